@@ -1,0 +1,151 @@
+"""Files and folders that are either whole or absent, and durable once they are there.
+
+A file is written under a temporary name, flushed to disk, renamed, and its folder flushed. A folder is
+filled under a temporary name, gets a manifest (size and sha256 of each file) as its last file, and is
+renamed. A reader that checks the manifest therefore never takes a torn write for data.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from neogpt.errors import ConfigError, DataError, NeoGPTError
+from neogpt.paths import safe_join
+
+MANIFEST = "MANIFEST.json"
+_TEMPORARY = ".tmp-"
+
+
+def failpoint(name: str) -> None:
+    """Die here, as by a power cut, when NEOGPT_FAILPOINT names this place: how crash tests reach each instant."""
+    if os.environ.get("NEOGPT_FAILPOINT") == name:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fsync(path: Path) -> None:
+    """Flush a file or a folder to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, whole and durable."""
+    temporary = path.with_name(f"{path.name}{_TEMPORARY}{uuid.uuid4().hex[:8]}")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by `text` in UTF-8, whole and durable."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as readable JSON, whole and durable."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def sha256_file(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def directory(final: Path, failpoints: str = "") -> Iterator[Path]:
+    """A folder to fill that appears at `final` only when the block ends well; an older `final` is replaced.
+
+    `failpoints` prefixes the names of the instants at which a crash test may kill the process.
+    """
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f"{final.name}{_TEMPORARY}{uuid.uuid4().hex[:8]}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        failpoint(f"{failpoints}.filled")
+        write_manifest(temporary)
+        failpoint(f"{failpoints}.manifest")
+        if final.exists():
+            final.rename(final.with_name(f"{final.name}{_TEMPORARY}old-{uuid.uuid4().hex[:8]}"))
+        failpoint(f"{failpoints}.before_rename")
+        temporary.rename(final)
+        failpoint(f"{failpoints}.renamed")
+        fsync(final.parent)
+        sweep(final.parent, final.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def sweep(parent: Path, stem: str = "") -> None:
+    """Remove what interrupted writes left in `parent` (only names that begin with `stem`)."""
+    for path in parent.glob(f"{stem}*{_TEMPORARY}*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def write_manifest(folder: Path) -> None:
+    """Flush every file of `folder` and write MANIFEST.json, its sizes and sha256 sums, last."""
+    files = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        fsync(path)
+        files[str(path.relative_to(folder))] = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    write_json(folder / MANIFEST, {"files": files})
+    fsync(folder)
+
+
+def verify_manifest(folder: Path, error: type[NeoGPTError] = DataError) -> None:
+    """Raise `error`, naming the first file that is missing or differs from the folder's manifest."""
+    try:
+        files = json.loads((folder / MANIFEST).read_text())["files"]
+        entries = [(name, entry["bytes"], entry["sha256"]) for name, entry in files.items()]
+    except FileNotFoundError:
+        raise error(f"{folder} has no {MANIFEST}", "a folder that was written to its end") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise error(f"{folder / MANIFEST} is damaged", "JSON with the size and sha256 of each file") from None
+    for name, size, digest in entries:
+        path = safe_join(folder, name)
+        if not path.is_file():
+            raise error(f"{path} is missing", f"the {size} bytes that {MANIFEST} lists")
+        if path.stat().st_size != size:
+            raise error(f"{path} has {path.stat().st_size} bytes", f"{size} bytes, as {MANIFEST} says")
+        if sha256_file(path) != digest:
+            raise error(f"{path} is damaged: its sha256 differs", f"{digest}, as {MANIFEST} says")
+
+
+@contextlib.contextmanager
+def lock(path: Path, what: str) -> Iterator[None]:
+    """Hold `path` as a lock that dies with the process; ConfigError when another process holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise ConfigError(
+                f"{what} is in use by {holder}", "one process at a time", "wait for it, or use another folder"
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
+        file.flush()
+        yield

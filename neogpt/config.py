@@ -1,0 +1,265 @@
+"""What a run is: frozen dataclasses, filled by recipe < file < flag, hashed and written beside the run.
+
+The text under each field is its `--help`. A run is a pure function of these values, so every value that the
+machine decides (device, dtype, threads) is resolved before the run starts and written down with the rest.
+"""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import tomli_w
+import tyro
+from tyro.conf import FlagConversionOff, Suppress, arg
+
+from neogpt import atomic, plugins
+from neogpt.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPT2Config:
+    """The shape of a GPT-2, in Hugging Face's names; the defaults are the 124M model."""
+
+    n_layer: int = 12
+    """Transformer blocks."""
+    n_head: int = 12
+    """Attention heads a block."""
+    n_embd: int = 768
+    """Width of the residual stream."""
+    n_positions: int = 1024
+    """Longest context, in tokens."""
+    vocab_size: int = 50257
+    """Token ids."""
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            if getattr(self, item.name) < 1:
+                raise ConfigError(f"{item.name} is {getattr(self, item.name)}", "a whole number from 1 up")
+        if self.n_embd % self.n_head:
+            heads = [h for h in range(1, self.n_embd + 1) if self.n_embd % h == 0]
+            near = min(heads, key=lambda h: abs(h - self.n_head))
+            raise ConfigError(
+                f"n_embd {self.n_embd} does not divide into n_head {self.n_head} heads",
+                "n_embd to be a multiple of n_head",
+                f"--model.n-head {near}",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceConfig:
+    """Base of a data source's options; each class stands in that source's file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """Base of an objective's options; each class stands in that objective's file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """How text becomes tokens and shards."""
+
+    tokenizer: str = "gpt2"
+    """`gpt2`, `trained` (train one on this source), or a folder with a tokenizer.json."""
+    vocab_size: int = 1024
+    """Ids of a `trained` tokenizer; the others bring their own."""
+    val_fraction: float = 0.005
+    """Share of documents held out for validation, chosen by a hash of their text."""
+    shuffle_seed: int = 0
+    """Seed of the global document shuffle."""
+    shard_tokens: int = 100_000_000
+    """Tokens a shard file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchConfig:
+    """What one optimizer step sees."""
+
+    size: int = 32
+    """Sequences (pretrain), examples (sft) or pairs (dpo) a step, over all processes."""
+    micro_batches: int = 4
+    """Parts a step is cut into. They fix the result: 1 to that many processes compute the same bits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Optimizer and learning rate."""
+
+    name: Literal["adamw"] = "adamw"
+    """Update rule."""
+    lr: float = 6e-4
+    """Peak learning rate."""
+    beta1: float = 0.9
+    """Decay of the gradient's running mean."""
+    beta2: float = 0.95
+    """Decay of the squared gradient's running mean."""
+    eps: float = 1e-8
+    """Added to the denominator of the update."""
+    weight_decay: float = 0.1
+    """Decoupled decay of matrices (never of biases and LayerNorms)."""
+    clip: float = 1.0
+    """Largest norm of the whole gradient; 0 leaves it alone."""
+    schedule: Literal["cosine", "trapezoid", "constant"] = "cosine"
+    """Shape of the learning rate after warm-up; it always ends where the run ends."""
+    warmup: float = 0.02
+    """Share of the run spent rising from 0 to the peak."""
+    decay: float = 0.4
+    """Share of the run spent falling at the end (trapezoid)."""
+    final: float = 0.1
+    """Learning rate at the end, as a share of the peak."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalConfig:
+    """What is measured while training."""
+
+    every: int = 100
+    """Steps between evaluations; the last step is always evaluated. 0: only the last."""
+    names: tuple[str, ...] = ()
+    """Evals beside the held-out loss (`neogpt list evals`)."""
+    val_batches: int = 16
+    """Validation batches, of the step's size; 0: no validation loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SaveConfig:
+    """Which checkpoints are kept."""
+
+    every: int = 500
+    """Steps between checkpoints; the last step is always saved. 0: only the last."""
+    keep_last: int = 2
+    """How many of the newest to keep."""
+    keep_every: int = 0
+    """Keep also each one at a multiple of this many steps; 0: none."""
+    keep_best: bool = True
+    """Keep also the one with the lowest validation loss."""
+
+
+ObjectiveT = TypeVar("ObjectiveT", bound=ObjectiveConfig)
+SourceT = TypeVar("SourceT", bound=SourceConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Generic[ObjectiveT, SourceT]):
+    """One training run. Its recipe gives the defaults."""
+
+    recipe: Suppress[str]
+    """The recipe these values began as."""
+    stage: Suppress[str]
+    """The objective's name: pretrain, sft, dpo, ..."""
+    source_name: Suppress[str]
+    """The data source's name (`neogpt list sources`)."""
+    init_from: Annotated[str, arg(name="from")] = ""
+    """Run, checkpoint or Hugging Face directory to start from; empty: random weights."""
+    seed: int = 0
+    """Seed of the initial weights and of the data order."""
+    steps: int = 0
+    """Optimizer steps; the learning-rate schedule ends there."""
+    tokens: int = 0
+    """Training tokens, in place of steps (pretrain)."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:0, mps, ..."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the matrix products; weights and optimizer stay float32."""
+    compile: bool = False
+    """Compile the model with torch.compile."""
+    threads: int = 0
+    """CPU threads a process (part of the result's bits); 0: all cores, shared by the processes here."""
+    reduction: Literal["exact", "fast"] = "exact"
+    """exact: gradients summed in one fixed tree, the same bits on any number of processes. fast: the backend's."""
+    spike_sigma: float = 0.0
+    """Skip steps whose loss lies this many deviations above its running mean; 0: never skip."""
+    model: GPT2Config = field(default_factory=GPT2Config)
+    source: SourceT
+    data: DataConfig = field(default_factory=DataConfig)
+    objective: ObjectiveT
+    batch: BatchConfig = field(default_factory=BatchConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    save: SaveConfig = field(default_factory=SaveConfig)
+
+
+AnyRun = RunConfig[ObjectiveConfig, SourceConfig]
+
+
+def to_dict(config: AnyRun) -> dict[str, Any]:
+    """The configuration as plain nested values, as TOML and JSON can hold them."""
+    return dataclasses.asdict(config)
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by their dotted names: {"optim": {"lr": 1}} -> {"optim.lr": 1}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = list(value) if isinstance(value, tuple) else value
+    return flat
+
+
+def digest(values: dict[str, Any]) -> str:
+    """sha256 of values, the same whatever their order."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """One line for each dotted field whose value differs."""
+    before, after = flatten(old), flatten(new)
+    return [
+        f"{name}: {before.get(name, 'absent')!r} -> {after.get(name, 'absent')!r}"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+
+
+def save(config: AnyRun, path: Path) -> None:
+    """Write the configuration as TOML that `parse(file=...)` reads back to the same values."""
+    atomic.write_text(path, tomli_w.dumps(to_dict(config)))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The values of a TOML file; ConfigError says where it is not TOML."""
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {path}", "a TOML file with settings") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"{path} is not TOML: {error}", "lines such as `steps = 100` and `[optim]`"
+        ) from None
+
+
+def parse(
+    default: AnyRun, args: Sequence[str] = (), file: Path | None = None, prog: str = "neogpt"
+) -> AnyRun:
+    """The recipe's values, then the file's over them, then the flags' over those.
+
+    Errors: ConfigError for a key in the file that no setting has (the nearest is named). A wrong flag or value
+    ends the process with the usual message and code 2, and `--help` with 0, as command lines do.
+    """
+    from_file = _file_flags(default, file) if file else []
+    kind = RunConfig[type(default.objective), type(default.source)]  # type: ignore[misc]
+    return tyro.cli(kind, default=default, args=[*from_file, *args], prog=prog, config=(FlagConversionOff,))
+
+
+def _file_flags(default: AnyRun, file: Path) -> list[str]:
+    known = flatten(to_dict(default))
+    flags = []
+    for name, value in flatten(read_toml(file)).items():
+        if name not in known:
+            raise plugins.unknown("setting", name, list(known)).within(str(file))
+        if name in ("recipe", "stage", "source_name"):
+            if value != known[name]:
+                raise ConfigError(
+                    f"{file} is for {name} {value!r}", f"{known[name]!r}, which this command runs"
+                )
+            continue
+        values = value if isinstance(value, list) else [value]
+        flags += [f"--{'from' if name == 'init_from' else name}", *map(str, values)]
+    return flags

@@ -1,0 +1,52 @@
+"""What can go wrong, by the exit code a user's script sees."""
+
+from typing import Self
+
+
+class NeoGPTError(Exception):
+    """An error that a user can act on: what happened, what was expected, what to type."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, expected: str = "", hint: str = "") -> None:
+        self.what, self.expected, self.hint = what, expected, hint
+        lines = [what]
+        if expected:
+            lines.append(f"  expected: {expected}")
+        if hint:
+            lines.append(f"  try: {hint}")
+        super().__init__("\n".join(lines))
+
+    def within(self, place: str) -> Self:
+        """The same error, saying where it arose."""
+        return type(self)(f"{place}: {self.what}", self.expected, self.hint)
+
+
+class ConfigError(NeoGPTError):
+    """A setting, flag or combination of them that cannot work."""
+
+    exit_code = 2
+
+
+class DataError(NeoGPTError):
+    """Data that is missing, damaged or not what its manifest says."""
+
+    exit_code = 3
+
+
+class CheckpointError(NeoGPTError):
+    """A checkpoint that cannot be written, found or trusted."""
+
+    exit_code = 4
+
+
+class DivergedError(NeoGPTError):
+    """Training left the finite numbers and could not go on."""
+
+    exit_code = 5
+
+
+class PreemptedError(NeoGPTError):
+    """A signal asked the run to stop; its state is saved and it can be resumed."""
+
+    exit_code = 75

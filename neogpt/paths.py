@@ -1,0 +1,73 @@
+"""Where things are on disk: caches, run directories and names that must stay inside a folder."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from neogpt.errors import DataError
+
+
+def cache_dir() -> Path:
+    """The folder for downloads and prepared data: NEOGPT_HOME, else XDG_CACHE_HOME/neogpt, else ~/.cache/neogpt."""
+    if home := os.environ.get("NEOGPT_HOME"):
+        return Path(home).expanduser()
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return Path(base) / "neogpt"
+
+
+def local_data() -> Path | None:
+    """The folder of real data named by NEOGPT_DATA, or None when it is unset or absent."""
+    value = os.environ.get("NEOGPT_DATA")
+    return Path(value) if value and Path(value).is_dir() else None
+
+
+def is_offline() -> bool:
+    """True when the user has forbidden the network (NEOGPT_OFFLINE or HF_HUB_OFFLINE)."""
+    return any(
+        os.environ.get(name, "0").lower() not in ("", "0", "false")
+        for name in ("NEOGPT_OFFLINE", "HF_HUB_OFFLINE")
+    )
+
+
+def safe_join(root: Path, name: str) -> Path:
+    """`root / name`, refusing names that lead outside `root` (absolute, `..`, links)."""
+    path = root / name
+    if Path(name).is_absolute() or not path.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"the name {name!r} leads outside {root}", "a name inside that folder")
+    return path
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The files of one run, by name (see DESIGN: run directory)."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        return self.root / "config.toml"
+
+    @property
+    def metrics(self) -> Path:
+        """Ledger of what a run computed: a pure function of its config, the same after any resume."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def events(self) -> Path:
+        """Ledger of what happened to a run: starts, saves, speed, time stamps. Never cut back."""
+        return self.root / "events.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.root / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.root / "tensorboard"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / ".lock"
+
+    def checkpoint(self, step: int) -> Path:
+        return self.checkpoints / f"step-{step:08d}"

@@ -1,0 +1,37 @@
+"""Finding by name: one file in a package is one source, objective, eval or recipe; no list to keep in step."""
+
+import difflib
+import importlib
+import pkgutil
+from types import ModuleType
+
+from neogpt.errors import ConfigError
+
+
+def names(package: str) -> list[str]:
+    """The public names in `package`, sorted; a file `sft_dolly.py` is named `sft-dolly`."""
+    root = importlib.import_module(package)
+    found = (module.name for module in pkgutil.iter_modules(root.__path__))
+    return sorted(name.replace("_", "-") for name in found if not name.startswith("_"))
+
+
+def get(package: str, name: str) -> ModuleType:
+    """The module of `package` with that public name; ConfigError names the nearest when there is none."""
+    known = names(package)
+    wanted = name.replace("_", "-")
+    if wanted not in known:
+        kind = package.rpartition(".")[2].removesuffix("s")
+        raise unknown(kind, name, known)
+    return importlib.import_module(f"{package}.{wanted.replace('-', '_')}")
+
+
+def unknown(kind: str, name: str, known: list[str]) -> ConfigError:
+    """The error for a name that is not among `known`, with the nearest ones."""
+    near = difflib.get_close_matches(name, known, n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else ""
+    return ConfigError(f"there is no {kind} named {name!r}", f"one of {', '.join(known)}", hint)
+
+
+def summary(module: ModuleType) -> str:
+    """The first line of a module's docstring, for lists."""
+    return (module.__doc__ or "").strip().partition("\n")[0]
