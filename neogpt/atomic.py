@@ -25,7 +25,7 @@ _TEMPORARY = ".tmp-"
 
 
 def failpoint(name: str) -> None:
-    """Die here, as by a power cut, when NEOGPT_FAILPOINT names this place: how crash tests reach each instant."""
+    """Die here, as by a power cut, when NEOGPT_FAILPOINT names this place (for crash tests)."""
     if os.environ.get("NEOGPT_FAILPOINT") == name:
         os.kill(os.getpid(), signal.SIGKILL)
 

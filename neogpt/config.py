@@ -171,7 +171,7 @@ class RunConfig(Generic[ObjectiveT, SourceT]):
     threads: int = 0
     """CPU threads a process (part of the result's bits); 0: all cores, shared by the processes here."""
     reduction: Literal["exact", "fast"] = "exact"
-    """exact: gradients summed in one fixed tree, the same bits on any number of processes. fast: the backend's."""
+    """exact: gradients summed in one fixed tree, equal bits on any number of processes. fast: not."""
     spike_sigma: float = 0.0
     """Skip steps whose loss lies this many deviations above its running mean; 0: never skip."""
     model: GPT2Config = field(default_factory=GPT2Config)
@@ -240,12 +240,14 @@ def parse(
 ) -> AnyRun:
     """The recipe's values, then the file's over them, then the flags' over those.
 
-    Errors: ConfigError for a key in the file that no setting has (the nearest is named). A wrong flag or value
-    ends the process with the usual message and code 2, and `--help` with 0, as command lines do.
+    Errors: ConfigError for a key in the file that no setting has (the nearest is named). A wrong flag or
+    value ends the process with the usual message and code 2, and `--help` with 0, as command lines do.
     """
     from_file = _file_flags(default, file) if file else []
-    kind = RunConfig[type(default.objective), type(default.source)]  # type: ignore[misc]
-    return tyro.cli(kind, default=default, args=[*from_file, *args], prog=prog, config=(FlagConversionOff,))
+    kind: Any = RunConfig.__class_getitem__((type(default.objective), type(default.source)))  # type: ignore[attr-defined]
+    flags = [*from_file, *args]
+    config: AnyRun = tyro.cli(kind, default=default, args=flags, prog=prog, config=(FlagConversionOff,))
+    return config
 
 
 def _file_flags(default: AnyRun, file: Path) -> list[str]:

@@ -8,7 +8,7 @@ from neogpt.errors import DataError
 
 
 def cache_dir() -> Path:
-    """The folder for downloads and prepared data: NEOGPT_HOME, else XDG_CACHE_HOME/neogpt, else ~/.cache/neogpt."""
+    """The folder for downloads and prepared data: NEOGPT_HOME, or neogpt/ in the user's cache folder."""
     if home := os.environ.get("NEOGPT_HOME"):
         return Path(home).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
@@ -23,18 +23,8 @@ def local_data() -> Path | None:
 
 def is_offline() -> bool:
     """True when the user has forbidden the network (NEOGPT_OFFLINE or HF_HUB_OFFLINE)."""
-    return any(
-        os.environ.get(name, "0").lower() not in ("", "0", "false")
-        for name in ("NEOGPT_OFFLINE", "HF_HUB_OFFLINE")
-    )
-
-
-def safe_join(root: Path, name: str) -> Path:
-    """`root / name`, refusing names that lead outside `root` (absolute, `..`, links)."""
-    path = root / name
-    if Path(name).is_absolute() or not path.resolve().is_relative_to(root.resolve()):
-        raise DataError(f"the name {name!r} leads outside {root}", "a name inside that folder")
-    return path
+    values = (os.environ.get(name, "0").lower() for name in ("NEOGPT_OFFLINE", "HF_HUB_OFFLINE"))
+    return any(value not in ("", "0", "false") for value in values)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Finding by name: one file in a package is one source, objective, eval or recipe; no list to keep in step."""
+"""Finding by name: one file in a package is one source, objective, eval or recipe."""
 
 import difflib
 import importlib
