@@ -27,6 +27,14 @@ def is_offline() -> bool:
     return any(value not in ("", "0", "false") for value in values)
 
 
+def safe_join(root: Path, name: str) -> Path:
+    """`root / name`, refusing names that lead outside `root` (absolute, `..`, links)."""
+    path = root / name
+    if Path(name).is_absolute() or not path.resolve().is_relative_to(root.resolve()):
+        raise DataError(f"the name {name!r} leads outside {root}", "a name inside that folder")
+    return path
+
+
 @dataclass(frozen=True)
 class RunDir:
     """The files of one run, by name (see DESIGN: run directory)."""
