@@ -1,0 +1,118 @@
+"""Keys and values of tokens already seen, with a length of its own for each row.
+
+Rows of different lengths share a batch, and a finished row can be emptied and given to a new prompt while the
+others go on (continuous batching; Yu et al. 2022, "Orca").
+
+Shapes: B rows of this view, T new tokens, S keys in sight, H heads, K head size, R rows in storage.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from neogpt.config import GPT2Config
+from neogpt.errors import ConfigError
+
+
+class KVCache:
+    """Room for `max_length` tokens in each of `rows` rows; a forward writes, `advance` makes it count.
+
+    Use: `model(tokens_BT, cache)`, then `cache.advance(n_B)` with how many of the T tokens were real in each
+    row (prompts of unequal length are padded on the right; what padding wrote is never seen and is overwritten).
+    `cache.select(rows)` is a cache of some of the rows over the same storage: prefill new prompts through it.
+    Memory: 2 * n_layer * rows * (max_length + 1) * n_embd numbers. Errors: ConfigError when max_length is
+    beyond n_positions or rows are asked for that there are not.
+    """
+
+    def __init__(
+        self,
+        config: GPT2Config,
+        rows: int,
+        max_length: int,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if not 1 <= max_length <= config.n_positions:
+            raise ConfigError(
+                f"a cache of {max_length} tokens a row", f"1 to n_positions = {config.n_positions}"
+            )
+        self.max_length = max_length
+        self.device = torch.device(device)
+        # Slot max_length takes what padding writes beyond the end; nobody reads it.
+        shape = (config.n_layer, rows, max_length + 1, config.n_head, config.n_embd // config.n_head)
+        self._k_LRSHK = torch.zeros(shape, dtype=dtype, device=device)
+        self._v_LRSHK = torch.zeros(shape, dtype=dtype, device=device)
+        self._lengths_R = torch.zeros(rows, dtype=torch.int64)
+        self._rows_B = torch.arange(rows)
+
+    @property
+    def lengths_B(self) -> Tensor:
+        """Tokens that each row holds: int64 (B,), on the CPU, a copy."""
+        return self._lengths_R[self._rows_B]
+
+    def select(self, rows: Sequence[int] | Tensor) -> "KVCache":
+        """A cache of only these rows, in this order, over the same storage and lengths."""
+        view = object.__new__(KVCache)
+        view.__dict__.update(self.__dict__)
+        view._rows_B = self._chosen(rows)
+        return view
+
+    def reset(self, rows: Sequence[int] | Tensor | None = None) -> None:
+        """Empty these rows (all of them without an argument), for new prompts."""
+        chosen = (
+            self._rows_B if rows is None else self._rows_B[torch.as_tensor(rows, dtype=torch.int64).cpu()]
+        )
+        self._lengths_R[chosen] = 0
+
+    def advance(self, n_B: Sequence[int] | Tensor | int) -> None:
+        """Count the first n of the tokens of the last forward as held, row by row."""
+        lengths = self.lengths_B + torch.as_tensor(n_B, dtype=torch.int64).cpu()
+        if int(lengths.max()) > self.max_length:
+            raise ConfigError(
+                f"a row of {int(lengths.max())} tokens in a cache", f"at most max_length = {self.max_length}"
+            )
+        self._lengths_R[self._rows_B] = lengths
+
+    def positions(self, T: int) -> Tensor:
+        """Positions of T new tokens in each row: int64 (B, T) on the device; beyond the end, the last."""
+        return self._slots(T).clamp(max=self.max_length - 1).to(self.device)
+
+    def mask(self, T: int) -> Tensor | None:
+        """Which keys each new token sees: bool (B, 1, T, S); None where plain causal attention is the same.
+
+        None means: rows empty (is_causal over T = S), or one new token and rows equally long (it sees all S).
+        """
+        lengths = self.lengths_B
+        longest = int(lengths.max())
+        if longest == 0 or (T == 1 and int(lengths.min()) == longest):
+            return None
+        keys_S = torch.arange(self._in_sight(T))
+        return (keys_S[None, None, :] <= self._slots(T)[:, :, None])[:, None].to(self.device)
+
+    def update(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
+        """Write the new keys and values behind each row's own; all that are in sight: (B, H, S, K) twice."""
+        T = k_BHTK.shape[2]
+        return self._write(self._k_LRSHK[layer], k_BHTK, T), self._write(self._v_LRSHK[layer], v_BHTK, T)
+
+    def _write(self, store_RSHK: Tensor, new_BHTK: Tensor, T: int) -> Tensor:
+        R, S = store_RSHK.shape[:2]
+        flat = (self._rows_B[:, None] * S + self._slots(T)).flatten().to(self.device)
+        new = new_BHTK.transpose(1, 2).flatten(0, 1).to(store_RSHK.dtype)
+        store_RSHK.view(R * S, *store_RSHK.shape[2:]).index_copy_(0, flat, new)
+        seen = store_RSHK[:, : self._in_sight(T)]
+        if len(self._rows_B) != R or not torch.equal(self._rows_B, torch.arange(R)):
+            seen = seen[self._rows_B.to(self.device)]
+        return seen.transpose(1, 2)
+
+    def _chosen(self, rows: Sequence[int] | Tensor) -> Tensor:
+        index = torch.as_tensor(rows, dtype=torch.int64).cpu()
+        if bool(((index < 0) | (index >= len(self._rows_B))).any()):
+            raise ConfigError(f"cache rows {index.tolist()}", f"rows from 0 to {len(self._rows_B) - 1}")
+        return self._rows_B[index]
+
+    def _slots(self, T: int) -> Tensor:
+        return (self.lengths_B[:, None] + torch.arange(T)).clamp(max=self.max_length)
+
+    def _in_sight(self, T: int) -> int:
+        return min(int(self.lengths_B.max()) + T, self.max_length)

@@ -1,0 +1,183 @@
+"""GPT-2, exactly: learned positions, pre-LayerNorm blocks, GELU (tanh), output head tied to the embedding.
+
+Parameters carry the names and the layout of Hugging Face's GPT2LMHeadModel, so that a checkpoint is written
+and read without renaming or transposing anything. Source: Radford et al. 2019, "Language Models are Unsupervised
+Multitask Learners", and the code published with it.
+
+Shapes: B rows, T tokens of this call, S keys that they look at, D n_embd, H n_head, K = D / H, V vocab_size.
+"""
+
+import hashlib
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from neogpt.config import GPT2Config
+from neogpt.errors import ConfigError
+from neogpt.model.cache import KVCache
+
+LAYER_NORM_EPS = 1e-5
+
+
+class Linear(nn.Module):
+    """y = x W + b with W stored (in, out), as GPT-2's checkpoints have it."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(n_in, n_out))
+        self.bias = nn.Parameter(torch.empty(n_out))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.t(), self.bias)
+
+
+class Attention(nn.Module):
+    """Causal self-attention over all heads at once."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.n_head = config.n_head
+        self.c_attn = Linear(config.n_embd, 3 * config.n_embd)
+        self.c_proj = Linear(config.n_embd, config.n_embd)
+
+    def forward(self, x_BTD: Tensor, layer: int, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+        B, T, D = x_BTD.shape
+        qkv = self.c_attn(x_BTD).view(B, T, 3, self.n_head, D // self.n_head)
+        q_BHTK, k_BHSK, v_BHSK = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        if cache is not None:
+            k_BHSK, v_BHSK = cache.update(layer, k_BHSK, v_BHSK)
+            q_BHTK = q_BHTK.to(k_BHSK.dtype)
+        # is_causal, never a float mask: that would keep PyTorch off its memory-saving kernels.
+        y_BHTK = F.scaled_dot_product_attention(
+            q_BHTK, k_BHSK, v_BHSK, attn_mask=mask, is_causal=mask is None and T > 1
+        )
+        return self.c_proj(y_BHTK.transpose(1, 2).reshape(B, T, D))
+
+
+class MLP(nn.Module):
+    """Two layers, four times as wide inside."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.c_fc = Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = Linear(4 * config.n_embd, config.n_embd)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.c_proj(F.gelu(self.c_fc(x_BTD), approximate="tanh"))
+
+
+class Block(nn.Module):
+    """One layer: attention, then MLP, each added to the residual stream."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(config.n_embd, eps=LAYER_NORM_EPS)
+        self.attn = Attention(config)
+        self.ln_2 = nn.LayerNorm(config.n_embd, eps=LAYER_NORM_EPS)
+        self.mlp = MLP(config)
+
+    def forward(self, x_BTD: Tensor, layer: int, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+        x_BTD = x_BTD + self.attn(self.ln_1(x_BTD), layer, cache, mask)
+        return x_BTD + self.mlp(self.ln_2(x_BTD))
+
+
+class Transformer(nn.Module):
+    """Embeddings, blocks, final LayerNorm (only a name in the checkpoint; GPT2.hidden runs it)."""
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__()
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd, _weight=_empty(config.vocab_size, config))
+        self.wpe = nn.Embedding(config.n_positions, config.n_embd, _weight=_empty(config.n_positions, config))
+        self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
+        self.ln_f = nn.LayerNorm(config.n_embd, eps=LAYER_NORM_EPS)
+
+
+class GPT2(nn.Module):
+    """A GPT-2 language model, with random weights of `seed` (none on the meta device).
+
+    Source: Radford et al. 2019. Errors: ConfigError for a shape that cannot be (see GPT2Config).
+    """
+
+    def __init__(self, config: GPT2Config, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.transformer = Transformer(config)
+        if not self.transformer.wte.weight.is_meta:
+            self.init_weights(seed)
+
+    @property
+    def n_params(self) -> int:
+        """Trainable numbers; the tied head counts once."""
+        return sum(p.numel() for p in self.parameters())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.transformer.wte.weight.device
+
+    def forward(self, tokens_BT: Tensor, cache: KVCache | None = None) -> Tensor:
+        """int64 (B, T) -> logits (B, T, V) of the next token, in float32 (float64 when the weights are).
+
+        With a cache, the tokens follow what each of its rows holds; call `cache.advance` afterwards.
+        Errors: ConfigError when T is longer than n_positions.
+        """
+        logits_BTV = F.linear(self.hidden(tokens_BT, cache), self.transformer.wte.weight)
+        return logits_BTV if logits_BTV.dtype == torch.float64 else logits_BTV.float()
+
+    def hidden(self, tokens_BT: Tensor, cache: KVCache | None = None) -> Tensor:
+        """int64 (B, T) -> (B, T, D) after the final LayerNorm: what the tied head is multiplied with."""
+        T = tokens_BT.shape[1]
+        mask = None
+        if cache is None:
+            self._check_length(tokens_BT)
+            position_embedding = self.transformer.wpe.weight[:T]
+        else:
+            position_embedding = self.transformer.wpe(cache.positions(T))
+            mask = cache.mask(T)
+        x_BTD = self.transformer.wte(tokens_BT) + position_embedding
+        for layer, block in enumerate(self.transformer.h):
+            x_BTD = block(x_BTD, layer, cache, mask)
+        return self.transformer.ln_f(x_BTD)
+
+    @torch.no_grad()
+    def init_weights(self, seed: int) -> None:
+        """Set the weights as GPT-2 does; each depends on `seed` and its own name only.
+
+        Normal with deviation 0.02 (positions 0.01); what writes to the residual stream, in attention and
+        MLP alike, is scaled by 1/sqrt(2 n_layer) so that the stream's variance does not grow with depth.
+        Biases 0, LayerNorm gains 1. Numbers come from NumPy's Philox: the same on every machine and device.
+        """
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+            elif ".ln_" in name:
+                parameter.fill_(1.0)
+            else:
+                parameter.copy_(_normal(seed, name, parameter.shape, self._init_std(name)))
+
+    def _init_std(self, name: str) -> float:
+        if name.endswith("wpe.weight"):
+            return 0.01
+        return 0.02 / math.sqrt(2 * self.config.n_layer) if name.endswith("c_proj.weight") else 0.02
+
+    def _check_length(self, tokens_BT: Tensor) -> None:
+        length = tokens_BT.shape[1]
+        if length > self.config.n_positions:
+            raise ConfigError(
+                f"a sequence of {length} tokens",
+                f"at most n_positions = {self.config.n_positions}, the longest context of this model",
+                "shorten the input, or train a model with a larger --model.n-positions",
+            )
+
+
+def _empty(rows: int, config: GPT2Config) -> Tensor:
+    return torch.empty(rows, config.n_embd)
+
+
+def _normal(seed: int, name: str, shape: torch.Size, std: float) -> Tensor:
+    key = hashlib.sha256(f"{seed}:{name}".encode()).digest()[:16]
+    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+    return torch.from_numpy(generator.standard_normal(tuple(shape), dtype=np.float32)) * std
