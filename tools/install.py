@@ -84,7 +84,7 @@ def install(extras):
         run(*pip, "-c", "constraints.txt", "setuptools")
         run(*pip, "-c", "constraints.txt", "--no-build-isolation", "-e", wanted)
     except subprocess.CalledProcessError:
-        fail("the installation did not finish; pip says why above", "the same command again; if that does not help, after `make clean`")
+        fail("the installation did not finish; pip says why above", "the same command, or `make clean` first")
 
 
 def main(extras):
