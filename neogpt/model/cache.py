@@ -19,7 +19,7 @@ class KVCache:
     """Room for `max_length` tokens in each of `rows` rows; a forward writes, `advance` makes it count.
 
     Use: `model(tokens_BT, cache)`, then `cache.advance(n_B)` with how many of the T tokens were real in each
-    row (prompts of unequal length are padded on the right; what padding wrote is never seen and is overwritten).
+    row (prompts of unequal length are padded on the right; what padding wrote is never seen).
     `cache.select(rows)` is a cache of some of the rows over the same storage: prefill new prompts through it.
     Memory: 2 * n_layer * rows * (max_length + 1) * n_embd numbers. Errors: ConfigError when max_length is
     beyond n_positions or rows are asked for that there are not.

@@ -1,9 +1,9 @@
 """Cross-entropy of the tied head without the (tokens x vocabulary) matrix of logits in memory.
 
 The loss is one number, so its gradient is known as soon as a chunk's logits are: each chunk's logits are
-made, turned into their gradient in place, multiplied into dX and dW, and forgotten, all in the forward. Memory
-is O(chunk x V) whatever the batch. Sources: Wijmans et al. 2024, "Cut Your Losses in Large-Vocabulary Language
-Models"; Hsu et al. 2024, "Liger Kernel".
+made, turned into their gradient in place, multiplied into dX and dW, and forgotten, all in the forward.
+Memory is O(chunk x V) whatever the batch. Sources: Wijmans et al. 2024, "Cut Your Losses in
+Large-Vocabulary Language Models"; Hsu et al. 2024, "Liger Kernel".
 
 Shapes: B rows, T tokens, N tokens with a weight, C tokens of a chunk, D n_embd, V vocab_size.
 """

@@ -1,8 +1,8 @@
 """GPT-2, exactly: learned positions, pre-LayerNorm blocks, GELU (tanh), output head tied to the embedding.
 
 Parameters carry the names and the layout of Hugging Face's GPT2LMHeadModel, so that a checkpoint is written
-and read without renaming or transposing anything. Source: Radford et al. 2019, "Language Models are Unsupervised
-Multitask Learners", and the code published with it.
+and read without renaming or transposing anything. Source: Radford et al. 2019, "Language Models are
+Unsupervised Multitask Learners", and the code published with it.
 
 Shapes: B rows, T tokens of this call, S keys that they look at, D n_embd, H n_head, K = D / H, V vocab_size.
 """
