@@ -1,0 +1,20 @@
+"""The numbers that one micro-batch hands to an objective."""
+
+from dataclasses import dataclass, field
+from typing import Union
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tokens, the tokens that follow them, and how much each of those counts.
+
+    Shapes: tokens and targets int64 (B, T), weights float32 (B, T). A weight of 0 is padding or prompt.
+    `extra` holds what one objective needs beside these: arrays, or a second Batch (DPO's rejected side).
+    """
+
+    tokens: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    extra: dict[str, Union[np.ndarray, "Batch"]] = field(default_factory=dict)

@@ -1,0 +1,117 @@
+"""What sources yield, and the quarantine that counts the rows which cannot be used."""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from neogpt.errors import DataError
+
+SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text to pretrain on."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """A request, the text it is about (may be empty), and the answer to learn."""
+
+    instruction: str
+    context: str = ""
+    response: str = ""
+    category: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A request with the answer to prefer and the answer to avoid; `kind` groups pairs in reports."""
+
+    instruction: str
+    context: str = ""
+    chosen: str = ""
+    rejected: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """Where an unusable row stands, and why it is unusable. Lines count from 1."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+@dataclass
+class Quarantine:
+    """Counts rows, *broken* rows (they cannot be read) and *refused* rows (readable, but of no use).
+
+    Broken rows mean damaged files, so more than 1 % of them is an error. Refused rows (blank, duplicate,
+    without a preference) are a property of the data set; its source says how many are too many.
+    """
+
+    rows: int = 0
+    broken: int = 0
+    refused: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    shown: list[BadRow] = field(default_factory=list)
+
+    def row(self) -> None:
+        """Count a row, whatever becomes of it."""
+        self.rows += 1
+
+    def reject(self, file: str, line: int, reason: str) -> None:
+        """Count a row that cannot be read."""
+        self.broken += 1
+        self._note(file, line, reason)
+
+    def refuse(self, file: str, line: int, reason: str) -> None:
+        """Count a row that can be read and is of no use."""
+        self.refused += 1
+        self._note(file, line, reason)
+
+    def check(self, limit: float = 0.01) -> None:
+        """Raise DataError when more than `limit` of the rows are broken."""
+        if self.broken > limit * self.rows:
+            raise self._error(self.broken, "broken", limit, "mend or remove those rows")
+
+    def check_refused(self, limit: float, hint: str) -> None:
+        """Raise DataError when more than `limit` of the rows are refused; `hint` says how to allow more."""
+        if self.refused > limit * self.rows:
+            raise self._error(self.refused, "of no use", limit, hint)
+
+    def merge(self, other: "Quarantine") -> None:
+        """Add the counts of another quarantine, whose rows come after these."""
+        self.rows += other.rows
+        self.broken += other.broken
+        self.refused += other.refused
+        self.reasons.update(other.reasons)
+        self.shown = (self.shown + other.shown)[:SHOWN]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The counts as plain values for JSON."""
+        return {**asdict(self), "reasons": dict(sorted(self.reasons.items()))}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Quarantine":
+        """The quarantine that `to_dict` wrote."""
+        shown = [BadRow(**row) for row in values["shown"]]
+        return cls(**{**values, "reasons": Counter(values["reasons"]), "shown": shown})
+
+    def _note(self, file: str, line: int, reason: str) -> None:
+        self.reasons[reason] += 1
+        if len(self.shown) < SHOWN:
+            self.shown.append(BadRow(file, line, reason))
+
+    def _error(self, count: int, what: str, limit: float, hint: str) -> DataError:
+        first = "".join(f"\n    {row}" for row in self.shown[:5])
+        return DataError(
+            f"{count:,} of {self.rows:,} rows are {what}; the first:{first}", f"at most {limit:.0%}", hint
+        )

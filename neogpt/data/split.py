@@ -1,0 +1,12 @@
+"""Which texts are held out: a pure function of the text, so no order, seed or process count can move one."""
+
+import hashlib
+
+
+def held_out(text: str, fraction: float) -> bool:
+    """True for about `fraction` of all texts, chosen by sha256 of the UTF-8 text; equal texts go together.
+
+    What is held out at a smaller fraction is also held out at every larger one.
+    """
+    number = int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
+    return number < fraction * 2.0**64
