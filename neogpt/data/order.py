@@ -1,9 +1,9 @@
 """One global order of samples, without state: what step s sees is a pure function of (seed, s).
 
 The permutation is a Feistel network over the smallest power of two that holds n, walked along its cycles
-until it lands below n (Black and Rogaway, 2002, "Ciphers with Arbitrary Finite Domains"; levanter shuffles the
-same way). It needs O(1) memory, is a bijection by construction, and is computed for any position at once, so
-a loader's whole state is the step number and does not depend on the number of processes.
+until it lands below n (Black and Rogaway, 2002, "Ciphers with Arbitrary Finite Domains"; levanter shuffles
+the same way). It needs O(1) memory, is a bijection by construction, and is computed for any position at once,
+so a loader's whole state is the step number and does not depend on the number of processes.
 """
 
 import numpy as np

@@ -93,12 +93,9 @@ def _map(path: Path, dtype: str, offset: int, count: int) -> np.ndarray:
 class ShardWriter:
     """Writes one shard, document by document; the header comes last. Whoever calls makes it atomic."""
 
-    def __init__(
-        self, path: Path, *, vocab_size: int, eot_id: int, number: int, split: str, fingerprint: str
-    ):
-        self.path, self._lengths = path, [0]
-        self._facts: dict[str, Any] = {"vocab_size": vocab_size, "eot_id": eot_id, "number": number}
-        self._facts |= {"split": split, "fingerprint": fingerprint}
+    def __init__(self, path: Path, **facts: Any) -> None:
+        """`facts` are the header's other fields: vocab_size, eot_id, number, split, fingerprint."""
+        self.path, self._facts, self._lengths = path, facts, [0]
         self._file: BinaryIO = open(path, "wb", buffering=1 << 20)  # noqa: SIM115 (closed by __exit__)
         self._file.write(bytes(HEADER_BYTES))
 

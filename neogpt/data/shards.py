@@ -39,8 +39,8 @@ def read_info(folder: Path) -> dict[str, Any]:
 class TokenData:
     """One split's tokens as a single stream, mapped from disk.
 
-    `n_tokens`, `n_documents`, `vocab_size` and `eot_id` are counts and ids; `fingerprint` is the sha256 (hex) of
-    the split's content. Opening checks headers and sizes; `verify` checks every byte.
+    `fingerprint` is the sha256 (hex) of the split's content. Opening checks headers and sizes; `verify` checks
+    every byte.
     """
 
     def __init__(self, folder: Path | str, split: str = "train") -> None:
@@ -79,7 +79,7 @@ class TokenData:
         return self.rows(np.array([start]), length)[0]
 
     def rows(self, starts: np.ndarray, length: int) -> np.ndarray:
-        """A row of `length` tokens from each start in [0, n_tokens), int64 (len(starts), length), read as a circle.
+        """A row of tokens from each start in [0, n_tokens), read as a circle: int64 (len(starts), length).
 
         Errors: DataError, naming the shard and the offset, for an id beyond the vocabulary.
         """

@@ -14,7 +14,7 @@ _BLOCK = 1 << 24
 
 
 def verify(folder: Path | str) -> dict[str, Any]:
-    """Check sizes and sha256 of every file, every id, and every document border; DataError at the first fault.
+    """Check every file's size and sha256, every id and every border; DataError at the first fault.
 
     Returns {"train": {"shards", "documents", "tokens"}, "val": {...}}.
     """

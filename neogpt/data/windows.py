@@ -11,8 +11,8 @@ from neogpt.data.shards import TokenData
 class Windows:
     """The stream cut into windows of `length` tokens; window i has the inputs [i*T, (i+1)*T).
 
-    Targets are the inputs shifted by one in a stream read as a circle: the target of the last token is token 0,
-    an end-of-text, as after every document. The padding behind the end of the last window has weight 0.
+    Targets are the inputs shifted by one in a stream read as a circle: the target of the last token is token
+    0, an end-of-text, as after every document. The padding behind the end of the last window has weight 0.
     """
 
     def __init__(self, data: TokenData, length: int) -> None:
