@@ -1,0 +1,158 @@
+"""Tokenizer files: a byte-level BPE as `tokenizer.json` and `tokenizer_config.json`, and read back.
+
+The form is Hugging Face's, so transformers, vLLM and llama.cpp read the folder as it stands. What is written
+is canonical: the same vocabulary and merges always give the same bytes.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from neogpt import atomic
+from neogpt.errors import DataError
+from neogpt.tokenizer.alphabet import END_OF_TEXT
+from neogpt.tokenizer.template import chat_template
+
+TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
+_KIND = "a byte-level BPE tokenizer of GPT-2's kind"
+
+
+class BPE(NamedTuple):
+    """A vocabulary (token -> id, tokens in the byte alphabet) and its merges, best first."""
+
+    vocab: dict[str, int]
+    merges: list[tuple[str, str]]
+
+
+def to_json(bpe: BPE) -> str:
+    """The canonical text of tokenizer.json: tokens in the order of their ids, merges in the order of rank."""
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    special = {"lstrip": False, "rstrip": False, "single_word": False, "normalized": False, "special": True}
+    content = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{"id": bpe.vocab[END_OF_TEXT], "content": END_OF_TEXT, **special}],
+        "normalizer": None,
+        "pre_tokenizer": byte_level,
+        "post_processor": byte_level | {"trim_offsets": False},
+        "decoder": byte_level,
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": None,
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "",
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "ignore_merges": False,
+            "vocab": dict(sorted(bpe.vocab.items(), key=lambda item: item[1])),
+            "merges": [f"{left} {right}" for left, right in bpe.merges],
+        },
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def config(n_positions: int) -> dict[str, Any]:
+    """The content of tokenizer_config.json; no padding token, as in GPT-2."""
+    return {
+        "add_bos_token": False,
+        "add_prefix_space": False,
+        "bos_token": END_OF_TEXT,
+        "chat_template": chat_template(),
+        "clean_up_tokenization_spaces": False,
+        "eos_token": END_OF_TEXT,
+        "errors": "replace",
+        "model_max_length": n_positions,
+        "tokenizer_class": "GPT2Tokenizer",
+        "unk_token": END_OF_TEXT,
+    }
+
+
+def write(folder: Path, bpe: BPE, n_positions: int) -> None:
+    """Write both files into `folder`, each whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    atomic.write_text(folder / TOKENIZER, to_json(bpe))
+    atomic.write_json(folder / CONFIG, config(n_positions))
+
+
+def read(path: Path) -> BPE:
+    """The BPE in a folder (tokenizer.json, else vocab.json + merges.txt) or in a tokenizer.json itself."""
+    if path.is_dir() and not (path / TOKENIZER).exists():
+        for vocab, merges in (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe")):
+            if (path / vocab).exists() and (path / merges).exists():
+                return BPE(parse_vocab(path / vocab), parse_merges(path / merges))
+    file = path / TOKENIZER if path.is_dir() else path
+    content = _json(file)
+    _check_kind(file, content)
+    try:
+        model = content["model"]
+        pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
+        return BPE(dict(model["vocab"]), [(str(left), str(right)) for left, right in pairs])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{file} is damaged: {error!r}", _KIND) from None
+
+
+def parse_vocab(file: Path) -> dict[str, int]:
+    """The token -> id table of an encoder.json (vocab.json)."""
+    content = _json(file)
+    if not all(isinstance(i, int) for i in content.values()):
+        raise DataError(f"{file} is not a vocabulary", "a JSON object of token: id")
+    return content
+
+
+def parse_merges(file: Path) -> list[tuple[str, str]]:
+    """The merges of a vocab.bpe (merges.txt), best first."""
+    merges = []
+    for number, line in enumerate(_text(file).split("\n"), 1):
+        if not line or (number == 1 and line.startswith("#version")):
+            continue
+        left, space, right = line.partition(" ")
+        if not (left and space and right) or " " in right:
+            raise DataError(
+                f"{file}, line {number}: {line[:60]!r} is not a merge", "two tokens and one space"
+            )
+        merges.append((left, right))
+    return merges
+
+
+def _check_kind(file: Path, content: dict[str, Any]) -> None:
+    """DataError unless the file means exactly what `to_json` writes, so that ids agree with every reader."""
+    model, pre, added = content.get("model"), content.get("pre_tokenizer"), content.get("added_tokens")
+    wrong = ""
+    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE":
+        wrong = "its model is not BPE"
+    elif not isinstance(pre, dict) or pre.get("type") != "ByteLevel" or not pre.get("use_regex", True):
+        wrong = "its text is not split as GPT-2 splits it"
+    elif pre.get("add_prefix_space"):
+        wrong = "it puts a space before each text"
+    elif content.get("normalizer"):
+        wrong = "it changes the text before encoding it"
+    elif any(model.get(key) for key in ("dropout", "byte_fallback", "ignore_merges")):
+        wrong = "it uses dropout, byte_fallback or ignore_merges"
+    elif [token.get("content") for token in added or [{}]] != [END_OF_TEXT]:
+        wrong = f"its special tokens are not {END_OF_TEXT} alone"
+    if wrong:
+        raise DataError(
+            f"{file} cannot be used: {wrong}", f"{_KIND}, with {END_OF_TEXT} its only special token"
+        )
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(_text(file))
+    except ValueError as error:
+        raise DataError(f"{file} is damaged: {error}", f"the JSON of {_KIND}") from None
+    if not isinstance(content, dict):
+        raise DataError(f"{file} is damaged: it is not a JSON object", f"the JSON of {_KIND}")
+    return content
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise DataError(f"{file} is not UTF-8 text", _KIND) from None
+    except OSError as error:
+        hint = "neogpt tokenizer train FILES --vocab-size 1024 --out DIR"
+        raise DataError(f"cannot read {file}: {error.strerror}", f"a folder with {TOKENIZER}", hint) from None

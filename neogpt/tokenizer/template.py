@@ -1,0 +1,87 @@
+"""The prompt template, the only one: SFT, DPO, RL, chat, server and the Hugging Face chat template use it.
+
+    <|endoftext|>{instruction}
+    Context:                      (these two lines only where there is a context)
+    {context}
+    Response:
+    {response}<|endoftext|>{next instruction} ...
+
+A prompt begins with end-of-text because every pretraining document does. One end-of-text stands between two
+turns, as between two documents: it ends the answer and begins the next turn. Texts lose the white space at
+their ends, so that tokens never straddle the parts: encoding the whole conversation at once or part by part
+gives the same ids. Special-token text inside a part is plain text.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from neogpt.tokenizer.bpe import Tokenizer
+
+
+class Turn(NamedTuple):
+    """One finished exchange."""
+
+    instruction: str
+    context: str
+    response: str
+
+
+def encode_prompt(
+    tokenizer: "Tokenizer", instruction: str, context: str = "", history: Sequence[Turn] = ()
+) -> list[int]:
+    """The ids of a prompt: from end-of-text to the line `Response:`, after which the model writes."""
+    ids = [tokenizer.eot_id]
+    for turn in history:
+        ids += tokenizer.encode(_prompt(turn.instruction, turn.context))
+        ids += encode_response(tokenizer, turn.response)
+    return ids + tokenizer.encode(_prompt(instruction, context))
+
+
+def encode_response(tokenizer: "Tokenizer", response: str) -> list[int]:
+    """The ids of an answer, with the end-of-text that the model has to learn to write."""
+    return [*tokenizer.encode(response.strip()), tokenizer.eot_id]
+
+
+def encode_example(
+    tokenizer: "Tokenizer", instruction: str, context: str, response: str, history: Sequence[Turn] = ()
+) -> tuple[list[int], list[int]]:
+    """The ids of a prompt and those of its answer (ending in end-of-text), which are to be learned."""
+    return encode_prompt(tokenizer, instruction, context, history), encode_response(tokenizer, response)
+
+
+def _prompt(instruction: str, context: str) -> str:
+    context = context.strip()
+    return instruction.strip() + "\n" + (f"Context:\n{context}\n" if context else "") + "Response:\n"
+
+
+def chat_template() -> str:
+    """The same template in Jinja, for `tokenizer_config.json`.
+
+    A `system` message is the context of the `user` message after it. transformers renders the conversation
+    as text and then encodes it, so there end-of-text *inside a message* becomes the special token; the
+    functions above never do that.
+    """
+    return _CHAT_TEMPLATE
+
+
+_CHAT_TEMPLATE = """\
+{%- set state = namespace(context='', next='user') -%}
+{{- bos_token -}}
+{%- for message in messages -%}
+{%- set text = message['content'] | trim -%}
+{%- if message['role'] == 'system' and state.next == 'user' -%}
+{%- set state.context = text -%}
+{%- elif message['role'] == 'user' and state.next == 'user' -%}
+{{- text + '\\n' -}}
+{%- if state.context -%}{{- 'Context:\\n' + state.context + '\\n' -}}{%- endif -%}
+{%- set state.context = '' -%}
+{%- set state.next = 'assistant' -%}
+{%- elif message['role'] == 'assistant' and state.next == 'assistant' -%}
+{{- 'Response:\\n' + text + eos_token -}}
+{%- set state.next = 'user' -%}
+{%- else -%}
+{{- raise_exception('messages must go: system (optional), user, assistant, system (optional), user, ...') -}}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- 'Response:\\n' -}}{%- endif -%}"""
