@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/help_speed.py [--repeat 7] [--limit 0.5]
 
-Each sample is a process of its own. The commands are interleaved, so that a busy moment of the machine falls on
-all of them. With `--limit` the exit status is 1 when a median lies above it.
+Each sample is a process of its own. The commands are interleaved, so that a busy moment of the machine falls
+on all of them. With `--limit` the exit status is 1 when a median lies above it.
 """
 
 import argparse
