@@ -1,7 +1,7 @@
 """The numbers that one micro-batch hands to an objective."""
 
 from dataclasses import dataclass, field
-from typing import Union
+from typing import Any
 
 import numpy as np
 
@@ -11,10 +11,10 @@ class Batch:
     """Tokens, the tokens that follow them, and how much each of those counts.
 
     Shapes: tokens and targets int64 (B, T), weights float32 (B, T). A weight of 0 is padding or prompt.
-    `extra` holds what one objective needs beside these: arrays, or a second Batch (DPO's rejected side).
+    `extra` holds what one objective needs beside these: arrays, or a second Batch (replayed text).
     """
 
     tokens: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
-    extra: dict[str, Union[np.ndarray, "Batch"]] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)

@@ -39,8 +39,8 @@ def read_info(folder: Path) -> dict[str, Any]:
 class TokenData:
     """One split's tokens as a single stream, mapped from disk.
 
-    `fingerprint` is the sha256 (hex) of the split's content. Opening checks headers and sizes; `verify` checks
-    every byte.
+    `fingerprint` is the sha256 (hex) of the split's content. Opening checks headers and sizes, `verify` every
+    byte.
     """
 
     def __init__(self, folder: Path | str, split: str = "train") -> None:

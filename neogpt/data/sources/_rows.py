@@ -1,0 +1,136 @@
+"""Rows of named columns to records, the same for every tabular source."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeVar
+
+from neogpt.config import SourceConfig
+from neogpt.data.records import Document, Instruction, Pair, Quarantine
+
+BLANK = "blank {}"
+RecordT = TypeVar("RecordT")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Columns(SourceConfig):
+    """Which column holds what. A column that only says more (context, category, kind) may be absent."""
+
+    path: str = ""
+    """A file, a folder (searched recursively) or a glob."""
+    text_column: str = "text"
+    """Column of a document's text (pretrain)."""
+    instruction_column: str = "instruction"
+    """Column of the request (sft, dpo)."""
+    context_column: str = "context"
+    """Column of the text that a request is about (sft, dpo)."""
+    response_column: str = "response"
+    """Column of the answer (sft)."""
+    category_column: str = "category"
+    """Column of an instruction's category (sft)."""
+    chosen_column: str = "chosen"
+    """Column of the preferred answer (dpo)."""
+    rejected_column: str = "rejected"
+    """Column of the answer to avoid (dpo)."""
+    kind_column: str = "kind"
+    """Column of a pair's kind (dpo)."""
+
+
+class Row(NamedTuple):
+    """A row and where it stands."""
+
+    file: str
+    line: int
+    values: Mapping[str, Any]
+
+
+class BrokenRow(Exception):
+    """A row that has not the columns or types it should have."""
+
+
+class RefusedRow(Exception):
+    """A row that can be read and is of no use."""
+
+
+def records(
+    rows: Iterable[Row], make: Callable[[Mapping[str, Any]], RecordT], bad: Quarantine
+) -> Iterator[RecordT]:
+    """What `make` makes of each row; rows that it finds broken or of no use go to the quarantine."""
+    for row in rows:
+        bad.row()
+        try:
+            yield make(row.values)
+        except BrokenRow as error:
+            bad.reject(row.file, row.line, str(error))
+        except RefusedRow as error:
+            bad.refuse(row.file, row.line, str(error))
+
+
+def distinct(
+    rows: Iterable[Row], make: Callable[[Mapping[str, Any]], RecordT], bad: Quarantine
+) -> Iterator[RecordT]:
+    """`records` without exact repetitions, which are refused and counted."""
+    seen: set[RecordT] = set()
+
+    def once(values: Mapping[str, Any]) -> RecordT:
+        record = make(values)
+        if record in seen:
+            raise RefusedRow("exact duplicate")
+        seen.add(record)
+        return record
+
+    return records(rows, once, bad)
+
+
+def to_document(values: Mapping[str, Any], columns: Columns) -> Document:
+    """The text column."""
+    return Document(needed(values, columns.text_column))
+
+
+def to_instruction(values: Mapping[str, Any], columns: Columns) -> Instruction:
+    """The request, its context, the answer and the category."""
+    return Instruction(
+        needed(values, columns.instruction_column),
+        optional(values, columns.context_column),
+        needed(values, columns.response_column),
+        optional(values, columns.category_column),
+    )
+
+
+def to_pair(values: Mapping[str, Any], columns: Columns) -> Pair:
+    """The request, its context, the two answers and the kind."""
+    chosen, rejected = needed(values, columns.chosen_column), needed(values, columns.rejected_column)
+    if chosen == rejected:
+        raise RefusedRow("equal answers")
+    return Pair(
+        needed(values, columns.instruction_column),
+        optional(values, columns.context_column),
+        chosen,
+        rejected,
+        optional(values, columns.kind_column),
+    )
+
+
+def needed(values: Mapping[str, Any], column: str) -> str:
+    """A column's text; BrokenRow where it is absent or no text, RefusedRow where it is blank."""
+    if column not in values:
+        raise BrokenRow(
+            f"no column {column!r}; there are: {', '.join(map(repr, list(values)[:20])) or 'none'}"
+        )
+    text = optional(values, column)
+    if not text.strip():
+        raise RefusedRow(BLANK.format(column))
+    return text
+
+
+def optional(values: Mapping[str, Any], column: str) -> str:
+    """A column's text, "" where it is absent or null; BrokenRow where it is something else."""
+    value = values.get(column)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise BrokenRow(f"column {column!r} holds {type(value).__name__}, not text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BrokenRow(f"column {column!r} holds half a surrogate pair, which is not Unicode text") from None
+    return value

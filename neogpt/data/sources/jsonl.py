@@ -1,0 +1,75 @@
+"""JSON lines: one object a line, plain or compressed (.gz, .xz, .zst)."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from neogpt.data.records import Document, Instruction, Pair, Quarantine
+from neogpt.data.sources import _rows
+from neogpt.data.sources._files import COMPRESSED, expand, part_file
+from neogpt.data.sources._lines import lines
+
+SUFFIXES = tuple(f".{kind}{end}" for kind in ("jsonl", "ndjson") for end in COMPRESSED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(_rows.Columns):
+    """JSON lines."""
+
+
+def parts(config: Config) -> list[str]:
+    """The files, sorted."""
+    return expand(config.path, SUFFIXES)
+
+
+def documents(config: _rows.Columns, part: str, bad: Quarantine) -> Iterator[Document]:
+    """The text column of each row of one file."""
+    return _rows.records(rows(part, bad), partial(_rows.to_document, columns=config), bad)
+
+
+def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
+    """Every row with a request and an answer, each once."""
+    yield from _rows.distinct(
+        all_rows(parts(config), bad), partial(_rows.to_instruction, columns=config), bad
+    )
+    bad.check()
+
+
+def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
+    """Every row with a request and two different answers, each once."""
+    yield from _rows.distinct(all_rows(parts(config), bad), partial(_rows.to_pair, columns=config), bad)
+    bad.check()
+
+
+def all_rows(files: Iterable[str], bad: Quarantine) -> Iterator[_rows.Row]:
+    """The rows of several files, in order."""
+    for file in files:
+        yield from rows(file, bad)
+
+
+def rows(part: str, bad: Quarantine) -> Iterator[_rows.Row]:
+    """The objects of one file with their line numbers; lines that are not JSON objects are quarantined."""
+    path = part_file(part)
+    for number, line in lines(path, bad):
+        if not line.strip():
+            continue
+        try:
+            yield _rows.Row(str(path), number, parse(line))
+        except _rows.BrokenRow as error:
+            bad.row()
+            bad.reject(str(path), number, str(error))
+
+
+def parse(line: str) -> dict[str, Any]:
+    """The JSON object of one line; BrokenRow says what it is instead."""
+    try:
+        value = json.loads(line)
+    except RecursionError:
+        raise _rows.BrokenRow("JSON nested too deeply") from None
+    except ValueError as error:
+        raise _rows.BrokenRow(f"not JSON: {str(error)[:200]}") from None
+    if not isinstance(value, dict):
+        raise _rows.BrokenRow(f"a JSON {type(value).__name__}, not an object with named columns")
+    return value

@@ -1,0 +1,135 @@
+"""Parquet files of named columns, the form in which FineWeb-Edu and most of the Hub's data sets come."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from neogpt.data.records import Document, Instruction, Pair, Quarantine
+from neogpt.data.sources import _rows
+from neogpt.data.sources._files import expand, need_pyarrow, part_file, part_groups
+from neogpt.errors import DataError
+
+SUFFIXES = (".parquet",)
+PART_BYTES = 256 << 20
+"""Uncompressed bytes a part: large files are cut between row groups so that workers can share them."""
+_BATCH_ROWS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(_rows.Columns):
+    """Parquet files."""
+
+
+def parts(config: Config) -> list[str]:
+    """The files, sorted, large ones cut into runs of row groups: `path#first-last`."""
+    return [part for file in expand(config.path, SUFFIXES) for part in file_parts(file)]
+
+
+def file_parts(file: str) -> list[str]:
+    """The parts of one file: the file itself, or runs of row groups of about PART_BYTES."""
+    footer = _open(Path(file)).metadata
+    sizes = [footer.row_group(i).total_byte_size for i in range(footer.num_row_groups)]
+    if sum(sizes) <= PART_BYTES or len(sizes) == 1:
+        return [file]
+    runs, start, held = [], 0, 0
+    for i, size in enumerate(sizes):
+        if held and held + size > PART_BYTES:
+            runs.append(f"{file}#{start}-{i - 1}")
+            start, held = i, 0
+        held += size
+    return [*runs, f"{file}#{start}-{len(sizes) - 1}"]
+
+
+def documents(config: _rows.Columns, part: str, bad: Quarantine) -> Iterator[Document]:
+    """The text column of each row of one part."""
+    found = rows(part, [config.text_column])
+    return _rows.records(found, partial(_rows.to_document, columns=config), bad)
+
+
+def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
+    """Every row with a request and an answer, each once."""
+    found = _all_rows(
+        config,
+        [config.instruction_column, config.response_column],
+        [config.context_column, config.category_column],
+    )
+    yield from _rows.distinct(found, partial(_rows.to_instruction, columns=config), bad)
+    bad.check()
+
+
+def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
+    """Every row with a request and two different answers, each once."""
+    found = _all_rows(
+        config,
+        [config.instruction_column, config.chosen_column, config.rejected_column],
+        [config.context_column, config.kind_column],
+    )
+    yield from _rows.distinct(found, partial(_rows.to_pair, columns=config), bad)
+    bad.check()
+
+
+def _all_rows(config: Config, wanted: Sequence[str], more: Sequence[str]) -> Iterator[_rows.Row]:
+    for part in parts(config):
+        yield from rows(part, wanted, more)
+
+
+def rows(part: str, wanted: Sequence[str], more: Sequence[str] = ()) -> Iterator[_rows.Row]:
+    """The rows of one part, with only the columns `wanted`, and those of `more` that there are.
+
+    A row's line is its number in the file, from 1. Errors: DataError for a damaged file, an absent column
+    (those that exist are named) or one that does not hold text.
+    """
+    path, groups = part_file(part), part_groups(part)
+    file = _open(path)
+    columns = _check_columns(path, file.schema_arrow, wanted, more)
+    first, last = groups or (0, file.num_row_groups)
+    line = sum(file.metadata.row_group(i).num_rows for i in range(first))
+    try:
+        for batch in file.iter_batches(_BATCH_ROWS, row_groups=range(first, last), columns=columns):
+            for values in batch.to_pylist():
+                line += 1
+                yield _rows.Row(str(path), line, values)
+    except (OSError, _arrow_error(), UnicodeDecodeError) as error:
+        raise _damaged(path, error) from None
+
+
+def _open(path: Path) -> Any:
+    need_pyarrow("to read parquet files")
+    import pyarrow.parquet
+
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except FileNotFoundError:
+        raise DataError(f"there is no file {path}", "a parquet file") from None
+    except (OSError, _arrow_error()) as error:
+        raise _damaged(path, error) from None
+
+
+def _check_columns(path: Path, schema: Any, wanted: Sequence[str], more: Sequence[str]) -> list[str]:
+    """The columns to read, each once."""
+    import pyarrow.types as types
+
+    for column in wanted:
+        if column not in schema.names:
+            names = ", ".join(map(repr, schema.names[:50]))
+            hint = "name the right one, for example --source.text-column"
+            raise DataError(f"{path} has no column {column!r}", f"one of its columns: {names}", hint)
+    columns = list(dict.fromkeys([*wanted, *(column for column in more if column in schema.names)]))
+    for column in columns:
+        kind = schema.field(column).type
+        value = kind.value_type if types.is_dictionary(kind) else kind
+        if not (types.is_string(value) or types.is_large_string(value) or types.is_null(value)):
+            raise DataError(f"column {column!r} of {path} holds {kind}", "a column of text (string)")
+    return columns
+
+
+def _damaged(path: Path, error: BaseException) -> DataError:
+    return DataError(f"{path} cannot be read: {str(error)[:300]}", "a whole, undamaged parquet file")
+
+
+def _arrow_error() -> Any:
+    import pyarrow
+
+    return pyarrow.ArrowException

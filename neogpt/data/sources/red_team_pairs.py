@@ -1,0 +1,50 @@
+"""Red-team preference pairs: harmful requests, each with a better and a worse answer."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from neogpt.config import SourceConfig
+from neogpt.data.records import Pair, Quarantine
+from neogpt.data.sources import _rows, jsonl
+from neogpt.data.sources._files import default_path
+
+DEFAULT = "preference/red_team_pairwise_format.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(SourceConfig):
+    """Columns prompt, response_a, response_b, explanation, preferred ("A" or "B")."""
+
+    path: str = ""
+    """A file of JSON lines; empty: the copy in the folder NEOGPT_DATA."""
+    max_refused: float = 0.2
+    """Share of rows that may be without a usable preference; more is an error."""
+
+
+def parts(config: Config) -> list[str]:
+    """The file or files."""
+    return jsonl.parts(jsonl.Config(path=default_path(config.path, DEFAULT)))
+
+
+def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
+    """Every row that prefers one of two different answers, each once.
+
+    Real files hold rows that prefer neither, or whose answers are blank or equal: those are refused, and
+    counted.
+    """
+    yield from _rows.distinct(jsonl.all_rows(parts(config), bad), to_pair, bad)
+    bad.check()
+    bad.check_refused(config.max_refused, "allow more with --source.max-refused")
+
+
+def to_pair(values: Mapping[str, Any]) -> Pair:
+    """The preferred answer as `chosen`, the other as `rejected`."""
+    a, b = _rows.needed(values, "response_a"), _rows.needed(values, "response_b")
+    prompt, preferred = _rows.needed(values, "prompt"), values.get("preferred")
+    if preferred not in ("A", "B"):
+        raise _rows.RefusedRow("preferred is neither A nor B")
+    if a == b:
+        raise _rows.RefusedRow("equal answers")
+    chosen, rejected = (a, b) if preferred == "A" else (b, a)
+    return Pair(prompt, "", chosen, rejected, "red-team")
