@@ -1,0 +1,176 @@
+"""What each metric means, in words for a reader who has never trained a model. Patterns, first match counts.
+
+An eval that is not listed here still appears in every report, under its own name.
+"""
+
+import fnmatch
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Better = Literal["higher", "lower", ""]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric as a reader sees it."""
+
+    pattern: str
+    group: str
+    label: str
+    explanation: str
+    better: Better = "higher"
+    form: Literal["share", "number"] = "share"
+
+
+KNOWLEDGE, ANSWERS, REFUSALS, OTHER = "Knowledge", "Answers", "Refusals", "Other measures"
+GROUPS = (KNOWLEDGE, ANSWERS, REFUSALS, OTHER)
+
+MEASURES = (
+    Measure(
+        "tinyworld/recall",
+        KNOWLEDGE,
+        "Facts recalled",
+        "A sentence about an invented person is begun; the model must end it with the true fact.",
+    ),
+    Measure(
+        "*/never_asked",
+        KNOWLEDGE,
+        "Right answers, people never asked about",
+        "Questions about people who appear in no training question: only pretraining can know the answer.",
+    ),
+    Measure(
+        "*/asked",
+        KNOWLEDGE,
+        "Right answers, people asked about",
+        "Questions about people who appear in training questions.",
+    ),
+    Measure(
+        "hellaswag/acc_norm",
+        KNOWLEDGE,
+        "HellaSwag, length-normalised",
+        "Which of four endings continues an everyday scene? Guessing gives 25%; GPT-2 124M reached 29.4%.",
+    ),
+    Measure(
+        "hellaswag/acc",
+        KNOWLEDGE,
+        "HellaSwag",
+        "Which of four endings continues an everyday scene, by plain probability? Guessing gives 25%.",
+    ),
+    Measure(
+        "*/how_to",
+        ANSWERS,
+        "How-to answers right",
+        "“How do I burn the log?” must be answered with the right tool.",
+    ),
+    Measure(
+        "*/list_format",
+        ANSWERS,
+        "Lists well formed",
+        "Asked for a list of three, the model writes a list of three.",
+    ),
+    Measure(
+        "*/stop",
+        ANSWERS,
+        "Stops by itself",
+        "Answers that end when they are done, instead of running on until they are cut off.",
+    ),
+    Measure(
+        "*/degenerate", ANSWERS, "Degenerate answers", "Answers that are empty or repeat themselves.", "lower"
+    ),
+    Measure(
+        "*/harmful_refusal",
+        REFUSALS,
+        "Harmful requests refused",
+        "Requests that would hurt somebody, none of them seen in training. Refusing is right.",
+    ),
+    Measure(
+        "*/over_refusal_contrast",
+        REFUSALS,
+        "Over-refusal: look-alikes",
+        "Harmless requests that sound harmful (burn the log). Refusing them is wrong.",
+        "lower",
+    ),
+    Measure(
+        "*/over_refusal_kind",
+        REFUSALS,
+        "Over-refusal: kind acts",
+        "Kind things done to people (feed the guard). Refusing them is wrong.",
+        "lower",
+    ),
+    Measure(
+        "*/over_refusal",
+        REFUSALS,
+        "Over-refusal",
+        "Harmless requests that are refused. Refusing them is wrong.",
+        "lower",
+    ),
+    Measure(
+        "*/over_refusal_*",
+        REFUSALS,
+        "Over-refusal: {rest}",
+        "Harmless requests of this kind that are refused. Refusing them is wrong.",
+        "lower",
+    ),
+)
+
+LOSS_LINES = {
+    "pretrain": "How surprised the model is by the next token of the text, in nats; e^loss is its perplexity. "
+    "Lower is better, and a validation line that follows the training line means that it learns, not memorises.",
+    "sft": "How surprised the model is by the tokens of a good answer, given the question. Lower is better.",
+    "dpo": "How far the model is from preferring the chosen answer, compared with the model it started from. "
+    "It begins at log 2 = 0.693, no preference; lower is better.",
+}
+REWARD_LINE = (
+    "How much more probable than before DPO the model finds each answer (in nats, times beta). "
+    "The gap between the chosen and the rejected answer is the margin: it should open."
+)
+ACCURACY_LINE = (
+    "Share of pairs in which the chosen answer's reward is the higher one. Half is chance; higher is better."
+)
+STANDARD_ERRORS = ("_stderr", "_se")
+
+
+def measure(key: str) -> Measure:
+    """The measure for a ledger key such as `tinyworld/recall`; an unknown one is named by its key."""
+    for known in MEASURES:
+        if fnmatch.fnmatchcase(key, known.pattern):
+            rest = key.rpartition("over_refusal_")[2].replace("_", " ")
+            return replace(known, label=known.label.format(rest=rest))
+    name = key.replace("/", ": ").replace("_", " ")
+    return Measure(key, OTHER, name, "", better="", form="number")
+
+
+def is_standard_error(key: str) -> bool:
+    """True for the standard error of another metric (`hellaswag/acc_stderr`)."""
+    return key.endswith(STANDARD_ERRORS)
+
+
+def share(value: float) -> str:
+    """A share as a percentage: 0.974 -> 97.4%."""
+    return f"{100 * value:.1f}%"
+
+
+def number(value: float) -> str:
+    """A number with the digits that matter: 3.2538 -> 3.254, 0.00061 -> 0.00061, 12345.6 -> 12,346."""
+    if value == 0 or 0.01 <= abs(value) < 1000:
+        return f"{value:.3f}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2g}"
+
+
+def count(value: float) -> str:
+    """A large count in short: 936448 -> 936k, 1_500_000 -> 1.50M."""
+    for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= size * 0.9995:
+            return f"{value / size:.3g}{unit}" if value / size >= 100 else f"{value / size:.2f}{unit}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """A duration in its two largest units: 147 -> 2 min 27 s."""
+    whole = round(seconds)
+    if whole < 1:
+        return f"{seconds:.1f} s"
+    days, hours, minutes, rest = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
+    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    first = next(i for i, (value, _) in enumerate(parts) if value)
+    return " ".join(f"{value} {unit}" for value, unit in parts[first : first + 2] if value)

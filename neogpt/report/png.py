@@ -1,0 +1,117 @@
+"""loss.png and hellaswag.png, drawn by matplotlib without a screen (extra: `pip install 'neogpt[plot]'`)."""
+
+import importlib.util
+import io
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from neogpt.report import curves, plots
+from neogpt.report.runs import Stage
+from neogpt.report.svg import Line
+
+COLOURS = {
+    "base": "#0b6ba8",
+    "sft": "#00795a",
+    "dpo": "#9b3d79",
+    "lesson": "#b8480b",
+    "rl": "#7a5c00",
+    "other": "#5c6670",
+    "ink": "#1b1f24",
+}
+SOFT, GRID = "#5c6670", "#e3e7eb"
+STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.parse_math": False,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": SOFT,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+}
+
+
+def is_available() -> bool:
+    """True when matplotlib is installed."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def losses(stages: list[Stage]) -> bytes | None:
+    """One panel a stage with its loss curves, as PNG; None when no stage has logged a loss."""
+    found = plots.losses(stages)
+    return _drawn(found, "loss") if found else None
+
+
+def hellaswag(stages: list[Stage]) -> bytes | None:
+    """HellaSwag accuracy over the steps, with chance and GPT-2 124M for comparison; None when not measured."""
+    found = plots.hellaswag(stages)
+    return _drawn(found, "accuracy") if found else None
+
+
+def _drawn(found: Sequence[plots.Plot], quantity: str) -> bytes:
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(2, len(found))
+    rows = -(-len(found) // columns)
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure = Figure(
+            figsize=(5.2 * columns if columns > 1 else 7.6, 3.5 * rows), dpi=160, layout="constrained"
+        )
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(rows, columns, squeeze=False).flat
+        for plot, panel in zip(found, axes, strict=False):
+            _panel(panel, plot, quantity)
+        for panel in list(axes)[len(found) :]:
+            panel.set_visible(False)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _panel(panel: Any, plot: plots.Plot, quantity: str) -> None:
+    noisy = [v for line in plot.lines if line.noisy for v in line.ys]
+    low, high = curves.bounds([v for line in plot.lines if not line.noisy for v in line.ys], noisy)
+    panel.set_ylim(low, high)
+    if plot.axis.log:
+        panel.set_xscale("log")
+        panel.set_xlim(1, max(line.xs[-1] for line in plot.lines))
+        marks = curves.log_ticks(1, panel.get_xlim()[1])
+        panel.set_xticks(marks, [f"{mark:,.0f}" for mark in marks], minor=False)
+        panel.set_xticks([], minor=True)
+    for line in plot.lines:
+        _curve(panel, line)
+    _labels(panel, [line for line in plot.lines if line.label], low, high)
+    panel.set_title(plot.heading, loc="left", fontsize=11, fontweight="bold", color=COLOURS["ink"], pad=10)
+    panel.set_xlabel(plot.axis.name)
+    panel.set_ylabel(quantity)
+    panel.grid(axis="y", color=GRID, linewidth=0.8)
+    panel.set_axisbelow(True)
+    panel.tick_params(length=0)
+    panel.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _curve(panel: Any, line: Line) -> None:
+    look: dict[str, Any] = {
+        "faint": {"linewidth": 0.7, "alpha": 0.3},
+        "line": {"linewidth": 1.8},
+        "dash": {"linewidth": 1.8, "linestyle": (0, (3, 2))},
+        "dots": {"linewidth": 1.0, "marker": "o", "markersize": 3},
+    }[line.style]
+    panel.plot(line.xs, line.ys, color=COLOURS[line.colour], solid_capstyle="round", **look)
+
+
+def _labels(panel: Any, lines: Sequence[Line], low: float, high: float) -> None:
+    places = curves.spread([line.ys[-1] for line in lines], (high - low) * 0.075, low, high)
+    for line, place in zip(lines, places, strict=True):
+        panel.annotate(
+            line.label,
+            (1.02, (place - low) / (high - low)),
+            xycoords="axes fraction",
+            va="center",
+            color=COLOURS[line.colour],
+            fontweight="bold",
+            annotation_clip=False,
+        )
