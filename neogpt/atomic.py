@@ -133,12 +133,15 @@ def verify_manifest(folder: Path, error: type[NeoGPTError] = DataError) -> None:
 
 
 @contextlib.contextmanager
-def lock(path: Path, what: str) -> Iterator[None]:
-    """Hold `path` as a lock that dies with the process; ConfigError when another process holds it."""
+def lock(path: Path, what: str, wait: bool = False) -> Iterator[None]:
+    """Hold `path` as a lock that dies with the process.
+
+    Errors: ConfigError when another process holds it, unless we are to wait for that one.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "another process"

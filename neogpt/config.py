@@ -122,8 +122,8 @@ class EvalConfig:
     """Steps between evaluations; the last step is always evaluated. 0: only the last."""
     names: tuple[str, ...] = ()
     """Evals beside the held-out loss (`neogpt list evals`)."""
-    val_batches: int = 16
-    """Validation batches, of the step's size; 0: no validation loss."""
+    val_samples: int = 512
+    """Held-out sequences, examples or pairs that the validation loss is taken over; 0: no validation."""
 
 
 @dataclass(frozen=True, kw_only=True)

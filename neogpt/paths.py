@@ -56,6 +56,11 @@ class RunDir:
         return self.root / "events.jsonl"
 
     @property
+    def samples(self) -> Path:
+        """What the model answered at each evaluation, one row a question."""
+        return self.root / "samples.jsonl"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 

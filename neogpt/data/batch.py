@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
+Array = Any
+"""A NumPy array; a tensor of the same shape and type once the training loop has moved it to its device."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +15,7 @@ class Batch:
     `extra` holds what one objective needs beside these: arrays, or a second Batch (replayed text).
     """
 
-    tokens: np.ndarray
-    targets: np.ndarray
-    weights: np.ndarray
+    tokens: Array
+    targets: Array
+    weights: Array
     extra: dict[str, Any] = field(default_factory=dict)

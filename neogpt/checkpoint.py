@@ -1,0 +1,226 @@
+"""Checkpoints: a Hugging Face GPT-2 directory plus what training needs to go on, whole or absent.
+
+    step-00001000/  config.json generation_config.json model.safetensors tokenizer.json ... README.md
+                    trainer.safetensors (optimizer)  trainer.json (step, config, hashes)  MANIFEST.json
+
+A folder counts only when every file matches the manifest, which is written last. Nothing is ever unpickled.
+"""
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from neogpt import atomic, ledger
+from neogpt.config import SaveConfig
+from neogpt.errors import CheckpointError
+from neogpt.model import GPT2, load_pretrained, save_pretrained
+from neogpt.paths import RunDir
+from neogpt.tokenizer import Tokenizer
+
+_STEP = re.compile(r"step-(\d{8,})")
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """What a run needs beside weights and optimizer; order and draws follow from the config and `step`."""
+
+    step: int
+    """Updates done."""
+    tokens: int
+    """Training tokens seen."""
+    config: dict[str, Any]
+    """The resolved run configuration."""
+    data_hash: str
+    """Hash of the samples."""
+    versions: dict[str, str]
+    """Of torch and of NeoGPT, for the reader."""
+
+
+def save(
+    run: RunDir,
+    state: TrainerState,
+    model: GPT2,
+    tokenizer: Tokenizer,
+    optimizer: dict[str, torch.Tensor],
+) -> Path:
+    """Write the checkpoint of `state.step` and return its folder.
+
+    Errors: CheckpointError when the disk is full or refuses; older checkpoints are untouched by that.
+    """
+    folder = run.checkpoint(state.step)
+    try:
+        with atomic.directory(folder, failpoints="checkpoint") as temporary:
+            save_pretrained(model, temporary)
+            atomic.failpoint("checkpoint.model")
+            tokenizer.save(temporary, model.config.n_positions)
+            (temporary / "README.md").write_text(card(state))
+            _save_tensors(optimizer, temporary / "trainer.safetensors")
+            atomic.failpoint("checkpoint.optimizer")
+            (temporary / "trainer.json").write_text(
+                json.dumps(asdict(state), indent=2, sort_keys=True) + "\n"
+            )
+    except (OSError, SafetensorError) as error:
+        free = shutil.disk_usage(run.root).free / 1e6
+        need = _bytes_needed(model, optimizer) / 1e6
+        raise CheckpointError(
+            f"the checkpoint of step {state.step} could not be written to {run.checkpoints}: {error}",
+            f"about {need:.0f} MB on a disk that has {free:.0f} MB free; earlier checkpoints are intact",
+            "free some space, then run the same command with --resume auto",
+        ) from error
+    return folder
+
+
+def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    path.chmod(0o666 & ~_umask())
+
+
+def _umask() -> int:
+    """The process's umask (readable only by setting it)."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _bytes_needed(model: GPT2, optimizer: dict[str, torch.Tensor]) -> int:
+    tensors = [*model.parameters(), *optimizer.values()]
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def steps(run: RunDir) -> list[int]:
+    """The steps that have a checkpoint folder, lowest first (by number, never by name)."""
+    names = (path.name for path in run.checkpoints.glob("step-*")) if run.checkpoints.exists() else ()
+    return sorted(int(match[1]) for name in names if (match := _STEP.fullmatch(name)))
+
+
+def newest(run: RunDir, note: Callable[[str], None] = lambda line: None) -> Path | None:
+    """The newest checkpoint that verifies, or None where there is none at all.
+
+    Each folder that is passed over is told to `note`. CheckpointError when folders exist and none verifies.
+    """
+    found = steps(run)
+    for step in reversed(found):
+        folder = run.checkpoint(step)
+        try:
+            atomic.verify_manifest(folder, CheckpointError)
+            return folder
+        except CheckpointError as error:
+            note(f"skipped {folder.name}: {error.what}")
+    if found:
+        raise CheckpointError(f"none of the {len(found)} checkpoints in {run.checkpoints} is whole")
+    return None
+
+
+def load_state(folder: Path) -> tuple[TrainerState, dict[str, torch.Tensor]]:
+    """The trainer's state and the optimizer's tensors of a verified checkpoint folder."""
+    try:
+        state = TrainerState(**json.loads((folder / "trainer.json").read_text()))
+        return state, load_file(folder / "trainer.safetensors")
+    except (OSError, ValueError, TypeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{folder} cannot be resumed: {error}",
+            "a checkpoint with trainer.json and trainer.safetensors",
+            f"--from {folder} to start a new run from its weights",
+        ) from error
+
+
+def retain(run: RunDir, config: SaveConfig) -> list[int]:
+    """Delete the checkpoints that the policy does not keep; returns their steps."""
+    found = steps(run)
+    kept = set(kept_steps(found, _best(run, found) if config.keep_best else None, config))
+    gone = [step for step in found if step not in kept]
+    for step in gone:
+        shutil.rmtree(run.checkpoint(step))
+    return gone
+
+
+def kept_steps(found: Iterable[int], best: int | None, config: SaveConfig) -> list[int]:
+    """Of the steps `found`: the last few, each at a multiple of `keep_every`, and the best."""
+    ordered = sorted(found)
+    last = ordered[-max(1, config.keep_last) :]
+    every = [step for step in ordered if config.keep_every and step % config.keep_every == 0]
+    return sorted({*last, *every, *([best] if best is not None else [])})
+
+
+def _best(run: RunDir, found: list[int]) -> int | None:
+    """The saved step with the lowest validation loss in the ledger."""
+    points = zip(*ledger.series(ledger.read(run.metrics), "val_loss"), strict=True)
+    losses = {step: loss for step, loss in points if step in found and loss is not None}
+    return min(losses, key=lambda step: losses[step]) if losses else None
+
+
+def resolve(name: str | Path) -> Path:
+    """The model folder that `name` means: a run (its newest whole checkpoint), a checkpoint, a Hugging Face
+    directory, or a Hugging Face id (downloaded, unless the network is off).
+
+    Errors: CheckpointError says what was found instead and what to type.
+    """
+    folder = Path(name)
+    if (folder / "config.json").is_file():
+        return folder
+    if (folder / "checkpoints").is_dir() and (found := newest(RunDir(folder))):
+        return found
+    if folder.is_dir():
+        inside = [p for p in sorted(folder.iterdir()) if (p / "checkpoints").is_dir()]
+        hint = f"one of its runs: {', '.join(map(str, inside))}" if inside else ""
+        raise CheckpointError(f"{folder} holds no checkpoint", "a run, a checkpoint or a model folder", hint)
+    if folder.exists():
+        raise CheckpointError(
+            f"{folder} is a file",
+            "a folder with config.json and model.safetensors; pickled checkpoints (.pt, .bin) are never opened",
+        )
+    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) and not str(name).startswith(("runs/", ".")):
+        return _download(str(name))
+    raise CheckpointError(f"there is no model at {name}", "a run, a checkpoint, or a Hugging Face id")
+
+
+def _download(name: str) -> Path:
+    """The local copy of a model on the Hugging Face Hub (safetensors and JSON only)."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = ["*.json", "*.safetensors", "*.txt"]
+    try:
+        return Path(snapshot_download(name, allow_patterns=patterns))
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        raise CheckpointError(
+            f"{name} is not on this disk and could not be downloaded: {type(error).__name__}",
+            "a local folder, or a Hugging Face id and a connection",
+        ) from error
+
+
+def load_model(name: str | Path) -> GPT2:
+    """The model that `name` means (see `resolve`), in float32 on the CPU, in eval mode."""
+    return load_pretrained(resolve(name)).eval()
+
+
+def load_tokenizer(name: str | Path) -> Tokenizer:
+    """The tokenizer beside the model that `name` means."""
+    return Tokenizer.load(resolve(name))
+
+
+def card(state: TrainerState) -> str:
+    """The model card (README.md) of a checkpoint, in Hugging Face's form."""
+    config = state.config
+    base = f"\nIt began as `{config['init_from']}`." if config["init_from"] else ""
+    return f"""---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [gpt2, neogpt, {config["stage"]}]
+---
+
+# {config["recipe"]}: {config["stage"]}
+
+A GPT-2 trained with NeoGPT {state.versions["neogpt"]}: stage `{config["stage"]}` of the recipe `{config["recipe"]}`,
+{state.step} steps, {state.tokens:,} tokens, data source `{config["source_name"]}`.{base}
+The settings stand in `trainer.json`.
+"""

@@ -1,0 +1,91 @@
+"""What pretrain, sft and dpo share: read the flags, watch the run, call the loop."""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from neogpt import config, plugins
+from neogpt.config import AnyRun
+from neogpt.errors import ConfigError
+from neogpt.paths import RunDir
+
+
+def run(stage: str, args: Sequence[str]) -> int:
+    """`neogpt STAGE RECIPE [--run DIR] [--resume [auto|DIR]] [--config FILE] [--dry-run] [--settings ...]`."""
+    own, flags = _own_flags(stage).parse_known_args(args)
+    if own.recipe is None or own.recipe.startswith("-"):
+        raise ConfigError(f"neogpt {stage} needs a recipe", f"one of {', '.join(recipes(stage))}")
+    default = recipe(stage, own.recipe)
+    if "-h" in flags or "--help" in flags:
+        print(_usage(stage, own.recipe))
+    file = Path(own.config) if own.config else None
+    settings = config.parse(default, flags, file, prog=f"neogpt {stage} {own.recipe}")
+    folder = Path(own.run or f"runs/{_folder_name(stage, own.recipe)}")
+    command = shlex.join(["neogpt", stage, *args])
+    if own.dry_run:
+        return _dry_run(settings, folder)
+    start(settings, folder, own.resume or "", command)
+    return 0
+
+
+def start(settings: AnyRun, folder: Path, resume: str = "", command: str = "") -> None:
+    """Train with the progress line, TensorBoard and the recipe's evals."""
+    from neogpt.cli._progress import Progress
+    from neogpt.evals import evaluator
+    from neogpt.train import Listener, train
+    from neogpt.train.callbacks.tensorboard import TensorBoard
+
+    listeners: list[Listener] = [Progress(), TensorBoard(RunDir(folder).tensorboard)]
+    train(settings, folder, resume, evaluator(settings), listeners, command)
+
+
+def recipes(stage: str) -> list[str]:
+    """The recipes that have this stage."""
+    found = plugins.names("neogpt.recipes")
+    return [name for name in found if hasattr(plugins.get("neogpt.recipes", name), stage)]
+
+
+def recipe(stage: str, name: str) -> AnyRun:
+    """The defaults that the recipe's function for this stage gives."""
+    module = plugins.get("neogpt.recipes", name)
+    if not hasattr(module, stage):
+        raise plugins.unknown(f"recipe for {stage}", name, recipes(stage))
+    settings: AnyRun = getattr(module, stage)()
+    return settings
+
+
+def _folder_name(stage: str, name: str) -> str:
+    """`runs/RECIPE`, with the stage where a recipe has several."""
+    return name if name.startswith(stage) else f"{name}-{stage}"
+
+
+def _own_flags(stage: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=f"neogpt {stage}", add_help=False, allow_abbrev=False)
+    parser.add_argument("recipe", nargs="?")
+    parser.add_argument("--run")
+    parser.add_argument("--resume", nargs="?", const="auto")
+    parser.add_argument("--config")
+    parser.add_argument("--dry-run", action="store_true")
+    return parser
+
+
+def _usage(stage: str, name: str) -> str:
+    return f"""usage: neogpt {stage} {name} [--run DIR] [--resume [auto|DIR]] [--config FILE] [--dry-run] [SETTINGS]
+
+  --run DIR            the run's folder (default: runs/{_folder_name(stage, name)})
+  --resume [auto|DIR]  go on from the newest whole checkpoint (or begin), or from one checkpoint
+  --config FILE        TOML settings; flags go over them, they go over the recipe
+  --dry-run            print the settings as TOML and stop
+
+examples: neogpt {stage} {name} --run runs/mine --steps 60 --seed 7
+          torchrun --nproc-per-node 2 -m neogpt {stage} {name} --run runs/mine --resume auto
+"""
+
+
+def _dry_run(settings: AnyRun, folder: Path) -> int:
+    import tomli_w
+
+    sys.stdout.write(f"# run: {folder}\n{tomli_w.dumps(config.to_dict(settings))}")
+    return 0

@@ -1,0 +1,94 @@
+"""`neogpt COMMAND ...`: finds the command's file, runs it, turns errors into messages and exit codes."""
+
+import ast
+import sys
+import traceback
+from importlib import resources
+
+from neogpt import plugins
+from neogpt.errors import ConfigError, NeoGPTError
+from neogpt.version import __version__
+
+_ORDER = (
+    "demo",
+    "data",
+    "tokenizer",
+    "pretrain",
+    "sft",
+    "dpo",
+    "rl",
+    "eval",
+    "generate",
+    "chat",
+    "report",
+    "list",
+)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run one command line; returns its exit code (0 ok, 2 usage, 3 data, 4 checkpoint, 5 diverged, 75 saved)."""
+    args = list(sys.argv[1:] if args is None else args)
+    verbose = "-v" in args
+    args = [arg for arg in args if arg != "-v"]
+    if not args or args[0] in ("-h", "--help"):
+        print(_help())
+        return 0
+    if args[0] == "--version":
+        print(f"neogpt {__version__}")
+        return 0
+    try:
+        if args[0] == "main" or args[0] not in _commands():
+            raise plugins.unknown("command", args[0], _commands())
+        return int(plugins.get("neogpt.cli", args[0]).run(args[1:]) or 0)
+    except NeoGPTError as error:
+        if verbose:
+            traceback.print_exc()
+        print(f"neogpt: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("neogpt: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _commands() -> list[str]:
+    found = [name for name in plugins.names("neogpt.cli") if name != "main"]
+    return sorted(found, key=lambda name: (_ORDER.index(name) if name in _ORDER else len(_ORDER), name))
+
+
+def _help() -> str:
+    """The list of commands; each file's docstring is read without importing the file, so help is instant."""
+    width = max(map(len, _commands()))
+    lines = [f"  {name:<{width}}  {_summary(name)}" for name in _commands()]
+    return "\n".join(
+        [
+            "neogpt: grow a GPT-2 from nothing",
+            "",
+            "usage: neogpt COMMAND [...]        neogpt COMMAND --help        neogpt --version",
+            "",
+            *lines,
+            "",
+            "Begin with `neogpt demo`. Add -v to any command for a traceback.",
+        ]
+    )
+
+
+def _summary(name: str) -> str:
+    source = resources.files("neogpt.cli").joinpath(f"{name.replace('-', '_')}.py").read_text()
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def entry() -> None:
+    """The console script."""
+    try:
+        code = main()
+    except ConfigError as error:
+        print(f"neogpt: {error}", file=sys.stderr)
+        code = error.exit_code
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,143 @@
+"""The contract between an objective and the training loop.
+
+A loss is a handful of terms. Each term is a *sum* over the micro-batch, and `weights` says over how much
+(tokens, pairs) before any forward pass. The loop divides every term by that term's weight over all
+micro-batches and processes and adds the terms up with their coefficients, so accumulation, padding, packing
+and the number of processes cannot change the result.
+
+Torch is imported inside functions: the command line reads options before torch is needed.
+"""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neogpt.config import AnyRun
+from neogpt.data.batch import Batch
+from neogpt.errors import ConfigError
+from neogpt.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from neogpt.model import GPT2
+
+
+@dataclass
+class LossTerms:
+    """What one micro-batch adds to a step."""
+
+    loss_sum: dict[str, Tensor]
+    """Per term: the sum over the micro-batch, a scalar with gradient. `Objective.weights` says over what."""
+    metrics: dict[str, tuple[Tensor | float, float]] = field(default_factory=dict)
+    """Per metric: its sum and the weight to divide by, no gradient."""
+
+
+class Objective(abc.ABC):
+    """Which samples a step sees and what is learnt from them; a pure function of (config, step)."""
+
+    coefficients: dict[str, float]
+    """Per loss term: its factor in the total."""
+    data_hash: str
+    """Changes when any sample does."""
+    n_samples: int
+    """Training samples in one epoch."""
+    n_validation: int
+    """Held-out samples."""
+    tokens_per_step: int = 0
+    """Tokens of one step, where that is fixed; 0 where it varies."""
+    notes: dict[str, int]
+    """What was counted while the data was read (examples, truncated, refused, ...)."""
+
+    def __init__(self, run: AnyRun, tokenizer: Tokenizer, n_positions: int) -> None:
+        self.run, self.tokenizer, self.n_positions = run, tokenizer, n_positions
+        self.micro_size = micro_size(run.batch.size, run.batch.micro_batches)
+        self.notes = {}
+
+    @abc.abstractmethod
+    def batch(self, step: int, micro: int) -> Batch:
+        """Micro-batch `micro` of update number `step` (both 0-based)."""
+
+    @abc.abstractmethod
+    def weights(self, batch: Batch) -> dict[str, float]:
+        """The weight of each loss term in `batch`, known before any forward pass."""
+
+    @abc.abstractmethod
+    def loss(self, model: GPT2, batch: Batch) -> LossTerms:
+        """The loss terms of a batch of tensors."""
+
+    @abc.abstractmethod
+    def validation_batch(self, ids: np.ndarray) -> Batch:
+        """The held-out samples with these numbers, the same for any run of this config."""
+
+    def begin(self, model: GPT2) -> None:  # noqa: B027 (most objectives need nothing)
+        """Called once with the weights that the stage starts from (before a resume replaces them)."""
+
+
+def micro_size(size: int, micro_batches: int) -> int:
+    """Samples a micro-batch; ConfigError names the nearest arithmetic that works."""
+    if size < 1 or micro_batches < 1:
+        raise ConfigError(
+            f"batch.size {size} and batch.micro-batches {micro_batches}", "whole numbers from 1 up"
+        )
+    if size % micro_batches:
+        valid = [m for m in range(1, size + 1) if size % m == 0]
+        near = min(valid, key=lambda m: abs(m - micro_batches))
+        larger = -(-size // micro_batches) * micro_batches
+        raise ConfigError(
+            f"a batch of {size} does not divide into {micro_batches} micro-batches",
+            f"batch.micro-batches one of {', '.join(map(str, valid))}, or a batch.size that is their multiple",
+            f"--batch.micro-batches {near} or --batch.size {larger}",
+        )
+    return size // micro_batches
+
+
+def pad(rows: list[tuple[list[int], list[int]]], fill: int) -> Batch:
+    """Rows of (prompt ids, response ids) as one right-padded Batch whose weights are 1 on the response.
+
+    The input of a row is prompt + response without its last id, the targets are one ahead. Right padding needs
+    no mask: a causal model never looks at it, and its targets weigh 0.
+    """
+    width = max(len(prompt) + len(response) for prompt, response in rows) - 1
+    tokens = np.full((len(rows), width), fill, np.int64)
+    targets = np.full((len(rows), width), fill, np.int64)
+    weights = np.zeros((len(rows), width), np.float32)
+    for i, (prompt, response) in enumerate(rows):
+        ids = np.asarray(prompt + response)
+        tokens[i, : len(ids) - 1] = ids[:-1]
+        targets[i, : len(ids) - 1] = ids[1:]
+        weights[i, len(prompt) - 1 : len(ids) - 1] = 1.0
+    return Batch(tokens, targets, weights)
+
+
+def token_loss(model: GPT2, batch: Batch) -> Tensor:
+    """The weighted sum of -log p(target) over a batch of tensors: a scalar Tensor."""
+    from neogpt.model import cross_entropy_sum
+
+    x_BTD = model.hidden(batch.tokens)
+    return cross_entropy_sum(x_BTD, model.transformer.wte.weight, batch.targets, batch.weights)
+
+
+def n_tokens(batch: Batch) -> int:
+    """Input tokens of a batch that are not padding (a row ends with the last target that counts)."""
+    counts_BT = batch.weights > 0
+    width = counts_BT.shape[1]
+    lengths_B = (width - counts_BT[:, ::-1].argmax(1)) * counts_BT.any(1)
+    parts = (n_tokens(part) for part in batch.extra.values() if isinstance(part, Batch))
+    return int(lengths_B.sum()) + sum(parts)
+
+
+def on_device(batch: Batch, device: torch.device) -> Batch:
+    """The same batch with tensors on `device` in place of arrays."""
+    import torch
+
+    def move(value: Any) -> Any:
+        return on_device(value, device) if isinstance(value, Batch) else torch.from_numpy(value).to(device)
+
+    extra = {name: move(value) for name, value in batch.extra.items()}
+    return Batch(move(batch.tokens), move(batch.targets), move(batch.weights), extra)

@@ -1,0 +1,57 @@
+"""Update rules and learning-rate schedules; `build` finds a rule by the name of its file."""
+
+from collections.abc import Mapping
+
+import torch
+
+from neogpt import plugins
+from neogpt.config import OptimConfig
+from neogpt.errors import CheckpointError
+
+Named = list[tuple[str, torch.nn.Parameter]]
+
+
+def build(named: Named, config: OptimConfig) -> list[torch.optim.Optimizer]:
+    """The optimizers that together update `named` (name, parameter) pairs, each parameter once."""
+    optimizers: list[torch.optim.Optimizer] = plugins.get("neogpt.optim", config.name).build(named, config)
+    return optimizers
+
+
+def set_lr(optimizers: list[torch.optim.Optimizer], lr: float) -> None:
+    """Set the learning rate; a group's `lr_scale` (1 when absent) multiplies it."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group.get("lr_scale", 1.0)
+
+
+def state_tensors(optimizers: list[torch.optim.Optimizer], named: Named) -> dict[str, torch.Tensor]:
+    """The whole optimizer state as `parameter|entry` -> tensor, ready for safetensors."""
+    names: dict[torch.Tensor, str] = {parameter: name for name, parameter in named}
+    return {
+        f"{names[parameter]}|{entry}": torch.as_tensor(value)
+        for optimizer in optimizers
+        for parameter, state in optimizer.state.items()
+        for entry, value in state.items()
+    }
+
+
+def load_state_tensors(
+    optimizers: list[torch.optim.Optimizer], named: Named, tensors: Mapping[str, torch.Tensor]
+) -> None:
+    """Put back what `state_tensors` gave; CheckpointError when a tensor fits no parameter."""
+    parameters = dict(named)
+    states: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in tensors.items():
+        name, _, entry = key.partition("|")
+        if name not in parameters:
+            raise CheckpointError(
+                f"the optimizer state has {key!r}, which the model has not", "the same model"
+            )
+        device = "cpu" if entry == "step" else parameters[name].device
+        states.setdefault(name, {})[entry] = tensor.to(device, copy=True)
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                name = next(n for n, p in named if p is parameter)
+                if name in states:
+                    optimizer.state[parameter] = states[name]

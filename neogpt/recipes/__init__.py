@@ -1,0 +1,1 @@
+"""One file is one recipe: a function per stage that returns the run's default settings."""

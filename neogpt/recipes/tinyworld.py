@@ -1,0 +1,85 @@
+"""The embedded default: a 0.9M-parameter GPT-2 grown in a small closed world, in minutes, on two CPU cores."""
+
+import dataclasses
+
+from neogpt.config import (
+    AnyRun,
+    BatchConfig,
+    DataConfig,
+    EvalConfig,
+    GPT2Config,
+    OptimConfig,
+    RunConfig,
+    SaveConfig,
+)
+from neogpt.data.sources import tinyworld
+from neogpt.objectives import dpo as dpo_objective
+from neogpt.objectives import pretrain as pretrain_objective
+from neogpt.objectives import sft as sft_objective
+
+_MODEL = GPT2Config(n_layer=4, n_head=4, n_embd=128, n_positions=128, vocab_size=1055)
+_DATA = DataConfig(tokenizer="trained", vocab_size=1055, val_fraction=0.01)
+
+
+def pretrain() -> AnyRun:
+    """Read the world's book until its facts are known."""
+    return RunConfig(
+        recipe="tinyworld",
+        stage="pretrain",
+        source_name="tinyworld",
+        steps=700,
+        model=_MODEL,
+        source=tinyworld.Config(),
+        data=_DATA,
+        objective=pretrain_objective.Config(sequence_tokens=96),
+        batch=BatchConfig(size=32, micro_batches=4),
+        optim=OptimConfig(lr=3e-3, warmup=0.05, schedule="cosine", final=0.05),
+        eval=EvalConfig(every=350, names=("tinyworld",), val_samples=64),
+        save=SaveConfig(every=100),
+    )
+
+
+def sft() -> AnyRun:
+    """Learn to answer, and to stop, from questions about some of the people."""
+    return RunConfig(
+        recipe="tinyworld",
+        stage="sft",
+        source_name="tinyworld",
+        steps=200,
+        model=_MODEL,
+        source=tinyworld.Config(),
+        data=_DATA,
+        objective=sft_objective.Config(max_tokens=128, replay=0.5),
+        batch=BatchConfig(size=64, micro_batches=4),
+        optim=OptimConfig(lr=1e-3, warmup=0.05, schedule="cosine", final=0.05),
+        eval=EvalConfig(every=0, names=("tinyworld",), val_samples=128),
+        save=SaveConfig(every=100),
+    )
+
+
+def dpo() -> AnyRun:
+    """Learn to refuse what harms, and only that."""
+    return RunConfig(
+        recipe="tinyworld",
+        stage="dpo",
+        source_name="tinyworld",
+        steps=200,
+        model=_MODEL,
+        source=tinyworld.Config(),
+        data=_DATA,
+        objective=dpo_objective.Config(max_tokens=128, beta=0.1, sft=0.2),
+        batch=BatchConfig(size=24, micro_batches=4),
+        optim=OptimConfig(lr=2e-4, warmup=0.1, schedule="cosine", final=0.05, weight_decay=0.0),
+        eval=EvalConfig(every=0, names=("tinyworld",), val_samples=128),
+        save=SaveConfig(every=100),
+    )
+
+
+def with_seed(settings: AnyRun, seed: int) -> AnyRun:
+    """The same run in the world, with the shuffle, the weights and the order of `seed`."""
+    return dataclasses.replace(
+        settings,
+        seed=seed,
+        source=dataclasses.replace(settings.source, seed=seed),  # type: ignore[call-arg]
+        data=dataclasses.replace(settings.data, shuffle_seed=seed),
+    )

@@ -1,0 +1,5 @@
+"""The one training loop."""
+
+from neogpt.train.loop import Evaluate, Listener, train
+
+__all__ = ["Evaluate", "Listener", "train"]

@@ -1,0 +1,1 @@
+"""Listeners that hand a run's ledger rows to somebody else."""

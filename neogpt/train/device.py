@@ -1,0 +1,80 @@
+"""What the machine decides about a run, decided once, before the run starts, and written into its config."""
+
+import contextlib
+import dataclasses
+import os
+import platform
+from contextlib import AbstractContextManager
+from typing import Any, Literal
+
+import torch
+
+from neogpt.config import AnyRun
+from neogpt.errors import ConfigError
+from neogpt.version import __version__
+
+
+def resolve(run: AnyRun, local_world_size: int = 1) -> AnyRun:
+    """The same run with `auto` device and dtype and 0 threads replaced by what this machine has."""
+    device = _device(run.device)
+    threads = run.threads or max(1, (os.cpu_count() or 1) // local_world_size)
+    dtype = _dtype(device) if run.dtype == "auto" else run.dtype
+    return dataclasses.replace(run, device=device, dtype=dtype, threads=threads)
+
+
+def _device(wanted: str) -> str:
+    if wanted == "auto":
+        mps = torch.backends.mps.is_available()
+        return "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    try:
+        kind = torch.device(wanted).type
+    except RuntimeError as error:
+        raise ConfigError(f"{wanted!r} is no device", "cpu, cuda, cuda:0, mps", "--device auto") from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        build = "this PyTorch is a CPU build" if torch.version.cuda is None else "PyTorch finds no GPU"
+        raise ConfigError(
+            f"device {wanted} was asked for, but {build}", "a device that is here", "--device cpu"
+        )
+    return wanted
+
+
+def _dtype(device: str) -> Literal["float32", "bfloat16"]:
+    """bfloat16 where the hardware multiplies it natively, else float32."""
+    if device.startswith("cuda"):
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bfloat16" if device == "cpu" and native else "float32"
+
+
+def autocast(run: AnyRun) -> AbstractContextManager[Any]:
+    """Matrix products in the run's dtype; weights, sums and softmax stay float32."""
+    if run.dtype == "float32":
+        return contextlib.nullcontext()
+    return torch.autocast(torch.device(run.device).type, torch.bfloat16)
+
+
+def versions() -> dict[str, str]:
+    """Of this package and of torch."""
+    return {"neogpt": __version__, "torch": torch.__version__}
+
+
+def describe(run: AnyRun) -> dict[str, Any]:
+    """The machine and the versions, for the events ledger."""
+    gpu = torch.cuda.get_device_name() if run.device.startswith("cuda") else None
+    return {
+        **versions(),
+        "python": platform.python_version(),
+        "system": platform.platform(terse=True),
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "threads": run.threads,
+        "gpu": gpu,
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo") as file:
+            return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,59 @@
+"""Whether a step's update may be applied, decided before it is, from numbers that are equal on all processes."""
+
+import math
+from collections import deque
+from collections.abc import Iterable
+
+from neogpt.errors import DivergedError
+
+_WINDOW = 128
+_FEWEST = 32
+
+
+class Guard:
+    """Refuses updates from non-finite losses or gradients and, when asked to, from loss spikes.
+
+    The spike rule is OLMo's: a loss more than `spike_sigma` standard deviations above the mean of the last 128
+    accepted ones. Its memory is the ledger, so a resumed run decides as an uninterrupted one.
+    """
+
+    def __init__(self, spike_sigma: float, patience: int = 3) -> None:
+        self.spike_sigma, self.patience = spike_sigma, patience
+        self.recent: deque[float] = deque(maxlen=_WINDOW)
+        self.refused_in_a_row = 0
+
+    def recall(self, rows: Iterable[dict[str, object]]) -> None:
+        """Take up the memory that a run's ledger rows hold."""
+        for row in rows:
+            if "grad_norm" in row:
+                self._note(row.get("loss"), bool(row.get("skipped")))
+
+    def check(self, step: int, loss: float, norm: float) -> str:
+        """ "" when the update may be applied, else why not.
+
+        Errors: DivergedError after `patience` non-finite steps in a row.
+        """
+        finite = math.isfinite(loss) and math.isfinite(norm)
+        reason = "" if finite else "non-finite"
+        if finite and self._is_spike(loss):
+            reason = "spike"
+        self._note(loss if finite else None, bool(reason))
+        if self.refused_in_a_row >= self.patience and not finite:
+            raise DivergedError(
+                f"step {step}: loss {loss}, gradient norm {norm}, the {self.refused_in_a_row}th bad step in a row",
+                "finite numbers; the last checkpoint is intact",
+                "a lower --optim.lr or more --optim.warmup",
+            )
+        return reason
+
+    def _note(self, loss: object, refused: bool) -> None:
+        self.refused_in_a_row = self.refused_in_a_row + 1 if refused else 0
+        if not refused and isinstance(loss, float):
+            self.recent.append(loss)
+
+    def _is_spike(self, loss: float) -> bool:
+        if not self.spike_sigma or len(self.recent) < _FEWEST:
+            return False
+        mean = math.fsum(self.recent) / len(self.recent)
+        variance = math.fsum((x - mean) ** 2 for x in self.recent) / len(self.recent)
+        return loss > mean + self.spike_sigma * math.sqrt(variance)

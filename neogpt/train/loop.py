@@ -1,0 +1,271 @@
+"""The training loop: one for every objective, on one process or many.
+
+Read `_step` first: micro-batches, their global weight, forward and backward of each, sum, clip, a check that
+all processes agree on before the update, learning rate, update, ledger. The rest saves, evaluates, and takes
+up a run where it was.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from neogpt import atomic, checkpoint, ledger, optim
+from neogpt.config import AnyRun
+from neogpt.config import to_dict as config_values
+from neogpt.errors import PreemptedError
+from neogpt.ledger import Row
+from neogpt.model import GPT2
+from neogpt.objectives._base import n_tokens, on_device
+from neogpt.optim._schedule import learning_rate
+from neogpt.paths import RunDir
+from neogpt.tokenizer import Tokenizer
+from neogpt.train import sums
+from neogpt.train.device import autocast, describe, versions
+from neogpt.train.distributed import World, connected, world_from_environment
+from neogpt.train.guard import Guard
+from neogpt.train.signals import StopFlag, stop_flag
+from neogpt.train.speed import Stopwatch, compiled
+from neogpt.train.start import Start, prepare
+from neogpt.train.tree import TreeSum
+
+Evaluate = Callable[[GPT2, Tokenizer], tuple[dict[str, float], list[Row]]]
+"""(model, tokenizer) -> scores by name, and sample rows (question, answer, ...)."""
+
+
+class Listener(Protocol):
+    """Somebody who watches a run: a progress line, a tracker."""
+
+    def row(self, row: Row) -> None:
+        """A new row of the metrics ledger."""
+
+    def event(self, event: Row) -> None:
+        """A new row of the events ledger."""
+
+
+def train(
+    run: AnyRun,
+    folder: Path,
+    resume: str = "",
+    evaluate: Evaluate | None = None,
+    listeners: Sequence[Listener] = (),
+    command: str = "",
+) -> None:
+    """Run `run` in `folder` to its last step.
+
+    `resume`: "" for a new run, "auto" to go on from the newest whole checkpoint (or begin), or a checkpoint.
+    Errors: ConfigError, DataError, CheckpointError before the first step; DivergedError when steps stay
+    non-finite; PreemptedError after a signal, with everything saved.
+    """
+    world = world_from_environment()
+    files = RunDir(folder)
+    with stop_flag() as stop, connected(world, run.device), _locked(files, world):
+        Loop(prepare(run, files, world, resume), evaluate, listeners, stop, command).run_to_end()
+
+
+def _locked(files: RunDir, world: World) -> Any:
+    import contextlib
+
+    return atomic.lock(files.lock, f"the run {files.root}") if world.is_main else contextlib.nullcontext()
+
+
+class Loop:
+    """A started run: what `prepare` gave, and the steps that change it."""
+
+    def __init__(
+        self,
+        start: Start,
+        evaluate: Evaluate | None,
+        listeners: Sequence[Listener],
+        stop: StopFlag,
+        command: str,
+    ) -> None:
+        self.run, self.files, self.world = start.run, start.files, start.world
+        self.model, self.tokenizer, self.objective = start.model, start.tokenizer, start.objective
+        self.named, self.optimizers = start.named, start.optimizers
+        self.step, self.tokens, self.data_hash = start.step, start.tokens, start.data_hash
+        self.evaluate, self.listeners, self.stop, self.command = evaluate, listeners, stop, command
+        self.micros = self.world.share(self.run.batch.micro_batches)
+        self.guard = Guard(self.run.spike_sigma)
+        self.guard.recall(ledger.read(self.files.metrics))
+        self.watch = Stopwatch(self.model.config, self.run)
+
+    def run_to_end(self) -> None:
+        """Train from the current step to the last, evaluating and saving on the way."""
+        name = "resume" if self.step else "start"
+        self._event(
+            name,
+            step=self.step,
+            steps=self.run.steps,
+            command=self.command,
+            host=describe(self.run),
+            device=self.run.device,
+            processes=self.world.size,
+            params=self.model.n_params,
+            data=self.objective.notes,
+        )
+        began = time.monotonic()
+        if self._evaluation_due() and not self._evaluated():
+            self._evaluate()
+        while self.step < self.run.steps:
+            with compiled(self.model, self.run.compile):
+                stopping = self._step()
+            if progress := self.watch.lap(self.step, self.tokens):
+                self._event("progress", **progress)
+            if self._save_due() or stopping:
+                self._save()
+            if stopping and self.step < self.run.steps:
+                self._event("preempted", step=self.step, signal=self.stop.raised)
+                raise PreemptedError(
+                    f"stopped by a signal at step {self.step} of {self.run.steps}; everything is saved",
+                    hint="the same command with --resume auto",
+                )
+            if self._evaluation_due():
+                self._evaluate()
+                self.watch.skip()
+        if self.world.is_main:
+            checkpoint.retain(self.files, self.run.save)
+        self._event("end", step=self.step, seconds=round(time.monotonic() - began, 3))
+
+    def _step(self) -> bool:
+        """One update (or a refused one) and its ledger row; True when some process was asked to stop."""
+        batches = [self.objective.batch(self.step, micro) for micro in self.micros]
+        weights = [self.objective.weights(batch) for batch in batches]
+        totals = sums.of_weights(weights, self.world)
+        total_gradient, rows = TreeSum(), []
+        for micro, batch in zip(self.micros, batches, strict=True):
+            torch.manual_seed(_draw_seed(self.run.seed, self.step, micro))
+            with autocast(self.run):
+                terms = self.objective.loss(self.model, on_device(batch, self.world.device))
+            sums.scaled(terms, self.objective.coefficients, totals).backward()
+            total_gradient.add(self._take_gradient())
+            rows.append(sums.Row(terms, n_tokens(batch), bool(self.stop)))
+        gradient = self._sum_over_processes(total_gradient.result())
+        metrics = sums.merge(rows, self.objective.coefficients, totals, self.world)
+        norm = self._clip(gradient)
+        lr = learning_rate(self.step, self.run.steps, self.run.optim)
+        refused = self.guard.check(self.step + 1, metrics["loss"], norm)
+        if not refused:
+            self._update(gradient, lr)
+        stopping = bool(metrics.pop("stop"))
+        self.step, self.tokens = self.step + 1, self.tokens + round(metrics.pop("tokens"))
+        row = {"step": self.step, "tokens": self.tokens, **metrics, "lr": lr, "grad_norm": norm}
+        self._row(_without_non_finite(row, refused))
+        return stopping
+
+    def _take_gradient(self) -> list[torch.Tensor]:
+        """The parameters' gradients, taken away from them (so that the next backward starts afresh)."""
+        taken = []
+        for _, parameter in self.named:
+            taken.append(parameter.grad if parameter.grad is not None else torch.zeros_like(parameter))
+            parameter.grad = None
+        return taken
+
+    def _sum_over_processes(self, gradient: list[torch.Tensor]) -> list[torch.Tensor]:
+        if self.run.reduction == "exact":
+            return self.world.sum_exact(gradient)
+        return self.world.sum_fast(gradient)
+
+    def _clip(self, gradient: list[torch.Tensor]) -> float:
+        """The norm of the whole gradient, which is scaled down to `optim.clip` where it is larger."""
+        norm = torch.nn.utils.get_total_norm(gradient)
+        if self.run.optim.clip:
+            torch._foreach_mul_(gradient, torch.clamp(self.run.optim.clip / (norm + 1e-6), max=1.0))
+        return float(norm)
+
+    def _update(self, gradient: list[torch.Tensor], lr: float) -> None:
+        for (_, parameter), tensor in zip(self.named, gradient, strict=True):
+            parameter.grad = tensor
+        optim.set_lr(self.optimizers, lr)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def _save_due(self) -> bool:
+        every = self.run.save.every
+        return self.step == self.run.steps or bool(every and self.step % every == 0)
+
+    def _evaluation_due(self) -> bool:
+        every = self.run.eval.every
+        return self.step in (0, self.run.steps) or bool(every and self.step % every == 0)
+
+    def _evaluated(self) -> bool:
+        rows = ledger.read(self.files.metrics)
+        return any(row.get("step") == self.step and "grad_norm" not in row for row in rows)
+
+    def _save(self) -> None:
+        """Write a checkpoint, durable before anything else goes on; the other processes wait."""
+        if self.world.is_main:
+            began = time.monotonic()
+            tensors = optim.state_tensors(self.optimizers, self.named)
+            config = config_values(self.run)
+            state = checkpoint.TrainerState(self.step, self.tokens, config, self.data_hash, versions())
+            atomic.fsync(self.files.metrics)
+            checkpoint.save(self.files, state, self.model, self.tokenizer, tensors)
+            removed = checkpoint.retain(self.files, self.run.save)
+            seconds = round(time.monotonic() - began, 3)
+            self._event("save", step=self.step, seconds=seconds, removed=removed)
+        self.world.barrier()
+        self.watch.skip()
+
+    def _evaluate(self) -> None:
+        """Held-out loss on all processes, then the evals on the main one; one ledger row."""
+        began = time.monotonic()
+        row: Row = {"step": self.step, **self._validation()}
+        if self.world.is_main and self.evaluate and (self.step or self.run.init_from):
+            with torch.inference_mode(), autocast(self.run):
+                scores, samples = self.evaluate(self.model, self.tokenizer)
+            row.update(scores)
+            for sample in samples:
+                ledger.append(self.files.samples, {"step": self.step, **sample})
+        self._row(row)
+        self._event("eval", step=self.step, seconds=round(time.monotonic() - began, 3))
+        self.world.barrier()
+
+    def _validation(self) -> Row:
+        """Loss and metrics over the first held-out samples: the same whatever the number of processes."""
+        n = min(self.objective.n_validation, self.run.eval.val_samples)
+        chunks = (
+            np.split(np.arange(n), range(self.objective.micro_size, n, self.objective.micro_size))
+            if n
+            else []
+        )
+        alone = len(chunks) < self.world.size  # too few to share: everybody computes all
+        rows: list[sums.Row | None] = []
+        weights = []
+        with torch.no_grad(), autocast(self.run):
+            for i, ids in enumerate(chunks):
+                batch = self.objective.validation_batch(ids)
+                weights.append(self.objective.weights(batch))
+                mine = alone or i % self.world.size == self.world.rank
+                terms = self.objective.loss(self.model, on_device(batch, self.world.device)) if mine else None
+                rows.append(sums.Row(terms) if terms else None)
+        world = World() if alone else self.world
+        return sums.merge_validation(rows, weights, self.objective.coefficients, world) if n else {}
+
+    def _row(self, row: Row) -> None:
+        if self.world.is_main:
+            ledger.append(self.files.metrics, row)
+            for listener in self.listeners:
+                listener.row(row)
+
+    def _event(self, name: str, **values: Any) -> None:
+        if self.world.is_main:
+            event = {"time": round(time.time(), 3), "event": name, **values}
+            ledger.append(self.files.events, event)
+            for listener in self.listeners:
+                listener.event(event)
+
+
+def _draw_seed(seed: int, step: int, micro: int) -> int:
+    """Any random draw of a micro-batch follows from its place in the run, never from what ran before."""
+    return int(np.random.SeedSequence([seed, step, micro]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _without_non_finite(row: Row, refused: str) -> Row:
+    """The row with NaN and infinities as null, and why its update was refused, if it was."""
+    clean = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
+    return {**clean, "skipped": refused} if refused else clean
