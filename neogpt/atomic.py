@@ -7,6 +7,7 @@ renamed. A reader that checks the manifest therefore never takes a torn write fo
 
 import contextlib
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -94,9 +95,9 @@ def directory(final: Path, failpoints: str = "") -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def sweep(parent: Path, stem: str = "") -> None:
-    """Remove what interrupted writes left in `parent` (only names that begin with `stem`)."""
-    for path in parent.glob(f"{stem}*{_TEMPORARY}*"):
+def sweep(parent: Path, name: str = "") -> None:
+    """Remove what interrupted writes left in `parent`: those of the file or folder `name`, or all."""
+    for path in parent.glob(f"{glob.escape(name) or '*'}{_TEMPORARY}*"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:

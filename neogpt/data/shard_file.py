@@ -6,6 +6,7 @@ holds the position of each document's first token (its end-of-text), little-endi
 """
 
 import struct
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Self
@@ -95,14 +96,21 @@ class ShardWriter:
 
     def __init__(self, path: Path, **facts: Any) -> None:
         """`facts` are the header's other fields: vocab_size, eot_id, number, split, fingerprint."""
-        self.path, self._facts, self._lengths = path, facts, [0]
+        self.path, self._facts = path, facts
+        self._lengths = array("q")
+        self.n_tokens = 0
         self._file: BinaryIO = open(path, "wb", buffering=1 << 20)  # noqa: SIM115 (closed by __exit__)
         self._file.write(bytes(HEADER_BYTES))
 
     def add(self, tokens: np.ndarray) -> None:
         """Append one document's tokens (uint16), which begin with end-of-text."""
         self._lengths.append(len(tokens))
+        self.n_tokens += len(tokens)
         self._file.write(np.ascontiguousarray(tokens, "<u2").data)
+
+    @property
+    def n_documents(self) -> int:
+        return len(self._lengths)
 
     def __enter__(self) -> Self:
         return self
@@ -110,9 +118,44 @@ class ShardWriter:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._file:
             if kind is None:
-                starts = np.cumsum(self._lengths, dtype="<i8")
-                header = Header(n_tokens=int(starts[-1]), n_documents=len(starts) - 1, **self._facts)
-                assert header.n_tokens <= MAX_TOKENS
+                assert self.n_tokens <= MAX_TOKENS
+                ends = np.cumsum(self._lengths, dtype="<i8")
                 self._file.seek(0)
-                self._file.write(header.pack())
-                self.path.with_suffix(".idx").write_bytes(starts[:-1].tobytes())
+                self._file.write(Header(self.n_tokens, self.n_documents, **self._facts).pack())
+                self.path.with_suffix(".idx").write_bytes((ends - self._lengths).astype("<i8").tobytes())
+
+
+class ShardSeries:
+    """Writes the documents of one split into `SPLIT-00000.bin`, `SPLIT-00001.bin`, ... of `max_tokens` at most.
+
+    No document is cut: a shard ends before the document that would overfill it. `entries` lists what was
+    written, as {"file", "tokens", "documents"}. `facts` are vocab_size, eot_id and fingerprint.
+    """
+
+    def __init__(self, folder: Path, split: str, max_tokens: int, facts: dict[str, Any]) -> None:
+        self.folder, self.split, self.max_tokens, self.facts = folder, split, max_tokens, facts
+        self.entries: list[dict[str, Any]] = []
+        self._writer: ShardWriter | None = None
+
+    def add(self, tokens: np.ndarray) -> None:
+        """Append one document's tokens (uint16), which begin with end-of-text."""
+        if self._writer and self._writer.n_tokens + len(tokens) > self.max_tokens:
+            self._close()
+        if not self._writer:
+            number = len(self.entries)
+            path = self.folder / f"{self.split}-{number:05d}.bin"
+            self._writer = ShardWriter(path, number=number, split=self.split, **self.facts)
+        self._writer.add(tokens)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._close(kind)
+
+    def _close(self, kind: type[BaseException] | None = None) -> None:
+        if writer := self._writer:
+            writer.__exit__(kind)
+            counts = {"tokens": writer.n_tokens, "documents": writer.n_documents}
+            self.entries.append({"file": writer.path.name, **counts})
+            self._writer = None

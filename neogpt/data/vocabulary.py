@@ -1,11 +1,11 @@
 """The tokenizer that a run's settings name; a `trained` one is made once from the source's own text."""
 
-import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
 from neogpt import atomic, plugins
 from neogpt.config import DataConfig, SourceConfig, digest
+from neogpt.data import identity
 from neogpt.data.records import Quarantine
 from neogpt.paths import cache_dir
 from neogpt.tokenizer import Tokenizer
@@ -20,8 +20,10 @@ def tokenizer_for(data: DataConfig, source_name: str, source: SourceConfig) -> T
         return Tokenizer.gpt2()
     if data.tokenizer != "trained":
         return Tokenizer.load(data.tokenizer)
-    settings = {"source": source_name, "options": dataclasses.asdict(source), "vocab_size": data.vocab_size}
-    folder = cache_dir() / "tokenizers" / f"{source_name}-{digest(settings)[:12]}"
+    parts = plugins.get("neogpt.data.sources", source_name).parts(source)
+    facts = {"settings": identity.settings(source_name, source), "vocab_size": data.vocab_size}
+    key = digest({**facts, "inputs": identity.inputs(source_name, parts)})
+    folder = cache_dir() / "tokenizers" / f"{source_name}-{key[:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with atomic.lock(folder.with_suffix(".lock"), f"the tokenizer {folder.name}", wait=True):
         if not (folder / atomic.MANIFEST).exists():
