@@ -5,8 +5,9 @@ Source: Radford et al. 2019, "Language Models are Unsupervised Multitask Learner
 
 import codecs
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Self
 
@@ -16,6 +17,10 @@ from tokenizers import models, pre_tokenizers
 from neogpt.errors import DataError
 from neogpt.tokenizer import files, gpt2_files, training
 from neogpt.tokenizer.alphabet import END_OF_TEXT, byte_to_char, to_bytes
+from neogpt.tokenizer.words import split
+
+_CACHED_WORDS = 2**17  # about 30 MB
+_CACHED_LENGTH = 64
 
 
 class Tokenizer:
@@ -35,6 +40,7 @@ class Tokenizer:
         # The backend is not told of the special token: then no text can produce it, by construction.
         self._backend = Backend(models.BPE(vocab=bpe.vocab, merges=bpe.merges))
         self._backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        self._ids_of = _WordIds(self._encode)
 
     @classmethod
     def gpt2(cls, folder: str | Path | None = None) -> Self:
@@ -64,6 +70,10 @@ class Tokenizer:
     def fingerprint(self) -> str:
         return hashlib.sha256(files.to_json(self._bpe).encode()).hexdigest()
 
+    def _encode(self, text: str) -> list[int]:
+        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        return ids
+
     @cached_property
     def _bytes(self) -> list[bytes]:
         tokens = sorted(self._bpe.vocab, key=self._bpe.vocab.__getitem__)
@@ -71,14 +81,17 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """The ids of `text`, never `eot_id`; a lone surrogate becomes U+FFFD, as in tiktoken."""
-        return self.encode_batch([text])[0]
+        text = _clean(text)
+        words = split(text)
+        if words is None:
+            return self._encode(text)
+        if len(self._ids_of) > _CACHED_WORDS:
+            self._ids_of.clear()
+        return list(chain.from_iterable(map(self._ids_of.__getitem__, words)))
 
-    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
-        """The ids of each text, computed on all cores unless TOKENIZERS_PARALLELISM is false."""
-        encodings = self._backend.encode_batch_fast(
-            [_clean(text) for text in texts], add_special_tokens=False
-        )
-        return [encoding.ids for encoding in encodings]
+    def encode_batch(self, texts: Iterable[str]) -> list[list[int]]:
+        """The ids of each text."""
+        return [self.encode(text) for text in texts]
 
     def decode_bytes(self, ids: Iterable[int]) -> bytes:
         """The bytes that the ids stand for (end-of-text: its name); DataError beyond the vocabulary."""
@@ -116,6 +129,19 @@ class StreamDecoder:
     def flush(self) -> str:
         """What the held-back bytes amount to (U+FFFD, or nothing) when no more will come; starts afresh."""
         return self._decoder.decode(b"", final=True)
+
+
+class _WordIds(dict[str, list[int]]):
+    """Words to ids, filled on demand; long words are not kept."""
+
+    def __init__(self, encode: Callable[[str], list[int]]) -> None:
+        self._encode = encode
+
+    def __missing__(self, word: str) -> list[int]:
+        ids = self._encode(word)
+        if len(word) <= _CACHED_LENGTH:
+            self[word] = ids
+        return ids
 
 
 def _clean(text: str) -> str:

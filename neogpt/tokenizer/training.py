@@ -22,8 +22,9 @@ def train(texts: Iterable[str], vocab_size: int, whole_words: Sequence[str] = ()
 
     Ids: 256 bytes in GPT-2's order, then merges by rank, then end-of-text last. Ties between equally
     frequent pairs go to the smaller ids. A pair seen once is never merged. Each of `whole_words` becomes one
-    token both at the start of a text ("Kelom") and after a space (" Kelom"): their missing merges are put
-    after the learned ones, where they cannot change how anything else is split before them.
+    token both at the start of a text ("Kelom") and after a space (" Kelom"), or only after a space when it is
+    given with one: their missing merges are put after the learned ones, where they cannot change how anything
+    else is split before them.
     ConfigError for an impossible size or word, DataError for empty text.
     Source: Sennrich et al. 2016; Radford et al. 2019 (bytes).
     """
@@ -68,10 +69,10 @@ def _learn(texts: Iterable[str], n_tokens: int) -> Merges:
 
 
 def _forms(whole_words: Sequence[str]) -> list[str]:
-    """Each word bare and after a space, in the byte alphabet; ConfigError for one that the splitter cuts."""
+    """Each word's forms (see `train`) in the byte alphabet; ConfigError for one that the splitter cuts."""
     forms = []
     for word in whole_words:
-        for text in (word, f" {word}"):
+        for text in (word,) if word.startswith(" ") else (word, f" {word}"):
             pieces = _splitter().pre_tokenize_str(text)
             if not word or len(pieces) != 1:
                 raise ConfigError(
