@@ -81,12 +81,12 @@ def encode(text: str, merges: Sequence[tuple[str, str]], vocab: dict[str, int]) 
     return ids
 
 
-def learn(text: str, n_merges: int) -> list[tuple[str, str]]:
+def learn(texts: Sequence[str], n_tokens: int) -> list[tuple[str, str]]:
     """Sennrich's algorithm by recounting everything each time; ties to the smaller ids; counts from 2 up."""
-    counts = Counter(tuple(word) for word in words(text))
+    counts = Counter(tuple(word) for text in texts for word in words(text))
     ids = {char: i for i, char in enumerate(alphabet().values())}
     merges: list[tuple[str, str]] = []
-    while len(merges) < n_merges:
+    while len(ids) < n_tokens:
         pairs: Counter[tuple[str, str]] = Counter()
         for word, n in counts.items():
             for pair in pairwise(word):

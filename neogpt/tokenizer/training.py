@@ -74,7 +74,7 @@ def _forms(whole_words: Sequence[str]) -> list[str]:
     for word in whole_words:
         for text in (word,) if word.startswith(" ") else (word, f" {word}"):
             pieces = _splitter().pre_tokenize_str(text)
-            if not word or len(pieces) != 1:
+            if word.split() != [word] or len(pieces) != 1:
                 raise ConfigError(
                     f"{word!r} cannot be one token: spaces, digits and signs cut it",
                     "whole words of letters only, of digits only or of signs only",
