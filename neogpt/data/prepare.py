@@ -40,6 +40,9 @@ def prepare(
 ) -> Path:
     """The folder of token shards for these settings, made if it is not there yet.
 
+    `workers` processes tokenise; 0 takes as many as cores and input are worth. More than one needs a main module
+    that can be imported (`if __name__ == "__main__"`).
+
     Without `folder` it lies in the cache under a name that holds its key: a hash of every setting, the
     tokenizer's fingerprint and each input file's name, size and sha256. Errors: ConfigError for settings that
     cannot work, or a `folder` with something else in it; DataError for input that cannot be used.
@@ -185,11 +188,11 @@ def _check_documents(documents: dict[str, int], fraction: float, bad: Quarantine
     if documents["train"] and (documents["val"] or not fraction):
         return
     missing = "training" if not documents["train"] else "validation"
-    enough = min(0.5, round(10 / total, 4)) if total > 1 else 0
+    enough = f"--data.val-fraction {min(0.5, round(10 / total, 4))}, or " if total > 1 else ""
     raise DataError(
         f"there are no {missing} documents among {total}; val_fraction is {fraction}",
         "at least one of each kind (which one is held out, a hash of its text decides)",
-        f"--data.val-fraction {enough}, or smaller documents (source text: --source.unit passage)",
+        f"{enough}more and smaller documents (source text: --source.unit passage)",
     )
 
 

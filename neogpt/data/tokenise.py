@@ -30,6 +30,7 @@ from neogpt.tokenizer import Tokenizer
 
 PART = "part.json"
 _GROUP_BYTES = 2 << 20
+_WORKER_BYTES = 8 << 20
 _SHARD_TOKENS = 1 << 30
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 1024
@@ -67,8 +68,8 @@ def _part_bytes(part: str) -> int:
 
 
 def run(tasks: list[Task], tokenizer: Tokenizer, workers: int, done: Callable[[Task], None]) -> None:
-    """Do all tasks, in `workers` processes, calling `done` after each. What is made depends on no order."""
-    workers = min(workers, len(tasks))
+    """Do all tasks, in `workers` processes (0: as many as are worth starting), calling `done` after each."""
+    workers = min(workers or _worth_starting(tasks), len(tasks))
     if workers <= 1:
         for task in tasks:
             tokenise(task, tokenizer)
@@ -87,6 +88,12 @@ def run(tasks: list[Task], tokenizer: Tokenizer, workers: int, done: Callable[[T
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _worth_starting(tasks: list[Task]) -> int:
+    """A process costs about a second to start, as much as tokenising a few megabytes."""
+    size = sum(_part_bytes(part) for task in tasks for part in task.parts if part_file(part).is_file())
+    return min(os.cpu_count() or 1, 1 + size // _WORKER_BYTES)
 
 
 _worker_tokenizer: Tokenizer

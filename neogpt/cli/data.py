@@ -1,0 +1,220 @@
+"""Prepare, check and look at training data."""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import tyro
+from rich.console import Console
+from rich.progress import Progress as Bars
+from tyro.conf import FlagConversionOff, OmitArgPrefixes
+
+from neogpt import plugins
+from neogpt.config import DataConfig, SourceConfig
+
+SOURCES = "neogpt.data.sources"
+SourceT = TypeVar("SourceT", bound=SourceConfig)
+_USAGE = """usage: neogpt data prepare SOURCE [SETTINGS]      text -> token shards
+       neogpt data verify DIR [--json]           check every byte of prepared data
+       neogpt data show DIR [--json]             counts, and the first documents as text
+
+sources:
+{sources}
+
+examples: neogpt data prepare text --path my-books/ --tokenizer gpt2
+          neogpt data show my-books-shards --documents 5
+"""
+_PREPARE = """{summary} Add --json to print the result as JSON.
+
+examples: neogpt data prepare {name} --tokenizer gpt2
+          neogpt data prepare {name} --val-fraction 0.01 --out shards --workers 2
+"""
+
+
+def run(args: list[str]) -> int:
+    """`neogpt data prepare|verify|show ...`."""
+    if not args or args[0] in ("-h", "--help"):
+        print(_USAGE.format(sources=_sources()), end="")
+        return 0
+    verbs: dict[str, Callable[[list[str]], int]] = {"prepare": prepare, "verify": verify, "show": show}
+    if args[0] not in verbs:
+        raise plugins.unknown("data command", args[0], list(verbs))
+    return verbs[args[0]](args[1:])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare(Generic[SourceT]):
+    """Settings of `data prepare`; a training run with the same ones finds what was prepared."""
+
+    source: SourceT
+    data: DataConfig = field(default_factory=DataConfig)
+    out: str = ""
+    """Folder to write; empty: one in the cache, named by a hash of all settings and input."""
+    workers: int = 0
+    """Processes; 0: as many as the cores, and the amount of text, are worth."""
+
+
+def prepare(args: list[str]) -> int:
+    """`neogpt data prepare SOURCE [--path P] [--tokenizer T] [--out DIR] ...`."""
+    if not args or args[0] in ("-h", "--help"):
+        print(f"usage: neogpt data prepare SOURCE [SETTINGS]\n\nsources:\n{_sources()}")
+        return 0
+    as_json = "--json" in args
+    settings = _settings(args[0], [arg for arg in args[1:] if arg != "--json"])
+    from neogpt.data.prepare import prepare as make
+    from neogpt.data.vocabulary import tokenizer_for
+
+    start = time.monotonic()
+    tokenizer = tokenizer_for(settings.data, args[0], settings.source)
+    with _Progress() as progress:
+        out = Path(settings.out) if settings.out else None
+        folder = make(args[0], settings.source, settings.data, tokenizer, out, settings.workers, progress)
+    found = _checked(folder)
+    if as_json:
+        print(json.dumps({"folder": str(folder), "seconds": round(time.monotonic() - start, 3), **found}))
+        return 0
+    print(f"{folder}\n{_rows(found['quarantine'])}")
+    print(f"done: {_summary(found)} ({time.monotonic() - start:.1f} s)")
+    return 0
+
+
+def verify(args: list[str]) -> int:
+    """`neogpt data verify DIR [--json]`."""
+    options = _parser("verify", "neogpt data verify ~/shards").parse_args(args)
+    found = _checked(options.folder)
+    print(json.dumps({"folder": str(options.folder), **found}) if options.json else f"ok: {_summary(found)}")
+    return 0
+
+
+def show(args: list[str]) -> int:
+    """`neogpt data show DIR [--split val] [--documents N] [--characters N] [--json]`."""
+    parser = _parser("show", "neogpt data show ~/shards --split val --documents 5")
+    parser.add_argument("--split", choices=("train", "val"), default="train")
+    parser.add_argument("--documents", type=int, default=3, help="how many documents (default 3)")
+    parser.add_argument("--characters", type=int, default=400, help="how much of each (default 400)")
+    options = parser.parse_args(args)
+    found = _look(options.folder, options.split, options.documents, options.characters)
+    if options.json:
+        print(json.dumps(found))
+        return 0
+    tokenizer = found["tokenizer"]
+    print(f"{options.folder}\n  key {found['key']}\n  {_rows(found['quarantine'])}")
+    print(f"  tokenizer: {tokenizer['vocab_size']:,} ids, fingerprint {tokenizer['fingerprint'][:12]}")
+    for split, counts in found["splits"].items():
+        print(f"  {split}: " + ", ".join(f"{counts[k]:,} {k}" for k in ("documents", "tokens", "shards")))
+    for document in found["documents"]:
+        print(f"\n--- {options.split} document {document['number']}, {document['tokens']:,} tokens")
+        print(_printable(document["text"]))
+    return 0
+
+
+def _settings(source_name: str, args: Sequence[str]) -> Prepare[SourceConfig]:
+    """The flags over the defaults. A flag may carry the prefix that a training run gives it."""
+    source = plugins.get(SOURCES, source_name)
+    default = Prepare(source=source.Config())
+    kind: type[Prepare[SourceConfig]] = Prepare[type(default.source)]  # type: ignore[misc]
+    return tyro.cli(
+        kind,
+        default=default,
+        args=[arg.replace("--source.", "--", 1).replace("--data.", "--", 1) for arg in args],
+        prog=f"neogpt data prepare {source_name}",
+        description=_PREPARE.format(summary=plugins.summary(source), name=source_name),
+        config=(OmitArgPrefixes, FlagConversionOff),
+    )
+
+
+def _checked(folder: Path) -> dict[str, Any]:
+    """What `verify` and dataset.json say; DataError for anything that is not as it should be."""
+    from neogpt.data.shards import read_info
+    from neogpt.data.verify import verify as check
+
+    return {"splits": check(folder), "quarantine": read_info(folder)["quarantine"]}
+
+
+def _look(folder: Path, split: str, documents: int, characters: int) -> dict[str, Any]:
+    """Counts, and the first documents decoded."""
+    from neogpt.data.shards import TokenData, read_info
+    from neogpt.tokenizer import Tokenizer
+
+    info = read_info(folder)
+    tokenizer = Tokenizer.load(folder / "tokenizer")
+    data = TokenData(folder, split)
+    shown = []
+    for number in range(min(documents, data.n_documents)):
+        ids = data.document(number)
+        text = tokenizer.decode(ids[1 : characters + 2].tolist())[:characters]
+        shown.append({"number": number, "tokens": len(ids), "text": text})
+    splits = {name: {**counts, "shards": len(counts["shards"])} for name, counts in info["splits"].items()}
+    facts = {"folder": str(folder), "key": info["key"], "fingerprint": data.fingerprint}
+    kept = {name: info[name] for name in ("settings", "inputs", "tokenizer", "quarantine")}
+    return {**facts, **kept, "splits": splits, "split": split, "documents": shown}
+
+
+def _summary(found: dict[str, Any]) -> str:
+    splits = found["splits"].values()
+    shards, documents, tokens = (sum(s[k] for s in splits) for k in ("shards", "documents", "tokens"))
+    held = found["splits"]["val"]["documents"]
+    return f"{shards:,} shards, {documents:,} documents ({held:,} held out), {tokens:,} tokens, manifest ok"
+
+
+def _rows(quarantine: dict[str, Any]) -> str:
+    reasons = "; ".join(f"{count:,} x {reason}" for reason, count in quarantine["reasons"].items())
+    counts = (
+        f"{quarantine['rows']:,} rows: {quarantine['broken']:,} broken, {quarantine['refused']:,} of no use"
+    )
+    return f"{counts} ({reasons})" if reasons else counts
+
+
+def _printable(text: str) -> str:
+    """The text without control characters, which could drive the terminal that shows it."""
+    return "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _sources() -> str:
+    found = [name for name in plugins.names(SOURCES) if hasattr(plugins.get(SOURCES, name), "documents")]
+    width = max(map(len, found))
+    return "\n".join(f"  {name:<{width}}  {plugins.summary(plugins.get(SOURCES, name))}" for name in found)
+
+
+def _parser(verb: str, example: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"neogpt data {verb}",
+        epilog=f"examples: {example}\n          neogpt data {verb} ~/shards --json",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, help="a folder that `neogpt data prepare` wrote")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    return parser
+
+
+class _Progress:
+    """A bar on a terminal, a line every ten seconds elsewhere."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._bars = Bars(console=console, transient=True) if console.is_terminal else None
+        self._tasks: dict[str, Any] = {}
+        self._printed = time.monotonic()
+
+    def __enter__(self) -> "_Progress":
+        if self._bars:
+            self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bars:
+            self._bars.stop()
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if self._bars:
+            if phase not in self._tasks:
+                self._tasks[phase] = self._bars.add_task(phase, total=total)
+            self._bars.update(self._tasks[phase], completed=done)
+        elif time.monotonic() - self._printed > 10:
+            self._printed = time.monotonic()
+            print(f"{phase} {done:,}/{total:,}", file=sys.stderr, flush=True)
