@@ -74,7 +74,7 @@ def _forms(whole_words: Sequence[str]) -> list[str]:
     for word in whole_words:
         for text in (word,) if word.startswith(" ") else (word, f" {word}"):
             pieces = _splitter().pre_tokenize_str(text)
-            if word.split() != [word] or len(pieces) != 1:
+            if word.split() != [word.removeprefix(" ")] or len(pieces) != 1:
                 raise ConfigError(
                     f"{word!r} cannot be one token: spaces, digits and signs cut it",
                     "whole words of letters only, of digits only or of signs only",
@@ -99,7 +99,18 @@ def _with_words(learned: Merges, words: list[str], n_tokens: int) -> Merges:
         keep = max(0, keep - excess)
     while keep < len(learned) and len(_new_tokens(merges(keep + 1))) <= n_tokens:
         keep += 1
-    return merges(keep)
+    return _filled(merges(keep), learned[keep:], n_tokens)
+
+
+def _filled(merges: Merges, further: Merges, n_tokens: int) -> Merges:
+    """`merges`, with as many of the `further` ones after them as there is room for."""
+    filled, tokens = dict.fromkeys(merges), set(_new_tokens(merges))
+    for pair in further:
+        if len(tokens) == n_tokens:
+            break
+        filled.setdefault(pair)
+        tokens.add(pair[0] + pair[1])
+    return list(filled)
 
 
 def _completing(merges: Merges, words: list[str]) -> Merges:
