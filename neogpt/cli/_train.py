@@ -15,6 +15,9 @@ from neogpt.paths import RunDir
 def run(stage: str, args: Sequence[str]) -> int:
     """`neogpt STAGE RECIPE [--run DIR] [--resume [auto|DIR]] [--config FILE] [--dry-run] [--settings ...]`."""
     own, flags = _own_flags(stage).parse_known_args(args)
+    if own.recipe is None and {"-h", "--help"} & set(flags):
+        print(f"{_usage(stage, 'RECIPE')}\n{_recipe_lines(stage)}")
+        return 0
     if own.recipe is None or own.recipe.startswith("-"):
         raise ConfigError(f"neogpt {stage} needs a recipe", f"one of {', '.join(recipes(stage))}")
     default = recipe(stage, own.recipe)
@@ -45,6 +48,13 @@ def recipes(stage: str) -> list[str]:
     """The recipes that have this stage."""
     found = plugins.names("neogpt.recipes")
     return [name for name in found if hasattr(plugins.get("neogpt.recipes", name), stage)]
+
+
+def _recipe_lines(stage: str) -> str:
+    found = {name: plugins.summary(plugins.get("neogpt.recipes", name)) for name in recipes(stage)}
+    width = max(map(len, found))
+    lines = [f"  {name:<{width}}  {line}" for name, line in found.items()]
+    return "\n".join(["recipes (neogpt " + stage + " RECIPE --help lists their settings):", *lines])
 
 
 def recipe(stage: str, name: str) -> AnyRun:
@@ -80,7 +90,7 @@ def _usage(stage: str, name: str) -> str:
   --dry-run            print the settings as TOML and stop
 
 examples: neogpt {stage} {name} --run runs/mine --steps 60 --seed 7
-          torchrun --nproc-per-node 2 -m neogpt {stage} {name} --run runs/mine --resume auto
+          torchrun --nproc-per-node 2 -m -- neogpt {stage} {name} --run runs/mine --resume auto
 """
 
 
