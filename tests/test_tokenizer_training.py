@@ -106,6 +106,11 @@ def test_whole_words_are_one_token_with_and_without_space(vocab_size: int) -> No
     assert tokenizer._bpe.merges[:40] == Tokenizer.train(world(), vocab_size)._bpe.merges[:40]
 
 
+def test_a_word_given_with_its_space_gets_no_token_without() -> None:
+    tokenizer = Tokenizer.train(world(), 450, whole_words=[" Zebulonix"])
+    assert len(tokenizer.encode(" Zebulonix")) == 1 < len(tokenizer.encode("Zebulonix"))
+
+
 def test_whole_words_need_not_stand_in_the_text() -> None:
     words = ["Zebulonix", "über", "日本", "42", "a", "mama", "mamamama", "😀😀"]
     tokenizer = Tokenizer.train(world(), 400, whole_words=words)
@@ -148,7 +153,7 @@ def test_words_that_do_not_fit_say_how_many_tokens_they_need() -> None:
         Tokenizer.train(world(), needed - 1, whole_words=NAMES)
 
 
-@pytest.mark.parametrize("word", ["", " ", "two words", " Kelom", "don't", "a1", "red-hot", "tab\t", "end\n"])
+@pytest.mark.parametrize("word", ["", " ", "two words", "  Kelom", "don't", "a1", "red-hot", "tab\t", "end\n"])
 def test_words_that_the_splitter_cuts_are_refused(word: str) -> None:
     with pytest.raises(ConfigError, match="cannot be one token"):
         Tokenizer.train(world(), 1000, whole_words=["fine", word])
