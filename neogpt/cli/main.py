@@ -6,7 +6,7 @@ import traceback
 from importlib import resources
 
 from neogpt import plugins
-from neogpt.errors import ConfigError, NeoGPTError
+from neogpt.errors import NeoGPTError
 from neogpt.version import __version__
 
 _ORDER = (
@@ -80,15 +80,5 @@ def _summary(name: str) -> str:
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
-def entry() -> None:
-    """The console script."""
-    try:
-        code = main()
-    except ConfigError as error:
-        print(f"neogpt: {error}", file=sys.stderr)
-        code = error.exit_code
-    sys.exit(code)
-
-
 if __name__ == "__main__":
-    entry()
+    sys.exit(main())

@@ -75,6 +75,17 @@ def dpo() -> AnyRun:
     )
 
 
+def dpo_red_team() -> AnyRun:
+    """What the original did: preferences about harmful prompts only. It learns to refuse everything."""
+    run = dpo()
+    return dataclasses.replace(
+        run,
+        source=tinyworld.Config(pairs="red-team"),
+        objective=dataclasses.replace(run.objective, sft=1.0),  # type: ignore[call-arg]
+        save=SaveConfig(every=0),
+    )
+
+
 def with_seed(settings: AnyRun, seed: int) -> AnyRun:
     """The same run in the world, with the shuffle, the weights and the order of `seed`."""
     return dataclasses.replace(

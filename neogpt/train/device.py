@@ -16,13 +16,14 @@ from neogpt.version import __version__
 
 def resolve(run: AnyRun, local_world_size: int = 1) -> AnyRun:
     """The same run with `auto` device and dtype and 0 threads replaced by what this machine has."""
-    device = _device(run.device)
+    device = pick_device(run.device)
     threads = run.threads or max(1, (os.cpu_count() or 1) // local_world_size)
     dtype = _dtype(device) if run.dtype == "auto" else run.dtype
     return dataclasses.replace(run, device=device, dtype=dtype, threads=threads)
 
 
-def _device(wanted: str) -> str:
+def pick_device(wanted: str) -> str:
+    """`wanted`, or for `auto` the best that is here; ConfigError when it is not."""
     if wanted == "auto":
         mps = torch.backends.mps.is_available()
         return "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"

@@ -24,7 +24,7 @@ from neogpt.optim._schedule import learning_rate
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
 from neogpt.train import sums
-from neogpt.train.device import autocast, describe, versions
+from neogpt.train.device import autocast, describe, pick_device, versions
 from neogpt.train.distributed import World, connected, world_from_environment
 from neogpt.train.guard import Guard
 from neogpt.train.signals import StopFlag, stop_flag
@@ -62,7 +62,7 @@ def train(
     """
     world = world_from_environment()
     files = RunDir(folder)
-    with stop_flag() as stop, connected(world, run.device), _locked(files, world):
+    with stop_flag() as stop, connected(world, pick_device(run.device)), _locked(files, world):
         Loop(prepare(run, files, world, resume), evaluate, listeners, stop, command).run_to_end()
 
 

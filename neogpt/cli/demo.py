@@ -1,0 +1,38 @@
+"""The whole life of a GPT-2 in minutes on two CPU cores: text, pretraining, SFT, DPO, report. Begin here."""
+
+import time
+from pathlib import Path
+
+import tyro
+
+
+def run(args: list[str]) -> int:
+    """`neogpt demo [--run DIR] [--seed N]`."""
+    tyro.cli(_demo, args=args, prog="neogpt demo", config=(tyro.conf.FlagConversionOff,))
+    return 0
+
+
+def _demo(run: Path = Path("runs/demo"), seed: int = 0) -> None:
+    """Grow a GPT-2 in tinyworld: pretrain, fine-tune, teach manners, and report on all of it.
+
+    Offline, from nothing, in minutes. Interrupt it at any time: the same command goes on where it was.
+
+    examples: neogpt demo        neogpt demo --run runs/second --seed 2
+
+    Args:
+        run: folder of the demo's runs.
+        seed: of the world, the weights and the order.
+    """
+    from neogpt.cli import _train, report
+    from neogpt.recipes import demo
+
+    began = time.monotonic()
+    for name, settings in demo.stages(run, seed).items():
+        print(f"\n=== {name}: {settings.steps} steps", flush=True)
+        again = f"neogpt {settings.stage} {settings.recipe} --run {run / name} --seed {seed}"
+        if settings.init_from:
+            again += f" --from {settings.init_from}"
+        _train.start(settings, run / name, resume="auto", command=again)
+    print(f"\n=== report after {time.monotonic() - began:.0f} s", flush=True)
+    report.run([str(run)])
+    print(f"\nNext: neogpt chat {run / 'dpo'}        (and open {run / 'report.html'})")

@@ -1,0 +1,77 @@
+"""Measure a model: any eval, on a run, a checkpoint or a Hugging Face model."""
+
+import json as json_format
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from neogpt import plugins
+from neogpt.config import SourceConfig
+from neogpt.errors import ConfigError
+
+
+def run(args: list[str]) -> int:
+    """`neogpt eval MODEL EVAL [EVAL ...]`."""
+    tyro.cli(_eval, args=args, prog="neogpt eval", config=(tyro.conf.FlagConversionOff,))
+    return 0
+
+
+def _eval(
+    model: Annotated[str, tyro.conf.Positional],
+    evals: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    /,
+    limit: int | None = None,
+    samples: bool = False,
+    json: bool = False,
+) -> None:
+    """Measure a model: any eval, on a run, a checkpoint or a Hugging Face model.
+
+    examples: neogpt eval runs/demo/dpo tinyworld        neogpt eval runs/demo/sft tinyworld --samples True
+
+    Args:
+        model: run, checkpoint, Hugging Face directory or id.
+        evals: names of evals (`neogpt list evals`).
+        limit: tasks an eval at most.
+        samples: print sample answers too.
+        json: print JSON.
+    """
+    if not evals:
+        raise ConfigError("no eval was named", f"one of {', '.join(plugins.names('neogpt.evals'))}")
+    for name in evals:
+        plugins.get("neogpt.evals", name)
+    import torch
+
+    from neogpt import checkpoint
+    from neogpt.evals import evaluate
+
+    folder = checkpoint.resolve(model)
+    with torch.inference_mode():
+        scores, rows = evaluate(
+            evals,
+            checkpoint.load_model(folder),
+            checkpoint.load_tokenizer(folder),
+            _source(folder),
+            limit,
+        )
+    if json:
+        print(json_format.dumps({"model": str(folder), "scores": scores, "samples": rows}, indent=2))
+        return
+    width = max(map(len, scores))
+    for name, value in scores.items():
+        print(f"{name:<{width}}  {value:.4f}")
+    if samples:
+        for row in rows:
+            print(f"\n{row['question']}\n  -> {row['answer']}  [{row['verdict']}]")
+
+
+def _source(folder: Path) -> SourceConfig | None:
+    """The data source's options of the run that made a checkpoint (tinyworld's seed, ...); None elsewhere."""
+    file = folder / "trainer.json"
+    if not file.is_file():
+        return None
+    settings = json_format.loads(file.read_text())["config"]
+    options: SourceConfig = plugins.get("neogpt.data.sources", settings["source_name"]).Config(
+        **settings["source"]
+    )
+    return options

@@ -1,0 +1,71 @@
+"""What there is: recipes, sources, objectives, evals, and runs on this disk."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from neogpt import config, ledger, plugins
+from neogpt.paths import RunDir
+
+Kind = Literal["recipes", "sources", "objectives", "evals", "runs", "all"]
+_PACKAGES = {
+    "recipes": "neogpt.recipes",
+    "sources": "neogpt.data.sources",
+    "objectives": "neogpt.objectives",
+    "evals": "neogpt.evals",
+}
+
+
+def run(args: list[str]) -> int:
+    """`neogpt list [recipes|sources|objectives|evals|runs]`."""
+    tyro.cli(_list, args=args, prog="neogpt list", config=(tyro.conf.FlagConversionOff,))
+    return 0
+
+
+def _list(
+    kind: Annotated[Kind, tyro.conf.Positional] = "all",
+    /,
+    folder: Path = Path("runs"),
+    json: bool = False,
+) -> None:
+    """What there is: recipes, sources, objectives, evals, and runs on this disk.
+
+    examples: neogpt list recipes        neogpt list runs --folder runs --json True
+
+    Args:
+        kind: which of them.
+        folder: where to look for runs.
+        json: print JSON.
+    """
+    kinds = [*_PACKAGES, "runs"] if kind == "all" else [kind]
+    found = {k: _runs(folder) if k == "runs" else _plugins(_PACKAGES[k]) for k in kinds}
+    if json:
+        _print_json(found)
+        return
+    for name, rows in found.items():
+        print(f"{name}:" if rows else f"{name}: none")
+        width = max(map(len, rows), default=0)
+        for row, text in rows.items():
+            print(f"  {row:<{width}}  {text}")
+
+
+def _plugins(package: str) -> dict[str, str]:
+    return {name: plugins.summary(plugins.get(package, name)) for name in plugins.names(package)}
+
+
+def _runs(folder: Path) -> dict[str, str]:
+    """Each run below `folder` -> its stage, recipe and how far it came."""
+    rows = {}
+    for path in sorted(folder.rglob("config.toml")):
+        run = RunDir(path.parent)
+        values = config.read_toml(path)
+        steps = [row["step"] for row in ledger.read(run.metrics) if "step" in row]
+        done = f"step {steps[-1] if steps else 0} of {values.get('steps')}"
+        rows[str(run.root)] = f"{values.get('stage')} {values.get('recipe')}, {done}"
+    return rows
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2))

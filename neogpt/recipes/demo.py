@@ -1,0 +1,25 @@
+"""The whole life in minutes: a GPT-2 grown, taught and given manners in tinyworld (`neogpt demo`)."""
+
+import dataclasses
+from pathlib import Path
+
+from neogpt.config import AnyRun
+from neogpt.recipes import tinyworld
+
+
+def stages(folder: Path, seed: int) -> dict[str, AnyRun]:
+    """Each stage's run, by the name of its folder in `folder`, in the order they are made.
+
+    `dpo-red-team` is the lesson beside: the same stage with harmful prompts only, as the original did.
+    """
+    runs = {
+        "pretrain": tinyworld.pretrain(),
+        "sft": _from(tinyworld.sft(), folder / "pretrain"),
+        "dpo": _from(tinyworld.dpo(), folder / "sft"),
+        "dpo-red-team": _from(tinyworld.dpo_red_team(), folder / "sft"),
+    }
+    return {name: tinyworld.with_seed(run, seed) for name, run in runs.items()}
+
+
+def _from(run: AnyRun, origin: Path) -> AnyRun:
+    return dataclasses.replace(run, init_from=str(origin))
