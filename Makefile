@@ -13,7 +13,7 @@ PYTEST   = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesse
 .PHONY: help demo test test-slow lint format wheel clean install install-dev
 
 help:  ## Show this list
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1|\2/' | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 demo: install  ## Grow a GPT-2 from nothing: pretraining, SFT, DPO, report (a few minutes, offline)
 	@$(BIN)/neogpt demo $(ARGS)
