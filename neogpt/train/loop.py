@@ -91,10 +91,13 @@ class Loop:
         self.micros = self.world.share(self.run.batch.micro_batches)
         self.guard = Guard(self.run.spike_sigma)
         self.guard.recall(ledger.read(self.files.metrics))
+        self.skipped = start.skipped
         self.watch = Stopwatch(self.model.config, self.run)
 
     def run_to_end(self) -> None:
         """Train from the current step to the last, evaluating and saving on the way."""
+        for line in self.skipped:
+            self._event("warning", message=line)
         name = "resume" if self.step else "start"
         self._event(
             name,

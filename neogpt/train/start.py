@@ -37,6 +37,8 @@ class Start:
     step: int
     tokens: int
     data_hash: str
+    skipped: list[str]
+    """Checkpoints that were passed over, and why."""
 
 
 def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
@@ -45,7 +47,8 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
     Errors: ConfigError (arithmetic, a run that exists), DataError, CheckpointError (nothing whole to resume,
     or settings and data that differ: each is named).
     """
-    folder = _checkpoint_to_resume(files, world, resume)
+    skipped: list[str] = []
+    folder = _checkpoint_to_resume(files, world, resume, skipped)
     state, optimizer_tensors = checkpoint.load_state(folder) if folder else (None, {})
     run = resolve(_adopt(run, state), world.local_size)
     world.share(run.batch.micro_batches)
@@ -72,10 +75,12 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
     world.barrier()
     model.train()
     step, tokens = (state.step, state.tokens) if state else (0, 0)
-    return Start(run, files, world, model, tokenizer, objective, named, optimizers, step, tokens, data_hash)
+    return Start(
+        run, files, world, model, tokenizer, objective, named, optimizers, step, tokens, data_hash, skipped
+    )
 
 
-def _checkpoint_to_resume(files: RunDir, world: World, resume: str) -> Path | None:
+def _checkpoint_to_resume(files: RunDir, world: World, resume: str, skipped: list[str]) -> Path | None:
     """The main process's choice, the same on all: one may verify while another would see a newer folder."""
     chosen = np.array([[-1.0]])
     if world.is_main:
@@ -86,7 +91,7 @@ def _checkpoint_to_resume(files: RunDir, world: World, resume: str) -> Path | No
                 "--resume auto, or --run with another folder",
             )
         if resume == "auto":
-            found = checkpoint.newest(files, lambda line: _note(files, line))
+            found = checkpoint.newest(files, skipped.append)
             chosen[0, 0] = int(found.name.removeprefix("step-")) if found else -1
         elif resume:
             chosen[0, 0] = _step_of(files, Path(resume))
@@ -103,10 +108,6 @@ def _step_of(files: RunDir, folder: Path) -> int:
         )
     atomic.verify_manifest(folder, CheckpointError)
     return int(folder.name.removeprefix("step-"))
-
-
-def _note(files: RunDir, line: str) -> None:
-    ledger.append(files.events, {"event": "warning", "message": line})
 
 
 def _adopt(run: AnyRun, state: checkpoint.TrainerState | None) -> AnyRun:

@@ -1,0 +1,21 @@
+"""Fine-tune a pretrained model on databricks-dolly-15k, so that it answers and stops."""
+
+from neogpt.config import AnyRun, BatchConfig, EvalConfig, OptimConfig, RunConfig, SaveConfig
+from neogpt.data.sources import dolly
+from neogpt.objectives import sft as objective
+
+
+def sft() -> AnyRun:
+    """One to three epochs over all of Dolly, loss on the answers and their end only."""
+    return RunConfig(
+        recipe="sft-dolly",
+        stage="sft",
+        source_name="dolly",
+        steps=900,
+        source=dolly.Config(),
+        objective=objective.Config(max_tokens=1024),
+        batch=BatchConfig(size=32, micro_batches=4),
+        optim=OptimConfig(lr=3e-4, warmup=0.05, schedule="cosine", final=0.1),
+        eval=EvalConfig(every=150, names=("samples",), val_samples=256),
+        save=SaveConfig(every=150),
+    )
