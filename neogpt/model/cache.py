@@ -45,6 +45,7 @@ class KVCache:
         self._v_LRSHK = torch.zeros(shape, dtype=dtype, device=device)
         self._lengths_R = torch.zeros(rows, dtype=torch.int64)
         self._rows_B = torch.arange(rows)
+        self._first_row: int | None = 0  # where the rows follow each other, a slice sees them without a copy
 
     @property
     def lengths_B(self) -> Tensor:
@@ -56,6 +57,9 @@ class KVCache:
         view = object.__new__(KVCache)
         view.__dict__.update(self.__dict__)
         view._rows_B = self._chosen(rows)
+        first = int(view._rows_B[0]) if len(view._rows_B) else 0
+        is_range = torch.equal(view._rows_B, torch.arange(first, first + len(view._rows_B)))
+        view._first_row = first if is_range else None
         return view
 
     def reset(self, rows: Sequence[int] | Tensor | None = None) -> None:
@@ -64,6 +68,16 @@ class KVCache:
             self._rows_B if rows is None else self._rows_B[torch.as_tensor(rows, dtype=torch.int64).cpu()]
         )
         self._lengths_R[chosen] = 0
+
+    def move(self, source: Tensor, target: Tensor) -> None:
+        """Copy rows over other rows, lengths too; the source rows are empty afterwards."""
+        source, target = self._rows_B[source.cpu()], self._rows_B[target.cpu()]
+        S = int(self._lengths_R[source].max()) if len(source) else 0
+        of, to = source.to(self.device), target.to(self.device)
+        for store in (self._k_LRSHK, self._v_LRSHK):
+            store[:, to, :S] = store[:, of, :S]
+        self._lengths_R[target] = self._lengths_R[source]
+        self._lengths_R[source] = 0
 
     def advance(self, n_B: Sequence[int] | Tensor | int) -> None:
         """Count the first n of the tokens of the last forward as held, row by row."""
@@ -96,13 +110,15 @@ class KVCache:
         return self._write(self._k_LRSHK[layer], k_BHTK, T), self._write(self._v_LRSHK[layer], v_BHTK, T)
 
     def _write(self, store_RSHK: Tensor, new_BHTK: Tensor, T: int) -> Tensor:
-        R, S = store_RSHK.shape[:2]
+        B, (R, S) = len(self._rows_B), store_RSHK.shape[:2]
         flat = (self._rows_B[:, None] * S + self._slots(T)).flatten().to(self.device)
         new = new_BHTK.transpose(1, 2).flatten(0, 1).to(store_RSHK.dtype)
         store_RSHK.view(R * S, *store_RSHK.shape[2:]).index_copy_(0, flat, new)
         seen = store_RSHK[:, : self._in_sight(T)]
-        if len(self._rows_B) != R or not torch.equal(self._rows_B, torch.arange(R)):
+        if self._first_row is None:
             seen = seen[self._rows_B.to(self.device)]
+        else:
+            seen = seen[self._first_row : self._first_row + B]
         return seen.transpose(1, 2)
 
     def _chosen(self, rows: Sequence[int] | Tensor) -> Tensor:

@@ -1,0 +1,263 @@
+"""Continuous batching: many texts grow side by side, and a finished one makes room for the next.
+
+Each step computes rows 0 to `_span`. A finished row leaves a hole there, which the next waiting prompt fills; when
+nobody waits, rows from the end move into the holes. Source of the method: Yu et al. 2022, "Orca: A Distributed
+Serving System for Transformer-Based Generative Models".
+
+Shapes: R rows, T tokens of the longest prompt, D model width, V vocabulary, N new tokens.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from neogpt.errors import DivergedError
+from neogpt.generate.choose import RowSettings, choose
+from neogpt.generate.sampling import Sampling, stream_key, uniforms
+from neogpt.generate.text import AnswerText
+from neogpt.model.cache import KVCache
+from neogpt.model.gpt2 import GPT2
+
+FinishReason = Literal["stop", "length"]
+_PREFILL_TOKENS = 8192  # prompts read in one pass; more would only need more memory
+_MIN_REFILL = 4  # wait until a quarter of the rows is free: one pass over many prompts costs less than many
+_NOBODY = Sampling()
+
+
+@dataclass(eq=False)
+class Request:
+    """One prompt on its way to becoming a text."""
+
+    prompt: Sequence[int]
+    sampling: Sampling
+    request_id: int
+    limit: int
+    """Most new tokens, by `max_new_tokens` and by the context."""
+    text: AnswerText | None = None
+    """Present when the text must be followed while it grows (stop strings, streaming)."""
+    tokens: tuple[int, ...] = ()
+    log_probs: tuple[float, ...] = ()
+    finish_reason: FinishReason | None = None
+    """None until it is finished."""
+
+
+class Rows:
+    """Up to `n_rows` requests at once, each in a row of one KV cache of `max_length` tokens.
+
+    `submit` puts a request in the queue; `step` adds one token to every running row and returns the requests
+    that it finished. Ids below `n_ids` can be chosen; `eot_id` ends a text. With `dtype` the matrix products run
+    in it (autocast).
+    """
+
+    def __init__(
+        self,
+        model: GPT2,
+        eot_id: int,
+        n_ids: int,
+        n_rows: int,
+        max_length: int,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self._model, self._eot_id, self._n_ids, self._autocast = model, eot_id, n_ids, dtype
+        weights = model.transformer.wte.weight
+        self._device = weights.device
+        self._cache = KVCache(model.config, n_rows, max_length, dtype or weights.dtype, self._device)
+        self._waiting: deque[Request] = deque()
+        self._requests: list[Request | None] = [None] * n_rows
+        self._is_running = np.zeros(n_rows, dtype=bool)
+        self._span = self._n_texts = 0
+        self._keys = np.zeros(n_rows, dtype=np.uint64)
+        self._counts = np.zeros(n_rows, dtype=np.int64)
+        self._limits = np.zeros(n_rows, dtype=np.int64)
+        self._tokens_RN = np.zeros((n_rows, max_length), dtype=np.int64)
+        self._log_probs_RN = np.zeros((n_rows, max_length), dtype=np.float32)
+        self._seen_RV: Tensor | None = None
+        self._settings: RowSettings | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """True while a request waits or runs."""
+        return bool(self._waiting) or bool(self._is_running.any())
+
+    def submit(self, request: Request) -> None:
+        """Put a request at the end of the queue."""
+        self._waiting.append(request)
+
+    def cancel(self, request: Request) -> None:
+        """Forget a request, wherever it is; its row is free at once."""
+        if request in self._waiting:
+            self._waiting.remove(request)
+        elif request in self._requests:
+            self._release(self._requests.index(request))
+
+    @torch.inference_mode()
+    def step(self) -> list[Request]:
+        """Let waiting prompts in, add a token to every running row, and return what is finished now."""
+        finished: list[Request] = []
+        with torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None):
+            while self._should_admit():
+                finished += self._admit()
+            self._close_holes()
+            if self._span:
+                finished += self._decode()
+        return finished
+
+    def _should_admit(self) -> bool:
+        n_free = len(self._requests) - int(self._is_running.sum())
+        return 0 < min(len(self._waiting), -(-len(self._requests) // _MIN_REFILL)) <= n_free
+
+    def _admit(self) -> list[Request]:
+        """Read as many waiting prompts as there is room for, and choose the first token of each."""
+        free = np.flatnonzero(~self._is_running)[: len(self._waiting)]
+        requests = [self._waiting.popleft() for _ in range(self._n_readable(len(free)))]
+        slots = free[: len(requests)]
+        for slot, request in zip(slots.tolist(), requests, strict=True):
+            self._occupy(slot, request)
+        self._span = max(self._span, int(slots[-1]) + 1)
+        settings = RowSettings.of([r.sampling for r in requests], self._n_ids, self._device)
+        return self._choose(slots, self._read(requests, slots), settings)
+
+    def _n_readable(self, n_free: int) -> int:
+        longest = 0
+        for n in range(n_free):
+            longest = max(longest, len(self._waiting[n].prompt))
+            if n and (n + 1) * longest > _PREFILL_TOKENS:
+                return n
+        return n_free
+
+    def _occupy(self, slot: int, request: Request) -> None:
+        self._requests[slot], self._is_running[slot], self._settings = request, True, None
+        self._keys[slot] = stream_key(request.sampling.seed, request.request_id)
+        self._counts[slot], self._limits[slot] = 0, request.limit
+        self._n_texts += request.text is not None
+        if request.sampling.repetition_penalty != 1:
+            self._mark_prompt(slot, request.prompt)
+
+    def _mark_prompt(self, slot: int, prompt: Sequence[int]) -> None:
+        if self._seen_RV is None:
+            shape = (len(self._requests), self._model.config.vocab_size)
+            self._seen_RV = torch.zeros(shape, dtype=torch.bool, device=self._device)
+        self._seen_RV[slot] = False
+        self._seen_RV[slot, torch.as_tensor(prompt, device=self._device)] = True
+
+    def _read(self, requests: Sequence[Request], slots: npt.NDArray[np.int64]) -> Tensor:
+        """Run the prompts, padded on the right to one length: what follows each of them, (R, D)."""
+        lengths = torch.tensor([len(r.prompt) for r in requests])
+        tokens_RT = np.full((len(requests), int(lengths.max())), self._eot_id)
+        for row, request in enumerate(requests):
+            tokens_RT[row, : len(request.prompt)] = request.prompt
+        cache = self._cache.select(torch.from_numpy(slots))
+        x_RTD = self._model.hidden(torch.from_numpy(tokens_RT).to(self._device), cache)
+        cache.advance(lengths)
+        return x_RTD[torch.arange(len(requests)), (lengths - 1).to(self._device)]
+
+    def _close_holes(self) -> None:
+        """Move rows from the end into holes when a quarter of the span is idle (a move costs a copy of its keys)."""
+        n_running = int(self._is_running.sum())
+        if 4 * (self._span - n_running) <= self._span:
+            return
+        holes = np.flatnonzero(~self._is_running[:n_running])
+        moving = n_running + np.flatnonzero(self._is_running[n_running : self._span])
+        self._cache.move(torch.from_numpy(moving), torch.from_numpy(holes))
+        for array in (
+            self._keys,
+            self._counts,
+            self._limits,
+            self._tokens_RN,
+            self._log_probs_RN,
+            self._is_running,
+        ):
+            array[holes] = array[moving]
+        if self._seen_RV is not None:
+            self._seen_RV[torch.from_numpy(holes)] = self._seen_RV[torch.from_numpy(moving)]
+        for to, of in zip(holes.tolist(), moving.tolist(), strict=True):
+            self._requests[to], self._requests[of] = self._requests[of], None
+        self._is_running[moving] = False
+        self._span, self._settings = n_running, None
+
+    def _decode(self) -> list[Request]:
+        """One more token for every row of the span; those of holes are thrown away."""
+        rows = np.arange(self._span)
+        last_R1 = self._tokens_RN[rows, np.maximum(self._counts[rows] - 1, 0), None]
+        cache = self._cache.select(torch.from_numpy(rows))
+        x_R1D = self._model.hidden(torch.from_numpy(last_R1).to(self._device), cache)
+        cache.advance(torch.from_numpy(self._is_running[rows].astype(np.int64)))
+        if self._settings is None:
+            samplings = [r.sampling if r else _NOBODY for r in self._requests[: self._span]]
+            self._settings = RowSettings.of(samplings, self._n_ids, self._device)
+        return self._choose(rows, x_R1D[:, 0], self._settings)
+
+    def _choose(self, slots: npt.NDArray[np.int64], x_RD: Tensor, settings: RowSettings) -> list[Request]:
+        logits_RV = F.linear(x_RD, self._model.transformer.wte.weight).float()
+        uniform_R = torch.from_numpy(uniforms(self._keys[slots], self._counts[slots]))
+        seen_RV = None if self._seen_RV is None else self._seen_RV[torch.from_numpy(slots).to(self._device)]
+        tokens_R, log_p_R = choose(logits_RV, settings, uniform_R, seen_RV, self._n_ids)
+        running = self._is_running[slots]
+        return self._record(slots[running], tokens_R.cpu().numpy()[running], log_p_R.cpu().numpy()[running])
+
+    def _record(
+        self,
+        slots: npt.NDArray[np.int64],
+        tokens_R: npt.NDArray[np.int64],
+        log_p_R: npt.NDArray[np.float32],
+    ) -> list[Request]:
+        if not np.isfinite(log_p_R).all():
+            raise DivergedError(
+                "the model's logits are not finite", "finite weights", "an earlier checkpoint"
+            )
+        counts = self._counts[slots]
+        self._tokens_RN[slots, counts] = tokens_R
+        self._log_probs_RN[slots, counts] = log_p_R
+        self._counts[slots] = counts + 1
+        if self._seen_RV is not None:
+            self._seen_RV[
+                torch.from_numpy(slots).to(self._device), torch.from_numpy(tokens_R).to(self._device)
+            ] = True
+        is_stop = tokens_R == self._eot_id
+        is_stop |= self._follow_texts(slots, tokens_R)
+        is_done = is_stop | (self._counts[slots] >= self._limits[slots])
+        return [
+            self._finish(int(slot), "stop" if stopped else "length")
+            for slot, stopped in zip(slots[is_done], is_stop[is_done], strict=True)
+        ]
+
+    def _follow_texts(
+        self, slots: npt.NDArray[np.int64], tokens_R: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.bool_]:
+        """Push each new token to the text of its request, where it has one; true where a stop string ended it."""
+        stopped = np.zeros(len(slots), dtype=bool)
+        if self._n_texts:
+            for i, (slot, token) in enumerate(zip(slots.tolist(), tokens_R.tolist(), strict=True)):
+                request = self._requests[slot]
+                if request and request.text and token != self._eot_id:
+                    request.text.push(token)
+                    stopped[i] = request.text.stopped
+        return stopped
+
+    def _finish(self, slot: int, reason: FinishReason) -> Request:
+        request = self._requests[slot]
+        assert request is not None
+        n = int(self._counts[slot])
+        request.tokens = self._tokens_RN[slot, :n].tolist()
+        request.log_probs = self._log_probs_RN[slot, :n].tolist()
+        request.finish_reason = reason
+        if request.text:
+            request.text.finish()
+        self._release(slot)
+        return request
+
+    def _release(self, slot: int) -> None:
+        request = self._requests[slot]
+        self._n_texts -= request is not None and request.text is not None
+        self._requests[slot], self._is_running[slot] = None, False
+        self._cache.reset([slot])
+        running = np.flatnonzero(self._is_running)
+        self._span = int(running[-1]) + 1 if len(running) else 0
+        self._settings = None
