@@ -75,6 +75,8 @@ def _download(name: str, target: Path) -> Path:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response:
             content: bytes = response.read(_LIMIT_BYTES)
     except (OSError, HTTPException) as error:  # OSError: no network, refused, timed out, HTTP status
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it holds the connection
         raise DataError(f"cannot download {url}: {error}", f"the file at {target}", _HINT) from None
     _check(content, name, url)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -84,4 +84,4 @@ _CHAT_TEMPLATE = """\
 {{- raise_exception('messages must go: system (optional), user, assistant, system (optional), user, ...') -}}
 {%- endif -%}
 {%- endfor -%}
-{%- if add_generation_prompt -%}{{- 'Response:\\n' -}}{%- endif -%}"""
+{%- if add_generation_prompt and state.next == 'assistant' -%}{{- 'Response:\\n' -}}{%- endif -%}"""
