@@ -66,10 +66,12 @@ def prepare(args: list[str]) -> int:
         return 0
     as_json = "--json" in args
     settings = _settings(args[0], [arg for arg in args[1:] if arg != "--json"])
+    from neogpt.data.prepare import parts_of
     from neogpt.data.prepare import prepare as make
     from neogpt.data.vocabulary import tokenizer_for
 
     start = time.monotonic()
+    parts_of(args[0], settings.source)  # says what is wrong with the input before a tokenizer is fetched
     tokenizer = tokenizer_for(settings.data, args[0], settings.source)
     with _Progress() as progress:
         out = Path(settings.out) if settings.out else None
@@ -117,7 +119,7 @@ def _settings(source_name: str, args: Sequence[str]) -> Prepare[SourceConfig]:
     """The flags over the defaults. A flag may carry the prefix that a training run gives it."""
     source = plugins.get(SOURCES, source_name)
     default = Prepare(source=source.Config())
-    kind: type[Prepare[SourceConfig]] = Prepare[type(default.source)]  # type: ignore[misc]
+    kind: type[Prepare[SourceConfig]] = Prepare[type(default.source)]  # type: ignore[misc, assignment]
     return tyro.cli(
         kind,
         default=default,

@@ -47,8 +47,8 @@ def prepare(
     tokenizer's fingerprint and each input file's name, size and sha256. Errors: ConfigError for settings that
     cannot work, or a `folder` with something else in it; DataError for input that cannot be used.
     """
-    _check(source_name, data_config, tokenizer)
-    parts = plugins.get("neogpt.data.sources", source_name).parts(source_config)
+    _check(data_config, tokenizer)
+    parts = parts_of(source_name, source_config)
     facts = _facts(source_name, source_config, data_config, tokenizer, parts)
     key = config.digest(facts)
     folder = Path(folder) if folder else cache_dir() / "data" / f"{source_name}-{key[:12]}"
@@ -65,9 +65,15 @@ def prepare(
     return folder
 
 
-def _check(source_name: str, data: DataConfig, tokenizer: Tokenizer) -> None:
-    if not hasattr(plugins.get("neogpt.data.sources", source_name), "documents"):
+def parts_of(source_name: str, source_config: SourceConfig) -> list[str]:
+    """The parts of a source of documents; ConfigError for a source without, DataError for absent input."""
+    source = plugins.get("neogpt.data.sources", source_name)
+    if not hasattr(source, "documents"):
         raise ConfigError(f"the source {source_name} has no documents to prepare", "a source of plain text")
+    return list(source.parts(source_config))
+
+
+def _check(data: DataConfig, tokenizer: Tokenizer) -> None:
     if not 0 <= data.val_fraction < 1:
         raise ConfigError(f"val_fraction is {data.val_fraction}", "from 0 up to, not including, 1")
     if not 1 <= data.shard_tokens <= MAX_TOKENS // 2:

@@ -1,5 +1,6 @@
 """What sources yield, and the quarantine that counts the rows which cannot be used."""
 
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from neogpt.errors import DataError
 
 SHOWN = 20
+_MEND = "mend or remove those rows, or name the right columns (--source.text-column, ...)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Quarantine:
     def check(self, limit: float = 0.01) -> None:
         """Raise DataError when more than `limit` of the rows are broken."""
         if self.broken > limit * self.rows:
-            raise self._error(self.broken, "broken", limit, "mend or remove those rows")
+            raise self._error(self.broken, "broken", limit, _MEND)
 
     def check_refused(self, limit: float, hint: str) -> None:
         """Raise DataError when more than `limit` of the rows are refused; `hint` says how to allow more."""
@@ -106,7 +108,7 @@ class Quarantine:
         return cls(**{**values, "reasons": Counter(values["reasons"]), "shown": shown})
 
     def _note(self, file: str, line: int, reason: str) -> None:
-        self.reasons[reason] += 1
+        self.reasons[re.split("[:;]", reason)[0]] += 1  # what varies from row to row stands behind those
         if len(self.shown) < SHOWN:
             self.shown.append(BadRow(file, line, reason))
 

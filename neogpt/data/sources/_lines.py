@@ -12,17 +12,19 @@ MAX_LINE_BYTES = 64 << 20
 """A longer line is not read into memory."""
 
 
-def lines(path: Path, bad: Quarantine, limit: int = MAX_LINE_BYTES) -> Iterator[tuple[int, str]]:
+def lines(path: Path, bad: Quarantine) -> Iterator[tuple[int, str]]:
     """Each line with its number from 1, without its end; lines that are no text go to the quarantine."""
     with opened(path) as file:
-        for number, raw in enumerate(_raw_lines(file, limit), start=1):
+        for number, raw in enumerate(_raw_lines(file, MAX_LINE_BYTES), start=1):
             if number == 1:
                 raw = raw.removeprefix(codecs.BOM_UTF8) if raw is not None else None
             text = None if raw is None else decode(raw)
             if text is None:
                 bad.row()
                 bad.reject(
-                    str(path), number, not_text(raw) if raw is not None else f"over {limit} bytes long"
+                    str(path),
+                    number,
+                    not_text(raw) if raw is not None else f"over {MAX_LINE_BYTES} bytes long",
                 )
             else:
                 yield number, text.removesuffix("\n").removesuffix("\r")

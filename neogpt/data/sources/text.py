@@ -25,7 +25,7 @@ class Config(SourceConfig):
     unit: Literal["file", "passage", "line"] = "file"
     """What a document is: a whole file, a passage of one (cut at blank lines), or a line."""
     passage_chars: int = 2000
-    """A passage ends at the first blank line after so many characters."""
+    """A passage ends at the first blank line after so many characters (or at any line after four times that)."""
 
 
 def parts(config: Config) -> list[str]:
@@ -67,7 +67,7 @@ def _passages(config: Config, path: Path, bad: Quarantine) -> Iterator[_rows.Row
         start = start if held else number
         held.append(line)
         size += len(line) + 1
-        if not line.strip() and size >= config.passage_chars:
+        if size >= config.passage_chars * (4 if line.strip() else 1):
             yield _row(path, start, "\n".join(held).rstrip("\n") + "\n")
             held, size = [], 0
     if held:

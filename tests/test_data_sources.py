@@ -1,0 +1,401 @@
+"""Sources: good input of every form, and bad input named with file, line and reason."""
+
+import gzip
+import json
+import lzma
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neogpt import plugins
+from neogpt.data.records import Instruction, Pair, Quarantine
+from neogpt.data.sources import _files, _lines, dolly, files, jsonl, parquet, red_team_pairs, text
+from neogpt.data.split import held_out
+from neogpt.errors import ConfigError, DataError
+
+ROWS = [{"text": t} for t in ("one", "two\nlines", "drei ß", "四", "five <|endoftext|> is text")]
+TEXTS = [row["text"] for row in ROWS]
+
+
+def as_lines(rows: list[Any]) -> bytes:
+    return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
+
+
+def read(module: Any, config: Any) -> tuple[list[str], Quarantine]:
+    bad = Quarantine()
+    found = [d.text for part in module.parts(config) for d in module.documents(config, part, bad)]
+    return found, bad
+
+
+def write_parquet(path: Path, columns: dict[str, list[Any]], **options: Any) -> Path:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table(columns), path, **options)
+    return path
+
+
+# ---------------------------------------------------------------- good input
+
+
+def test_jsonl_plain_and_compressed(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    raw = as_lines(ROWS)
+    (tmp_path / "a.jsonl").write_bytes(raw)
+    (tmp_path / "b.jsonl.gz").write_bytes(gzip.compress(raw))
+    (tmp_path / "c.jsonl.xz").write_bytes(lzma.compress(raw))
+    (tmp_path / "d.jsonl.zst").write_bytes(pa.compress(raw, codec="zstd", asbytes=True))
+    found, bad = read(jsonl, jsonl.Config(path=str(tmp_path)))
+    assert found == TEXTS * 4
+    assert (bad.rows, bad.broken, bad.refused) == (20, 0, 0)
+
+
+def test_byte_order_mark_crlf_blank_lines_and_no_last_newline(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + as_lines(ROWS).replace(b"\n", b"\r\n\r\n").rstrip())
+    assert read(jsonl, jsonl.Config(path=str(path)))[0] == TEXTS
+
+
+def test_parquet_in_one_part_and_in_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"text {i} " + "x" * (i % 50) for i in range(1000)]
+    path = write_parquet(tmp_path / "a.parquet", {"id": list(range(1000)), "text": texts}, row_group_size=90)
+    config = parquet.Config(path=str(tmp_path))
+    assert len(parquet.parts(config)) == 1
+    assert read(parquet, config)[0] == texts
+    monkeypatch.setattr(parquet, "PART_BYTES", 9000)
+    parts = parquet.parts(config)
+    assert len(parts) > 3
+    assert {_files.part_file(part) for part in parts} == {path}
+    assert read(parquet, config)[0] == texts
+    groups = [_files.part_groups(part) for part in parts]
+    assert [group[0] for group in groups if group] == [0, *(group[1] for group in groups[:-1] if group)]
+
+
+def test_parquet_lines_count_through_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parquet, "PART_BYTES", 1)
+    write_parquet(tmp_path / "a.parquet", {"text": ["a", "b", "c", None, "e"]}, row_group_size=2)
+    found, bad = read(parquet, parquet.Config(path=str(tmp_path)))
+    assert found == ["a", "b", "c", "e"]
+    assert [row.line for row in bad.shown] == [4]
+
+
+def test_text_files_are_documents_sorted_with_dot_files_passed_over(tmp_path: Path) -> None:
+    for name in ("b/2.txt", "b/1.md", "a.txt", ".hidden.txt", ".git/x.txt", "c.pdf"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(f"I am {name}\r\n", newline="")
+    (tmp_path / "z.txt.gz").write_bytes(gzip.compress(b"\xef\xbb\xbfI am z"))
+    found, _ = read(text, text.Config(path=str(tmp_path)))
+    assert found == ["I am a.txt\n", "I am b/1.md\n", "I am b/2.txt\n", "I am z"]
+
+
+def test_text_lines_and_passages(tmp_path: Path) -> None:
+    paragraphs = [f"Paragraph {i}.\n" + "word " * (i % 7) for i in range(50)]
+    (tmp_path / "a.txt").write_text("\n\n".join(paragraphs))
+    lines, _ = read(text, text.Config(path=str(tmp_path), unit="line"))
+    assert lines == [line for p in paragraphs for line in p.split("\n") if line]
+    passages, _ = read(text, text.Config(path=str(tmp_path), unit="passage", passage_chars=100))
+    assert "".join(passages).replace("\n", "") == "".join(paragraphs).replace("\n", "")
+    assert all(len(p) > 90 for p in passages[:-1])
+    assert len(passages) > 5
+    (tmp_path / "a.txt").write_text("no blank line\n" * 1000)
+    passages, _ = read(text, text.Config(path=str(tmp_path), unit="passage", passage_chars=100))
+    assert max(map(len, passages)) < 420
+
+
+def test_files_reads_a_mixed_folder(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "a.parquet", {"text": ["from parquet"]})
+    (tmp_path / "b.jsonl").write_bytes(as_lines([{"text": "from jsonl"}]))
+    (tmp_path / "c.md").write_text("from text")
+    assert read(files, files.Config(path=str(tmp_path)))[0] == ["from parquet", "from jsonl", "from text"]
+
+
+def test_a_path_is_a_file_a_folder_or_a_glob(tmp_path: Path) -> None:
+    for name in ("x1.jsonl", "x2.jsonl", "y.jsonl", "in/x3.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(as_lines(ROWS[:1]))
+
+    def names(path: Path) -> list[str]:
+        return [Path(part).name for part in jsonl.parts(jsonl.Config(path=str(path)))]
+
+    assert names(tmp_path / "y.jsonl") == ["y.jsonl"]
+    assert names(tmp_path) == ["x3.jsonl", "x1.jsonl", "x2.jsonl", "y.jsonl"]
+    assert names(tmp_path / "x*.jsonl") == ["x1.jsonl", "x2.jsonl"]
+    assert names(tmp_path / "**" / "x*.jsonl") == ["x3.jsonl", "x1.jsonl", "x2.jsonl"]
+
+
+# ---------------------------------------------------------------- bad input
+
+DEEP = b'{"text": ' + b"[" * 200_000 + b"]" * 200_000 + b"}\n"
+BROKEN_LINES = {
+    "cut off": (b'{"text": "on\n', "not JSON"),
+    "not an object": (b'["text"]\n', "a JSON list, not an object"),
+    "binary": (b"\x00\x01\x02\x03\n", "binary, not UTF-8 text"),
+    "latin-1": ('{"text": "größe"}\n'.encode("latin-1"), "not UTF-8 text"),
+    "deep nesting": (DEEP, "nested too deeply|holds list"),
+    "no column": (b'{"body": "x", "id": 1}\n', "no column 'text'; there are: 'body', 'id'"),
+    "wrong type": (b'{"text": 7}\n', "column 'text' holds int, not text"),
+    "half a surrogate pair": (b'{"text": "\\ud800"}\n', "half a surrogate pair"),
+    "huge number": (b'{"text": "x", "n": ' + b"9" * 5000 + b"}\n", "not JSON"),
+    "huge line": (b'{"text": "' + b"x" * 300_000 + b'"}\n', "over 200000 bytes long"),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN_LINES)
+def test_broken_lines_are_quarantined_with_file_and_line(
+    tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if fault == "huge line":
+        monkeypatch.setattr(_lines, "MAX_LINE_BYTES", 200_000)
+    line, reason = BROKEN_LINES[fault]
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(as_lines(ROWS) * 20 + line + as_lines(ROWS) * 20)
+    found, bad = read(jsonl, jsonl.Config(path=str(path)))
+    assert found == TEXTS * 40
+    assert (bad.rows, bad.broken) == (201, 1)
+    assert (bad.shown[0].file, bad.shown[0].line) == (str(path), 101)
+    with pytest.raises(DataError, match=reason):
+        bad.check(limit=0)
+    bad.check()  # 1 of 201 is below 1 %
+
+
+def test_more_than_one_per_cent_of_broken_lines_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(as_lines([{"text": "x"}]) * 196 + b"{\n" * 4)
+    _, bad = read(jsonl, jsonl.Config(path=str(path)))
+    with pytest.raises(DataError, match=r"4 of 200 rows are broken") as error:
+        bad.check()
+    assert f"{path}:197: not JSON" in str(error.value)
+    assert error.value.exit_code == 3
+
+
+BAD_FILES: dict[str, tuple[str, bytes, str]] = {
+    "gzip cut off": ("a.jsonl.gz", gzip.compress(as_lines(ROWS) * 99)[:-20], "cannot be read"),
+    "xz cut off": ("a.jsonl.xz", lzma.compress(as_lines(ROWS) * 99)[:-20], "cannot be read"),
+    "not gzip": ("a.jsonl.gz", b"plain text", "cannot be read"),
+    "not xz": ("a.jsonl.xz", b"plain text", "cannot be read"),
+    "not zstd": ("a.jsonl.zst", b"plain text", "cannot be read"),
+    "not parquet": ("a.parquet", b"plain text that is long enough", "cannot be read"),
+    "empty parquet": ("a.parquet", b"", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_FILES)
+def test_a_damaged_file_is_named(tmp_path: Path, fault: str) -> None:
+    pytest.importorskip("pyarrow")
+    name, raw, message = BAD_FILES[fault]
+    (tmp_path / name).write_bytes(raw)
+    with pytest.raises(DataError, match=f"{name} {message}"):
+        read(files, files.Config(path=str(tmp_path)))
+
+
+def test_damage_inside_compressed_data_is_an_error(tmp_path: Path) -> None:
+    raw = as_lines([{"text": str(random.Random(i).random())} for i in range(3000)])
+    for name, packed in (("a.jsonl.gz", gzip.compress(raw)), ("b.jsonl.xz", lzma.compress(raw))):
+        (tmp_path / name).write_bytes(
+            packed[: len(packed) // 2] + b"\x55" * 40 + packed[len(packed) // 2 + 40 :]
+        )
+        with pytest.raises(DataError, match="cannot be read"):
+            read(jsonl, jsonl.Config(path=str(tmp_path / name)))
+
+
+def test_parquet_cut_off_or_overwritten(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {"text": [f"text {i}" for i in range(5000)]})
+    raw = path.read_bytes()
+    path.write_bytes(raw[: len(raw) // 2])
+    with pytest.raises(DataError, match="cannot be read"):
+        read(parquet, parquet.Config(path=str(path)))
+    path.write_bytes(raw[:100] + b"\xff" * 3000 + raw[3100:])
+    with pytest.raises(DataError, match="cannot be read"):
+        read(parquet, parquet.Config(path=str(path)))
+
+
+def test_parquet_names_the_columns_that_exist(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", {"body": ["x"], "score": [1.5]})
+    with pytest.raises(DataError, match="has no column 'text'") as error:
+        read(parquet, parquet.Config(path=str(path)))
+    assert "'body', 'score'" in str(error.value)
+    assert read(parquet, parquet.Config(path=str(path), text_column="body"))[0] == ["x"]
+    with pytest.raises(DataError, match=r"column 'score' of .* holds double"):
+        read(parquet, parquet.Config(path=str(path), text_column="score"))
+
+
+TEXT_FILES = {
+    "empty": (b"", "blank text", 0),
+    "blank": (b" \n\t\n", "blank text", 0),
+    "binary": (b"\x7fELF\x00\x01", "binary, not UTF-8 text", 1),
+    "latin-1": ("größe".encode("latin-1"), "not UTF-8 text", 1),
+    "utf-16": ("text".encode("utf-16"), "UTF-16, not UTF-8 text", 1),
+}
+
+
+@pytest.mark.parametrize("fault", TEXT_FILES)
+def test_text_that_is_none(tmp_path: Path, fault: str) -> None:
+    raw, reason, broken = TEXT_FILES[fault]
+    (tmp_path / "a.txt").write_bytes(raw)
+    found, bad = read(text, text.Config(path=str(tmp_path)))
+    assert found == []
+    assert [row.reason for row in bad.shown] == [reason]
+    assert (bad.broken, bad.refused) == (broken, 1 - broken)
+
+
+def test_a_file_too_large_to_be_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text, "MAX_FILE_BYTES", 10)
+    (tmp_path / "a.txt").write_text("eleven char")
+    assert read(text, text.Config(path=str(tmp_path)))[1].shown[0].reason == "over 10 bytes long"
+
+
+@pytest.mark.parametrize(
+    ("path", "error", "message"),
+    [
+        ("", ConfigError, "no input is named"),
+        ("nowhere", DataError, "there is no .*nowhere"),
+        ("*.jsonl", DataError, "it has no files"),
+        (".", DataError, r"it has 2 \.csv, 1 \.pdf"),
+    ],
+)
+def test_a_path_without_input(tmp_path: Path, path: str, error: type[Exception], message: str) -> None:
+    for name in ("a.csv", "b.csv", "c.pdf"):
+        (tmp_path / name).write_text("x")
+    with pytest.raises(error, match=message):
+        jsonl.parts(jsonl.Config(path=str(tmp_path / path) if path else ""))
+
+
+# ---------------------------------------------------------------- instructions and pairs
+
+
+def test_instructions_and_pairs_by_column_name_from_both_table_formats(tmp_path: Path) -> None:
+    rows = [
+        {"q": "Name a colour.", "input": None, "good": "Red.", "evil": "No.", "extra": 1},
+        {"q": "Sum it up.", "input": "A long text.", "good": "A text.", "evil": "", "extra": 2},
+        {"q": "Sum it up.", "input": "A long text.", "good": "A text.", "evil": "", "extra": 3},
+        {"q": " ", "input": None, "good": "Blank question.", "evil": "x", "extra": 4},
+    ]
+    (tmp_path / "a.jsonl").write_bytes(as_lines(rows))
+    write_parquet(tmp_path / "a.parquet", {key: [row[key] for row in rows] for key in rows[0]})
+    names = {"instruction_column": "q", "context_column": "input", "response_column": "good"}
+    names |= {"chosen_column": "good", "rejected_column": "evil"}
+    module: Any
+    for module, suffix in ((jsonl, "jsonl"), (parquet, "parquet")):
+        config = module.Config(path=str(tmp_path / f"a.{suffix}"), **names)
+        bad = Quarantine()
+        assert list(module.instructions(config, bad)) == [
+            Instruction("Name a colour.", "", "Red.", ""),
+            Instruction("Sum it up.", "A long text.", "A text.", ""),
+        ]
+        assert bad.reasons == {"exact duplicate": 1, "blank q": 1}
+        bad = Quarantine()
+        assert list(module.pairs(config, bad)) == [Pair("Name a colour.", "", "Red.", "No.", "")]
+        assert bad.reasons == {"blank evil": 2, "blank q": 1}
+
+
+DOLLY_ROW = {"instruction": "Why?", "context": "", "response": "Because.", "category": "open_qa"}
+
+
+def test_dolly_drops_duplicates_and_blank_answers(tmp_path: Path) -> None:
+    rows = [{**DOLLY_ROW, "instruction": f"Why {i}?"} for i in range(50)]
+    blank = {**DOLLY_ROW, "response": " \n"}
+    (tmp_path / "d.jsonl").write_bytes(as_lines([*rows, rows[7], blank]))
+    bad = Quarantine()
+    found = list(dolly.instructions(dolly.Config(path=str(tmp_path)), bad))
+    assert found == [Instruction(**row) for row in rows]
+    assert bad.reasons == {"exact duplicate": 1, "blank response": 1}
+    assert [row.line for row in bad.shown] == [51, 52]
+    with pytest.raises(DataError, match=r"2 of 52 rows are of no use"):
+        list(dolly.instructions(dolly.Config(path=str(tmp_path), max_refused=0.01), Quarantine()))
+
+
+PAIR_ROW = {
+    "prompt": "Hit him?",
+    "response_a": "Yes.",
+    "response_b": "No.",
+    "explanation": "",
+    "preferred": "B",
+}
+UNUSABLE = {
+    "neither": ({"preferred": "neither"}, "preferred is neither A nor B"),
+    "lower case": ({"preferred": "a"}, "preferred is neither A nor B"),
+    "null": ({"preferred": None}, "preferred is neither A nor B"),
+    "number": ({"preferred": 1}, "preferred is neither A nor B"),
+    "equal": ({"response_a": "No."}, "equal answers"),
+    "blank a": ({"response_a": "  "}, "blank response_a"),
+    "null b": ({"response_b": None}, "blank response_b"),
+    "blank prompt": ({"prompt": ""}, "blank prompt"),
+}
+
+
+def test_red_team_pairs_prefer_by_letter(tmp_path: Path) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(as_lines([PAIR_ROW, {**PAIR_ROW, "preferred": "A"}]))
+    first, second = red_team_pairs.pairs(red_team_pairs.Config(path=str(path)), Quarantine())
+    assert (first.instruction, first.chosen, first.rejected) == ("Hit him?", "No.", "Yes.")
+    assert (second.chosen, second.rejected) == ("Yes.", "No.")
+
+
+@pytest.mark.parametrize("fault", UNUSABLE)
+def test_red_team_rows_without_a_preference_are_refused_and_counted(tmp_path: Path, fault: str) -> None:
+    change, reason = UNUSABLE[fault]
+    rows = [{**PAIR_ROW, "prompt": f"Hit {i}?"} for i in range(9)]
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(as_lines([*rows, {**PAIR_ROW, **change}]))
+    bad = Quarantine()
+    assert len(list(red_team_pairs.pairs(red_team_pairs.Config(path=str(path)), bad))) == 9
+    assert bad.reasons == {reason: 1}
+    strict = red_team_pairs.Config(path=str(path), max_refused=0.05)
+    with pytest.raises(DataError, match=r"1 of 10 rows are of no use") as error:
+        list(red_team_pairs.pairs(strict, Quarantine()))
+    assert "--source.max-refused" in str(error.value)
+
+
+@pytest.mark.parametrize("module", [dolly, red_team_pairs])
+def test_without_a_file_the_error_says_how_to_name_one(
+    module: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for folder in (None, str(tmp_path)):
+        monkeypatch.delenv("NEOGPT_DATA", raising=False)
+        if folder:
+            monkeypatch.setenv("NEOGPT_DATA", folder)
+        with pytest.raises(ConfigError, match=r"--source.path"):
+            module.parts(module.Config())
+
+
+def test_real_dolly(real_data: Path) -> None:
+    bad = Quarantine()
+    found = list(dolly.instructions(dolly.Config(), bad))
+    assert (len(found), bad.rows, bad.reasons) == (15003, 15011, {"exact duplicate": 8})
+    assert len({item.category for item in found}) == 8
+
+
+def test_real_red_team_pairs(real_data: Path) -> None:
+    bad = Quarantine()
+    found = list(red_team_pairs.pairs(red_team_pairs.Config(), bad))
+    assert (len(found), bad.refused, bad.broken) == (578, 0, 0)
+    assert all(pair.chosen != pair.rejected for pair in found)
+
+
+# ---------------------------------------------------------------- what every source keeps to
+
+
+@pytest.mark.parametrize("name", plugins.names("neogpt.data.sources"))
+def test_every_source_keeps_to_the_contract(name: str) -> None:
+    module = plugins.get("neogpt.data.sources", name)
+    assert plugins.summary(module).endswith(".")
+    assert module.Config() == module.Config()
+    made: list[Callable[..., Any] | None]
+    made = [getattr(module, kind, None) for kind in ("documents", "instructions", "pairs")]
+    assert any(made)
+    assert callable(module.parts)
+
+
+def test_held_out_depends_on_the_text_alone_and_grows_with_the_fraction() -> None:
+    texts = [f"text {i}" for i in range(20000)]
+    small = {t for t in texts if held_out(t, 0.01)}
+    large = {t for t in texts if held_out(t, 0.1)}
+    assert small < large
+    assert abs(len(large) / len(texts) - 0.1) < 0.01
+    assert not any(held_out(t, 0.0) for t in texts)
+    assert all(held_out(t, 1.0) for t in texts)
+    assert held_out("half a pair \ud800", 1.0)
+    assert {t for t in reversed(texts) if held_out(t, 0.01)} == small
