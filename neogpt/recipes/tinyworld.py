@@ -17,8 +17,8 @@ from neogpt.objectives import dpo as dpo_objective
 from neogpt.objectives import pretrain as pretrain_objective
 from neogpt.objectives import sft as sft_objective
 
-_MODEL = GPT2Config(n_layer=4, n_head=4, n_embd=128, n_positions=128, vocab_size=1055)
-_DATA = DataConfig(tokenizer="trained", vocab_size=1055, val_fraction=0.01)
+_MODEL = GPT2Config(n_layer=4, n_head=4, n_embd=128, n_positions=128, vocab_size=1280)
+_DATA = DataConfig(tokenizer="trained", vocab_size=1280, val_fraction=0.01)
 
 
 def pretrain() -> AnyRun:
