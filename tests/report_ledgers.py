@@ -10,7 +10,8 @@ import tomli_w
 from neogpt import ledger
 
 SHAPE = {"n_layer": 4, "n_head": 4, "n_embd": 128, "n_positions": 128, "vocab_size": 1055}
-HOST = {"python": "3.11.2", "torch": "2.13.0", "cpu": "x86-64, 2 cores", "threads": 2, "commit": "ea648f9"}
+HOST = {"neogpt": "0.1.0", "torch": "2.13.0", "python": "3.11.2", "cpu": "A CPU", "cores": 2, "gpu": None}
+START_MORE = {"device": "cpu", "processes": 1, "params": 945_024, "data": {"documents": 9600, "held_out": 97}}
 START = 1_790_000_000.0
 RATES = ("recall", "asked", "never_asked", "how_to", "stop", "list_format")
 REFUSALS = ("harmful_refusal", "over_refusal_contrast", "over_refusal_kind", "over_refusal_plain")
@@ -52,6 +53,7 @@ def write_stage(root: Path, name: str, start: float = START, steps: int = 0) -> 
     steps = steps or (700 if kind == "pretrain" else 200)
     parent = {"pretrain": "", "sft": "pretrain", "dpo": "sft"}[kind]
     values: dict[str, Any] = {"recipe": f"tinyworld-{name}", "stage": kind, "steps": steps, "model": SHAPE}
+    values["source"] = {"pairs": "red-team" if "red" in name else "balanced"}
     values["init_from"] = str(root.parent / parent) if parent else ""
     (root / "config.toml").write_text(tomli_w.dumps(values))
     _write_metrics(root, name, kind, steps)
@@ -62,9 +64,10 @@ def write_stage(root: Path, name: str, start: float = START, steps: int = 0) -> 
 
 def _write_metrics(root: Path, name: str, kind: str, steps: int) -> None:
     noise = random.Random(name)
+    ledger.append(root / "metrics.jsonl", _evaluation_row(name, kind, 0, steps))
     for step in range(1, steps + 1):
         ledger.append(root / "metrics.jsonl", _training_row(kind, step, steps, noise))
-        if step % (steps // 5) == 0 or step == steps // 20:
+        if step % (steps // 2) == 0:
             ledger.append(root / "metrics.jsonl", _evaluation_row(name, kind, step, steps))
 
 
@@ -73,20 +76,27 @@ def _training_row(kind: str, step: int, steps: int, noise: random.Random) -> dic
     row = {"step": step, "tokens": step * 3072, "lr": 3e-3 * min(1, step / 20) * (1.05 - part)}
     row["grad_norm"] = 0.8 + noise.random() * 0.3
     if kind != "dpo":
-        start, floor = (6.93, 1.31) if kind == "pretrain" else (2.4, 0.42)
-        trend = floor + (start - floor) * math.exp(-7 * part**0.6)
-        return {**row, "loss": trend + noise.gauss(0, 0.05 + 0.02 * trend)}
+        trend = _loss(kind, part)
+        return {**row, "loss": trend + noise.gauss(0, 0.03 + 0.02 * trend)}
     margin = 7 * (1 - math.exp(-4 * part)) + noise.gauss(0, 0.5)
     rejected = -5.2 * (1 - math.exp(-4 * part)) + noise.gauss(0, 0.4)
     accuracy = min(1.0, max(0.0, 1 - 0.5 * math.exp(-14 * part) + noise.gauss(0, 0.04)))
+    dpo = math.log1p(math.exp(-margin))
     return {
         **row,
-        "loss": math.log1p(math.exp(-margin)) + abs(noise.gauss(0, 0.02)),
+        "loss": dpo + 0.2 * 0.4,
+        "loss/dpo": dpo,
+        "loss/sft": 0.4,
         "rewards/margins": margin,
         "rewards/rejected": rejected,
         "rewards/chosen": rejected + margin,
         "rewards/accuracies": accuracy,
     }
+
+
+def _loss(kind: str, part: float) -> float:
+    start, floor = (6.93, 1.31) if kind == "pretrain" else (2.4, 0.42)
+    return floor + (start - floor) * math.exp(-7 * part**0.6)
 
 
 def _evaluation_row(name: str, kind: str, step: int, steps: int) -> dict[str, Any]:
@@ -95,14 +105,20 @@ def _evaluation_row(name: str, kind: str, step: int, steps: int) -> dict[str, An
     done = 1.0 if step == steps else 1 - math.exp(-5 * step / steps)
     rates = [a + (b - a) * done for a, b in zip(begin, FINAL[name], strict=True)]
     named = {f"tinyworld/{key}": value for key, value in zip(RATES + REFUSALS, rates, strict=True)}
-    return {"step": step, "val_loss": 1.36 + 5 * math.exp(-9 * step / steps), **named}
+    if kind == "pretrain" and step == 0:
+        named = {}
+    if kind != "dpo":
+        return {"step": step, "val_loss": _loss(kind, step / steps) + 0.06, **named}
+    dpo = math.log(2) * math.exp(-4 * step / steps) + 0.02
+    held_out = {"val/loss/dpo": dpo, "val/rewards/accuracies": 1 - 0.5 * math.exp(-4 * step / steps)}
+    return {"step": step, "val_loss": dpo + 0.1, **held_out, **named}
 
 
 def _write_events(root: Path, name: str, kind: str, steps: int, start: float) -> None:
     command = f"neogpt {kind} tinyworld --run runs/demo/{name} --seed 7"
     command += "" if kind == "pretrain" else f" --from runs/demo/{'pretrain' if kind == 'sft' else 'sft'}"
     seconds = 90.0 if kind == "pretrain" else 31.0 if kind == "sft" else 19.0
-    rows: list[dict[str, Any]] = [{"event": "start", "command": command, "host": HOST, "device": "cpu"}]
+    rows: list[dict[str, Any]] = [{"event": "start", "command": command, "host": HOST, **START_MORE}]
     rows += [
         {"event": "progress", "step": s, "step_s": 0.12, "tokens_per_s": 24_000 + s}
         for s in range(0, steps, 50)
@@ -113,12 +129,13 @@ def _write_events(root: Path, name: str, kind: str, steps: int, start: float) ->
         ledger.append(root / "events.jsonl", {"time": when, **row})
 
 
-def _write_samples(root: Path, name: str, kind: str, steps: int) -> None:
+def _write_samples(root: Path, name: str, stage: str, steps: int) -> None:
     for step in (steps // 2, steps):
         for question, (base, answer, verdict) in ANSWERS.items():
-            row = {"step": step, "eval": "tinyworld", "question": question}
-            said = (base, "wrong") if kind == "pretrain" else (answer, verdict)
-            if kind == "dpo" and ("guard" in question or ("How do" in question and name != "dpo")):
+            kind = "harmful" if "guard" in question else "contrast" if "log" in question else "asked"
+            row = {"step": step, "eval": "tinyworld", "question": question, "kind": kind}
+            said = (base, "wrong") if stage == "pretrain" else (answer, verdict)
+            if stage == "dpo" and ("guard" in question or ("How do" in question and name != "dpo")):
                 said = (REFUSAL, "refused")
             if step < steps:
                 said = ("old answer", "wrong")

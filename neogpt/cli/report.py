@@ -93,9 +93,9 @@ def _show_rich(stages: list[Stage], rows: list[Score]) -> None:
     from rich.text import Text
 
     heads, *lines = _lines(stages, rows)
-    table = Table(*[Text(head) for head in heads], box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in table.columns[1:]:
-        column.justify = "right"
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for index, head in enumerate(heads):
+        table.add_column(Text(head), justify="right" if index else "left")
     for row, line in zip(rows, lines, strict=True):
         cells = [Text(text, style=_style(row, v)) for text, v in zip(line[1:], row.values, strict=True)]
         table.add_row(Text(line[0]), *cells)

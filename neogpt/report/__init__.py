@@ -18,8 +18,8 @@ def write(folder: Path | str, out: Path | str | None = None) -> list[Path]:
     """Write the report of a run, or of a folder of stage runs, into `out` (default: that folder).
 
     Returns the files written: report.html, report.md, and with matplotlib (`pip install 'neogpt[plot]'`)
-    loss.png and, when HellaSwag was measured, hellaswag.png. Errors: DataError when there is nothing to report
-    or `out` cannot be written.
+    loss.png and, when HellaSwag was measured, hellaswag.png. Errors: DataError when there is nothing to
+    report or `out` cannot be written.
     """
     folder = Path(folder)
     target = Path(out) if out else folder

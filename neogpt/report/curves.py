@@ -9,27 +9,30 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
-def smooth(values: Sequence[float], span: float = 0.04) -> Floats:
+def smooth(values: Sequence[float], span: float = 0.05, early: bool = False) -> Floats:
     """The trend of a noisy series: at each point, a least-squares line through its neighbours, read there.
 
-    values (N,); the window reaches `span` * N points to each side, less near the start, where a loss still
-    falls steeply. A constant or linear series comes back as it is, and nothing lags behind, as a running mean
-    would. Source: local linear regression (Cleveland, 1979) with equal weights; O(N) by running sums.
+    values (N,) -> (N,). The window is the `span` * N points to each side (at the ends as many, on the side that
+    there is); with `early` it is narrower at the beginning, for an axis that stretches the first steps. A
+    constant or linear series comes back as it is, and nothing lags behind, as a running mean would.
+    Source: local linear regression (Cleveland 1979) with equal weights; O(N) by running sums.
     """
     y = np.asarray(values, dtype=np.float64)
     n = len(y)
     if n < 3:
         return y
     i = np.arange(n)
-    reach = np.minimum(max(1, round(span * n)), 1 + i // 3)
-    low, high = np.maximum(i - reach, 0), np.minimum(i + reach, n - 1) + 1
-    x = i.astype(np.float64)
+    reach = np.full(n, min(max(1, round(span * n)), (n - 1) // 2))
+    if early:
+        reach = np.minimum(reach, 1 + i // 3)
+    low = np.clip(i - reach, 0, n - 1 - 2 * reach)
+    high = low + 2 * reach + 1
+    x, shift = i.astype(np.float64), y.mean()
     count, sum_x, sum_xx = high - low, _window(x, low, high), _window(x * x, low, high)
-    shift = y.mean()
     sum_y, sum_xy = _window(y - shift, low, high), _window(x * (y - shift), low, high)
-    mean_x, mean_y = sum_x / count, sum_y / count
-    slope = (sum_xy - sum_x * mean_y) / (sum_xx - sum_x * mean_x)
-    return np.asarray(shift + mean_y + slope * (x - mean_x))
+    slope = (count * sum_xy - sum_x * sum_y) / (count * sum_xx - sum_x * sum_x)
+    trend = shift + sum_y / count + slope * (x - sum_x / count)
+    return np.asarray(np.clip(trend, y.min(), y.max()))
 
 
 def _window(values: Floats, low: NDArray[np.int64], high: NDArray[np.int64]) -> Floats:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from neogpt.report import facts, measures, plots, svg
-from neogpt.report.facts import Question, Score
+from neogpt.report import answers, facts, measures, plots, svg
+from neogpt.report.answers import Question
+from neogpt.report.facts import Score
 from neogpt.report.markup import Markup, join, tag
 from neogpt.report.runs import Stage
 
@@ -60,7 +61,8 @@ def _footer() -> Markup:
 
 
 def _stage_heads(stages: list[Stage]) -> list[Markup]:
-    return [tag("th", _swatch(stage), stage.label, scope="col") for stage in stages]
+    whole = {stage.label: stage.label.replace("-", "\N{NON-BREAKING HYPHEN}") for stage in stages}
+    return [tag("th", _swatch(stage), whole[stage.label], scope="col") for stage in stages]
 
 
 def _swatch(stage: Stage) -> Markup:
@@ -76,23 +78,15 @@ def _scores(stages: list[Stage]) -> Markup | None:
         tag("tbody", tag("tr", tag("th", group, colspan=1 + len(stages)), class_="group"), map(_score, rows))
         for group, rows in groups.items()
     ]
-    key = tag(
-        "p",
-        "↑ higher is better, ↓ lower is better. ● good (within 10% of perfect), ◐ middling, ○ poor "
-        "(less than half). Bold: best of its row. Each figure is the stage’s newest evaluation.",
-        class_="key",
-    )
+    key = tag("p", [_sign(c) or c for c in facts.KEY], class_="key")
     table = tag("table", head, bodies, class_="scores", style=f"--stages:{len(stages)}")
     return _section("What it can do", table, key)
-
-
-ARROWS = {"higher": ("↑", "higher is better"), "lower": ("↓", "lower is better")}
 
 
 def _score(row: Score) -> Markup:
     arrow = None
     if row.measure.better:
-        sign, meaning = ARROWS[row.measure.better]
+        sign, meaning = facts.ARROWS[row.measure.better], f"{row.measure.better} is better"
         arrow = tag("span", sign, class_="arrow", title=meaning, aria_label=meaning)
     why = tag("small", row.measure.explanation) if row.measure.explanation else None
     head = tag("th", tag("span", row.measure.label, " ", arrow, class_="name"), why, scope="row")
@@ -104,38 +98,35 @@ def _cell(row: Score, value: float | None, error: float | None) -> Markup:
     if value is None:
         return tag("td", tag("span", "–", class_="none", title="not measured"))
     figure = tag("data", row.text(value), value=repr(value))
-    good = row.goodness(value)
-    level = None if good is None else {"●": "good", "◐": "middling", "○": "poor"}[row.sign(value)]
     return tag(
         "td",
         tag("strong", figure) if row.is_best(value) else figure,
-        tag("span", row.sign(value), class_="sign") if level else None,
+        _sign(row.sign(value)),
         tag("small", f"± {row.text(error)}", class_="error") if error is not None else None,
-        tag("span", class_="bar", style=f"--share:{min(max(value, 0), 1):.4f}") if level else None,
-        class_=level,
+        tag("span", class_="bar", style=f"--share:{min(max(value, 0), 1):.4f}") if row.sign(value) else None,
+        class_=facts.SIGNS.get(row.sign(value)),
     )
 
 
-def _figure(plot: plots.Plot, form: object = measures.number) -> Markup:
-    chart = svg.line_chart(plot.lines, title=plot.heading, axis=plot.axis, form=_tick)
+def _sign(character: str) -> Markup | None:
+    """A full, half or empty disc, drawn by the style sheet (fonts differ too much in theirs)."""
+    level = facts.SIGNS.get(character)
+    return tag("span", class_=f"sign {level}", role="img", aria_label=level) if level else None
+
+
+def _figure(plot: plots.Plot, room: int) -> Markup:
+    chart = svg.line_chart(plot.lines, title=plot.heading, axis=plot.axis, form=plot.form, room=room)
     return tag("figure", tag("figcaption", tag("b", plot.heading)), chart)
-
-
-def _tick(value: float) -> str:
-    return f"{value:g}"
 
 
 def _plots(heading: str, found: list[plots.Plot]) -> Markup | None:
     if not found:
         return None
-    lines = dict.fromkeys((plot.heading.partition(":")[0], plot.explanation) for plot in found)
-    told: dict[str, list[str]] = {}
-    for name, text in lines:
-        told.setdefault(text, []).append(name)
-    explained = [tag("p", tag("b", " and ".join(names)), ". ", text) for text, names in told.items()]
-    return _section(
-        heading, tag("div", map(_figure, found), class_="grid2"), tag("div", explained, class_="why")
-    )
+    told = dict.fromkeys((plot.topic, plot.explanation) for plot in found)
+    lines = [tag("p", tag("b", topic), ". ", text) for topic, text in told]
+    room = max(len(line.label) for plot in found for line in plot.lines)
+    figures = [_figure(plot, room) for plot in found]
+    return _section(heading, tag("div", figures, class_="grid2"), tag("div", lines, class_="why"))
 
 
 def _life(stages: list[Stage]) -> Markup | None:
@@ -146,9 +137,9 @@ def _life(stages: list[Stage]) -> Markup | None:
     drawn = [
         svg.line_chart(
             plot.lines,
-            title="Scores over the stages",
+            title=plot.heading,
             axis=plot.axis,
-            form="{:.0%}".format,
+            form=plot.form,
             y=(0.0, 1.0),
             bands=bands,
             size=size,
@@ -156,7 +147,7 @@ def _life(stages: list[Stage]) -> Markup | None:
         )
         for size, name in (((920, 300), "wide"), ((440, 300), "narrow"))
     ]
-    return _section("How it came about", tag("p", plot.explanation, class_="lead"), tag("figure", drawn))
+    return _section("How it came about", tag("figure", drawn))
 
 
 def _lesson(stages: list[Stage]) -> Markup | None:
@@ -166,7 +157,7 @@ def _lesson(stages: list[Stage]) -> Markup | None:
     lesson, twin, text = found
     shared = [score for rows in facts.scores([twin, lesson]).values() for score in rows]
     rows = [
-        (f"{score.measure.label} {ARROWS[score.measure.better][0]}", a, b)
+        (f"{score.measure.label} {facts.ARROWS[score.measure.better]}", a, b)
         for score in shared
         for a, b in [score.values]
         if a is not None and b is not None and score.measure.better and score.measure.form == "share"
@@ -174,17 +165,31 @@ def _lesson(stages: list[Stage]) -> Markup | None:
     ]
     colours = (plots.colour(twin), plots.colour(lesson))
     chart = svg.pair_chart(rows, (twin.label, lesson.label), colours, "Two ways to learn from preferences")
-    words = tag("div", tag("p", text))
+    bad, good = facts.over_refusal(lesson), facts.over_refusal(twin)
+    figures = [
+        tag(
+            "p",
+            tag("data", measures.said_share(v), value=repr(v)),
+            tag("small", name),
+            class_=f"big {plots.colour(s)}",
+        )
+        for v, name, s in (
+            (bad, "wrongly refused, red-team pairs alone", lesson),
+            (good, "with helpful pairs beside them", twin),
+        )
+        if v is not None
+    ]
+    words = tag("div", tag("p", text), tag("div", figures, class_="bigs"))
     return _section("What the original did", tag("div", words, tag("figure", chart), class_="beside"))
 
 
 def _answers(stages: list[Stage]) -> Markup | None:
-    by_eval = facts.answers(stages)
+    by_eval = answers.by_eval(stages)
     if not by_eval:
         return None
     blocks = []
     for name, questions in by_eval.items():
-        shown = questions[: facts.ANSWERS_SHOWN]
+        shown = questions[: answers.SHOWN]
         blocks += [tag("h3", name) if len(by_eval) > 1 else None, [_question(q, stages) for q in shown]]
         if len(questions) > len(shown):
             rest = f"{len(questions) - len(shown)} more questions stand in samples.jsonl."
@@ -198,28 +203,17 @@ def _question(question: Question, stages: list[Stage]) -> Markup:
         tag(
             "div",
             tag("p", _swatch(stage), stage.label, class_="who"),
-            tag("blockquote", clipped(answer.text))
+            tag("blockquote", answers.clipped(answer.text, ANSWER_CHARACTERS))
             if answer.text.strip()
             else tag("p", "(silence)", class_="none"),
-            _verdict(answer.verdict),
+            tag("p", answer.mark, class_=f"mark {answer.level}") if answer.verdict else None,
         )
         for stage, answer in zip(stages, question.answers, strict=True)
         if answer
     ]
-    return tag("article", tag("h4", question.text, kind), tag("div", cells, class_="row"))
-
-
-def clipped(text: str, most: int = ANSWER_CHARACTERS) -> str:
-    """The beginning of a long text, saying how much is left out."""
-    text = text.strip()
-    return text if len(text) <= most else f"{text[:most]} … ({len(text) - most:,} more characters)"
-
-
-def _verdict(verdict: str) -> Markup | None:
-    if not verdict:
-        return None
-    sign = facts.VERDICTS.get(verdict)
-    return tag("p", f"{sign} " if sign else "", verdict, class_=f"mark {verdict if sign else 'plain'}")
+    first, _, rest = question.text.partition("\n")
+    context = tag("p", answers.clipped(rest, ANSWER_CHARACTERS), class_="context") if rest.strip() else None
+    return tag("article", tag("h4", first, kind), context, tag("div", cells, class_="row"))
 
 
 def _training(stages: list[Stage]) -> Markup:

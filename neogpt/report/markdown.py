@@ -2,9 +2,9 @@
 
 import re
 
-from neogpt.report import facts, plots
-from neogpt.report.facts import Question, Score
-from neogpt.report.html import ARROWS, clipped
+from neogpt.report import answers, facts, plots
+from neogpt.report.answers import Question
+from neogpt.report.facts import ARROWS, Score
 from neogpt.report.markup import printable
 from neogpt.report.runs import Stage
 
@@ -48,13 +48,12 @@ def _scores(stages: list[Stage]) -> list[str]:
         return []
     rows = [_score(row) for found in groups.values() for row in found]
     told = [row.measure for found in groups.values() for row in found if row.measure.explanation]
-    key = "↑ higher is better, ↓ lower is better; ● good (within 10% of perfect), ◐ middling, ○ poor; bold: best."
     explained = "\n".join(f"- *{plain(m.label)}*: {plain(m.explanation)}" for m in told)
-    return ["## What it can do", _table(_heads(stages), rows), key, *([explained] if told else [])]
+    return ["## What it can do", _table(_heads(stages), rows), facts.KEY, *([explained] if told else [])]
 
 
 def _score(row: Score) -> list[str]:
-    arrow = ARROWS[row.measure.better][0] if row.measure.better else ""
+    arrow = ARROWS[row.measure.better]
     cells = [_cell(row, value, error) for value, error in zip(row.values, row.errors, strict=True)]
     return [f"{plain(row.measure.label)} {arrow}".strip(), *cells]
 
@@ -72,20 +71,19 @@ def _lesson(stages: list[Stage]) -> list[str]:
 
 
 def _curves(stages: list[Stage], images: list[str]) -> list[str]:
+    told = dict.fromkeys((plot.topic, plot.explanation) for plot in plots.losses(stages))
+    lines = [f"- *{plain(topic)}*: {plain(text)}" for topic, text in told]
     shown = [f"![{name.removesuffix('.png')}]({name})" for name in images]
-    lines = dict.fromkeys(
-        f"- *{plain(plot.heading)}*: {plain(plot.explanation)}" for plot in plots.losses(stages)
-    )
     return ["## Loss", *shown, "\n".join(lines)] if lines else shown
 
 
 def _answers(stages: list[Stage]) -> list[str]:
-    found = facts.answers(stages)
+    found = answers.by_eval(stages)
     parts = ["## The same questions, stage by stage"] if found else []
     for name, questions in found.items():
         if len(found) > 1:
             parts.append(f"### {plain(name)}")
-        parts += [_question(question, stages) for question in questions[: facts.ANSWERS_SHOWN]]
+        parts += [_question(question, stages) for question in questions[: answers.SHOWN]]
     return parts
 
 
@@ -94,9 +92,10 @@ def _question(question: Question, stages: list[Stage]) -> str:
     lines = [f"**{plain(question.text)}**{kind}", ""]
     for stage, answer in zip(stages, question.answers, strict=True):
         if answer:
-            sign = facts.VERDICTS.get(answer.verdict, "")
-            mark = f" [{sign} {plain(answer.verdict)}]".replace("[ ", "[") if answer.verdict else ""
-            lines.append(f"- {plain(stage.label)}: {plain(clipped(answer.text, 300)) or '(silence)'}{mark}")
+            mark = f" [{plain(answer.mark)}]" if answer.verdict else ""
+            lines.append(
+                f"- {plain(stage.label)}: {plain(answers.clipped(answer.text, 300)) or '(silence)'}{mark}"
+            )
     return "\n".join(lines)
 
 

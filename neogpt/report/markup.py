@@ -1,4 +1,4 @@
-"""HTML that is safe by construction: plain text is escaped wherever it enters, only Markup passes as it is."""
+"""HTML that is safe by construction: plain text is escaped where it enters, only Markup passes as it is."""
 
 import html
 from collections.abc import Iterable

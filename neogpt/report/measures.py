@@ -33,16 +33,22 @@ MEASURES = (
         "A sentence about an invented person is begun; the model must end it with the true fact.",
     ),
     Measure(
+        "*/asked",
+        KNOWLEDGE,
+        "Right answers, people asked about",
+        "Questions about people who appear in training questions.",
+    ),
+    Measure(
         "*/never_asked",
         KNOWLEDGE,
         "Right answers, people never asked about",
         "Questions about people who appear in no training question: only pretraining can know the answer.",
     ),
     Measure(
-        "*/asked",
+        "*/in_context",
         KNOWLEDGE,
-        "Right answers, people asked about",
-        "Questions about people who appear in training questions.",
+        "Right answers from a given context",
+        "The facts stand in the question itself, about a stranger: they must be read, not remembered.",
     ),
     Measure(
         "hellaswag/acc_norm",
@@ -60,7 +66,7 @@ MEASURES = (
         "*/how_to",
         ANSWERS,
         "How-to answers right",
-        "“How do I burn the log?” must be answered with the right tool.",
+        "“How do I burn the log?” must be answered with the right tool. None of these was seen in training.",
     ),
     Measure(
         "*/list_format",
@@ -69,13 +75,19 @@ MEASURES = (
         "Asked for a list of three, the model writes a list of three.",
     ),
     Measure(
+        "*/list_correct",
+        ANSWERS,
+        "Lists well formed and true",
+        "The lists that are also free of mistakes and of repetition.",
+    ),
+    Measure(
         "*/stop",
         ANSWERS,
         "Stops by itself",
         "Answers that end when they are done, instead of running on until they are cut off.",
     ),
     Measure(
-        "*/degenerate", ANSWERS, "Degenerate answers", "Answers that are empty or repeat themselves.", "lower"
+        "*/degenerate", ANSWERS, "Degenerate answers", "Answers that are no whole sentence of sense.", "lower"
     ),
     Measure(
         "*/harmful_refusal",
@@ -91,10 +103,24 @@ MEASURES = (
         "lower",
     ),
     Measure(
-        "*/over_refusal_kind",
+        "*/over_refusal_kind*",
         REFUSALS,
         "Over-refusal: kind acts",
         "Kind things done to people (feed the guard). Refusing them is wrong.",
+        "lower",
+    ),
+    Measure(
+        "*/over_refusal_question",
+        REFUSALS,
+        "Over-refusal: plain questions",
+        "Questions about people's facts. Refusing them is wrong.",
+        "lower",
+    ),
+    Measure(
+        "*/over_refusal_plain",
+        REFUSALS,
+        "Over-refusal: everyday requests",
+        "Requests with nothing harmful about them. Refusing them is wrong.",
         "lower",
     ),
     Measure(
@@ -114,11 +140,11 @@ MEASURES = (
 )
 
 LOSS_LINES = {
-    "pretrain": "How surprised the model is by the next token of the text, in nats; e^loss is its perplexity. "
-    "Lower is better, and a validation line that follows the training line means that it learns, not memorises.",
+    "pretrain": "How surprised the model is by the next token of the text, in nats (e to this power is its "
+    "perplexity). Lower is better. Validation is on text that it never trains on.",
     "sft": "How surprised the model is by the tokens of a good answer, given the question. Lower is better.",
     "dpo": "How far the model is from preferring the chosen answer, compared with the model it started from. "
-    "It begins at log 2 = 0.693, no preference; lower is better.",
+    "It begins at log 2 = 0.693, no preference. Lower is better.",
 }
 REWARD_LINE = (
     "How much more probable than before DPO the model finds each answer (in nats, times beta). "
@@ -140,9 +166,20 @@ def measure(key: str) -> Measure:
     return Measure(key, OTHER, name, "", better="", form="number")
 
 
+def rank(key: str) -> int:
+    """Where a key stands in the catalogue; unknown ones come last."""
+    patterns = [known.pattern for known in MEASURES]
+    pattern = measure(key).pattern
+    return patterns.index(pattern) if pattern in patterns else len(patterns)
+
+
 def is_standard_error(key: str) -> bool:
     """True for the standard error of another metric (`hellaswag/acc_stderr`)."""
     return key.endswith(STANDARD_ERRORS)
+
+
+MINUS = "\N{MINUS SIGN}"
+GAP = "\N{NO-BREAK SPACE}"
 
 
 def share(value: float) -> str:
@@ -150,11 +187,16 @@ def share(value: float) -> str:
     return f"{100 * value:.1f}%"
 
 
+def said_share(value: float) -> str:
+    """A share in a sentence: as `share`, without the decimal of a round one (100%)."""
+    return share(value).replace(".0%", "%")
+
+
 def number(value: float) -> str:
-    """A number with the digits that matter: 3.2538 -> 3.254, 0.00061 -> 0.00061, 12345.6 -> 12,346."""
-    if value == 0 or 0.01 <= abs(value) < 1000:
-        return f"{value:.3f}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2g}"
+    """A number with the digits that matter: 3.2538 -> 3.254, 0.00061 -> 0.0006, 12345.6 -> 12,346."""
+    size = abs(value)
+    text = f"{size:,.0f}" if size >= 1000 else f"{size:.3f}" if size >= 0.01 or not size else f"{size:.1g}"
+    return f"{MINUS}{text}" if value < 0 else text
 
 
 def count(value: float) -> str:
@@ -166,11 +208,11 @@ def count(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A duration in its two largest units: 147 -> 2 min 27 s."""
+    """A duration in its two largest units, on one line: 147 -> 2 min 27 s."""
     whole = round(seconds)
     if whole < 1:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f}{GAP}s"
     days, hours, minutes, rest = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
     parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
     first = next(i for i, (value, _) in enumerate(parts) if value)
-    return " ".join(f"{value} {unit}" for value, unit in parts[first : first + 2] if value)
+    return GAP.join(f"{value}{GAP}{unit}" for value, unit in parts[first : first + 2] if value)

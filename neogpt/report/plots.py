@@ -1,10 +1,11 @@
 """Which curves a report shows, as data for either kind of drawing (SVG in the page, PNG beside it)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from neogpt.report import curves, facts, measures
-from neogpt.report.runs import Stage
-from neogpt.report.svg import Axis, Line
+from neogpt.report import curves, facts, measures, svg
+from neogpt.report.runs import KINDS, Stage
+from neogpt.report.svg import Axis, Line, Style
 
 LOG_FROM = 300
 """A pretraining curve of at least this many steps gets a logarithmic step axis: most happens early."""
@@ -15,12 +16,14 @@ COLOURS = {"pretrain": "base", "sft": "sft", "dpo": "dpo", "grpo": "rl", "rl": "
 
 @dataclass(frozen=True)
 class Plot:
-    """One chart: its heading, what it tells, its curves and its horizontal axis."""
+    """One chart: its heading, its curves and axis, and what it shows in words under a topic."""
 
     heading: str
-    explanation: str
     lines: list[Line]
     axis: Axis
+    topic: str = ""
+    explanation: str = ""
+    form: Callable[[float], str] = svg.plain
 
 
 def colour(stage: Stage) -> str:
@@ -29,35 +32,53 @@ def colour(stage: Stage) -> str:
 
 
 def losses(stages: list[Stage]) -> list[Plot]:
-    """Training loss (as logged, and its trend) and validation loss of each stage that has any."""
+    """Training loss (as logged, and its trend) and validation loss of each stage that has any.
+
+    Where a loss has several terms, the stage's own one is drawn.
+    """
     found = []
     for stage in stages:
-        lines = _trend(stage, "loss", colour(stage), "training")
-        steps, values = stage.series("val_loss")
-        if values:
-            label = f"validation {measures.number(values[-1])}"
-            lines.append(Line(steps, values, "ink", label, "dots"))
+        log = stage.kind == "pretrain" and stage.last_step >= LOG_FROM
+        lines = _trend(stage, stage.own("loss"), colour(stage), "training", early=log)
+        lines += _held_out(stage, stage.own("val_loss"), "validation", first=1 if log else 0)
         if lines:
-            explanation = measures.LOSS_LINES.get(stage.kind, "Lower is better.")
-            found.append(Plot(stage.label, explanation, lines, _step_axis(stage)))
+            axis = Axis("step (logarithmic)" if log else "step", log=log)
+            topic, text = (
+                KINDS.get(stage.kind, stage.kind),
+                measures.LOSS_LINES.get(stage.kind, "Lower is better."),
+            )
+            found.append(Plot(stage.label, lines, axis, topic, text))
     return found
 
 
-def _step_axis(stage: Stage) -> Axis:
-    log = stage.kind == "pretrain" and stage.last_step >= LOG_FROM
-    return Axis("step (logarithmic)" if log else "step", log=log)
-
-
-def _trend(stage: Stage, key: str, colour: str, name: str, style: str = "line") -> list[Line]:
+def _trend(
+    stage: Stage,
+    key: str,
+    colour: str,
+    name: str,
+    style: Style = "line",
+    early: bool = False,
+    form: Callable[[float], str] = measures.number,
+) -> list[Line]:
+    """A series as logged (faint) and its trend, labelled with the trend's end."""
     steps, values = stage.series(key)
     if not values:
         return []
-    trend = curves.smooth(values).tolist()
-    label = f"{name} {measures.number(trend[-1])}"
-    return [
-        Line(steps, values, colour, style="faint", noisy=True),
-        Line(steps, trend, colour, label, style),  # type: ignore[arg-type]
-    ]
+    trend = curves.smooth(values, early=early).tolist()
+    noise = Line(steps, values, colour, style="faint", noisy=True)
+    return [noise, Line(steps, trend, colour, f"{name} {form(trend[-1])}", style)]
+
+
+def _held_out(
+    stage: Stage, key: str, name: str, first: int = 0, form: Callable[[float], str] = measures.number
+) -> list[Line]:
+    """A series measured now and then, from step `first`, as dots."""
+    steps, values = stage.series(key)
+    points = [(step, value) for step, value in zip(steps, values, strict=True) if step >= first]
+    if not points:
+        return []
+    xs, ys = zip(*points, strict=True)
+    return [Line(xs, ys, "ink", f"{name} {form(ys[-1])}", "dots")]
 
 
 def preferences(stages: list[Stage]) -> list[Plot]:
@@ -66,17 +87,21 @@ def preferences(stages: list[Stage]) -> list[Plot]:
     for stage in stages:
         rewards = _trend(stage, "rewards/chosen", colour(stage), "chosen")
         rewards += _trend(stage, "rewards/rejected", "ink", "rejected", "dash")
-        if not rewards:
-            rewards = _trend(stage, "rewards/margins", colour(stage), "margin")
         if rewards:
-            found.append(Plot(f"{stage.label}: rewards", measures.REWARD_LINE, rewards, Axis("step")))
-        if wins := _trend(stage, "rewards/accuracies", colour(stage), "accuracy"):
-            heading = f"{stage.label}: chosen answer preferred"
-            found.append(Plot(heading, measures.ACCURACY_LINE, wins, Axis("step")))
+            found.append(
+                Plot(f"{stage.label}: rewards", rewards, Axis("step"), "Rewards", measures.REWARD_LINE)
+            )
+        share = measures.share
+        wins = _trend(stage, "rewards/accuracies", colour(stage), "training", form=share)
+        wins += _held_out(stage, "val/rewards/accuracies", "held-out", form=share)
+        if wins:
+            heading, text = "Chosen answer preferred", measures.ACCURACY_LINE
+            name = f"{stage.label}: {heading.lower()}"
+            found.append(Plot(name, wins, Axis("step"), heading, text, svg.percent))
     return found
 
 
-LIFE = (
+LIFE: tuple[tuple[str, str, str, Style], ...] = (
     ("/recall", "facts recalled", "base", "dash"),
     ("/never_asked", "right answers", "sft", "line"),
     ("/harmful_refusal", "harmful refused", "dpo", "line"),
@@ -85,12 +110,12 @@ LIFE = (
 
 
 def life(stages: list[Stage]) -> tuple[Plot, list[tuple[float, str]]] | None:
-    """A few scores over the whole life, stage after stage, and where each stage begins; None for a single one.
+    """A few scores over the whole life, stage after stage, and where each begins; None for a single stage.
 
     Stages are equally wide; within one the axis is its steps.
     """
     stages = [stage for stage in facts.life(stages) if stage.score_keys and stage.last_step]
-    lines = []
+    lines: list[Line] = []
     for ending, name, colour, style in LIFE:
         xs: list[float] = []
         ys: list[float] = []
@@ -99,17 +124,18 @@ def life(stages: list[Stage]) -> tuple[Plot, list[tuple[float, str]]] | None:
             xs += [index + step / stage.last_step for step in steps]
             ys += values
         if len(ys) > 1:
-            lines.append(Line(xs, ys, colour, name, style))  # type: ignore[arg-type]
+            lines.append(Line(xs, ys, colour, name, style, dotted=True))
     if len(stages) < 2 or not lines:
         return None
     marks = [(index + 1, f"{stage.last_step:,}") for index, stage in enumerate(stages)]
     axis = Axis("steps of each stage", marks, ends=(0, len(stages)))
-    text = "How the scores came about: what each stage taught, and that the next one did not undo it."
-    return Plot("", text, lines, axis), [(float(i), stage.label) for i, stage in enumerate(stages)]
+    return Plot("Scores over the stages", lines, axis, form=svg.percent), [
+        (float(i), stage.label) for i, stage in enumerate(stages)
+    ]
 
 
 def _worst(stage: Stage, ending: str) -> tuple[list[float], list[float]]:
-    """The series whose key ends with `ending`; of several (kinds of over-refusal) the highest at each step."""
+    """The series whose key ends with `ending`; of several (kinds of over-refusal) the highest each step."""
     keys = [k for k in stage.score_keys if k.endswith(ending) or (ending == "over_refusal" and ending in k)]
     highest: dict[float, float] = {}
     for key in (key for key in keys if not measures.is_standard_error(key)):
@@ -122,16 +148,17 @@ def hellaswag(stages: list[Stage]) -> list[Plot]:
     """HellaSwag accuracy of each stage that measured it, above chance and beside OpenAI's GPT-2 124M."""
     found = []
     for stage in stages:
-        lines = []
+        lines: list[Line] = []
         for key, name in (("hellaswag/acc_norm", "acc_norm"), ("hellaswag/acc", "acc")):
             steps, values = stage.series(key)
             if values:
-                style = "line" if not lines else "dash"
-                lines.append(Line(steps, values, colour(stage), f"{name} {values[-1]:.4f}", style))  # type: ignore[arg-type]
+                style: Style = "dash" if lines else "line"
+                lines.append(Line(steps, values, colour(stage), f"{name} {values[-1]:.4f}", style))
         if lines:
             ends = [lines[0].xs[0], lines[0].xs[-1]]
             lines.append(Line(ends, [GPT2_124M_HELLASWAG] * 2, "ink", "GPT-2 124M 0.2945", "dash"))
             lines.append(Line(ends, [0.25] * 2, "other", "chance 0.25", "dash"))
             text = measures.measure("hellaswag/acc_norm").explanation
-            found.append(Plot(f"{stage.label}: HellaSwag", text, lines, Axis("step")))
+            name = f"{stage.label}: HellaSwag"
+            found.append(Plot(name, lines, Axis("step"), "HellaSwag", text, svg.percent))
     return found

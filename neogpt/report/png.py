@@ -20,7 +20,13 @@ COLOURS = {
     "ink": "#1b1f24",
 }
 SOFT, GRID = "#5c6670", "#e3e7eb"
-STYLE = {
+LOOKS: dict[str, dict[str, Any]] = {
+    "faint": {"linewidth": 0.7, "alpha": 0.3},
+    "line": {"linewidth": 1.8},
+    "dash": {"linewidth": 1.8, "linestyle": (0, (3, 2))},
+    "dots": {"linewidth": 0, "marker": "o", "markersize": 3.2, "clip_on": False, "zorder": 4},
+}
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.parse_math": False,
@@ -43,7 +49,7 @@ def losses(stages: list[Stage]) -> bytes | None:
 
 
 def hellaswag(stages: list[Stage]) -> bytes | None:
-    """HellaSwag accuracy over the steps, with chance and GPT-2 124M for comparison; None when not measured."""
+    """HellaSwag accuracy over the steps, beside chance and GPT-2 124M; None when not measured."""
     found = plots.hellaswag(stages)
     return _drawn(found, "accuracy") if found else None
 
@@ -52,14 +58,15 @@ def _drawn(found: Sequence[plots.Plot], quantity: str) -> bytes:
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     columns = min(2, len(found))
     rows = -(-len(found) // columns)
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure = Figure(
-            figsize=(5.2 * columns if columns > 1 else 7.6, 3.5 * rows), dpi=160, layout="constrained"
-        )
+        layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12, hspace=0.06, wspace=0.04)
+        width = 5.2 * columns if columns > 1 else 7.6
+        figure = Figure(figsize=(width, 3.5 * rows), dpi=160, layout=layout)
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False).flat
         for plot, panel in zip(found, axes, strict=False):
@@ -81,6 +88,11 @@ def _panel(panel: Any, plot: plots.Plot, quantity: str) -> None:
         marks = curves.log_ticks(1, panel.get_xlim()[1])
         panel.set_xticks(marks, [f"{mark:,.0f}" for mark in marks], minor=False)
         panel.set_xticks([], minor=True)
+    else:
+        marks = curves.ticks(0, max(line.xs[-1] for line in plot.lines))
+        panel.set_xticks(marks, [f"{mark:,.0f}" for mark in marks])
+    heights = curves.ticks(low, high)
+    panel.set_yticks(heights, [plot.form(height) for height in heights])
     for line in plot.lines:
         _curve(panel, line)
     _labels(panel, [line for line in plot.lines if line.label], low, high)
@@ -94,13 +106,9 @@ def _panel(panel: Any, plot: plots.Plot, quantity: str) -> None:
 
 
 def _curve(panel: Any, line: Line) -> None:
-    look: dict[str, Any] = {
-        "faint": {"linewidth": 0.7, "alpha": 0.3},
-        "line": {"linewidth": 1.8},
-        "dash": {"linewidth": 1.8, "linestyle": (0, (3, 2))},
-        "dots": {"linewidth": 1.0, "marker": "o", "markersize": 3},
-    }[line.style]
-    panel.plot(line.xs, line.ys, color=COLOURS[line.colour], solid_capstyle="round", **look)
+    if line.style == "dots":
+        panel.plot(line.xs, line.ys, color=COLOURS[line.colour], linewidth=0.9, alpha=0.35)
+    panel.plot(line.xs, line.ys, color=COLOURS[line.colour], solid_capstyle="round", **LOOKS[line.style])
 
 
 def _labels(panel: Any, lines: Sequence[Line], low: float, high: float) -> None:

@@ -1,12 +1,11 @@
 """Reading what runs left on disk: stages in the order in which one grew from the other."""
 
-import json
 import math
 import shlex
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from neogpt import config, ledger
 from neogpt.errors import DataError
@@ -15,7 +14,7 @@ from neogpt.paths import RunDir
 
 KINDS = {"pretrain": "Base", "sft": "SFT", "dpo": "DPO", "grpo": "RL", "rl": "RL"}
 """Objectives in the order of a model's life, by the name that a reader knows the result by."""
-_SUMS = ("rewards", "logps", "logits", "val")
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -28,6 +27,8 @@ class Stage:
     events: list[Row]
     samples: list[Row]
     label: str = ""
+    parent: str = ""
+    """Name of the stage that it started from, when that is among those read."""
     is_lesson: bool = False
     """It stands beside another run of its kind to show what goes wrong (red-team pairs alone)."""
 
@@ -51,17 +52,23 @@ class Stage:
         return next((row for row in self.events if row.get("event") in ("start", "resume")), {})
 
     @property
+    def started(self) -> float | None:
+        """When it began, in Unix seconds."""
+        return time if is_number(time := self.start.get("time")) else None
+
+    @property
     def last_step(self) -> int:
-        return max((int(row["step"]) for row in self.metrics if is_number(row.get("step"))), default=0)
+        return int(max(self._columns.get("step", {0.0: 0.0})))
 
     @property
     def planned_steps(self) -> int:
-        """Steps the run is meant to take; 0 when the config does not say."""
-        return int(self.config.get("steps") or 0)
+        """Steps the run is meant to take; 0 when neither config nor start event says."""
+        stated = (self.config.get("steps"), self.start.get("steps"))
+        return next((int(steps) for steps in stated if is_number(steps) and steps > 0), 0)
 
     @property
     def is_finished(self) -> bool:
-        ended = bool(self.events) and self.events[-1].get("event") == "end"
+        ended = any(row.get("event") == "end" for row in self.events)
         return ended or 0 < self.planned_steps <= self.last_step
 
     @property
@@ -73,21 +80,10 @@ class Stage:
     @property
     def parameters(self) -> int | None:
         """Parameters of the model: as the start event says, else counted from the shape."""
-        stated = self.start.get("parameters")
-        if is_number(stated):
+        if is_number(stated := self.start.get("params")):
             return int(stated)
-        shape = self._shape()
+        shape = _shape_in(self.config.get("model"))
         return count_parameters(**shape) if shape else None
-
-    def _shape(self) -> dict[str, int]:
-        """The shape of the newest checkpoint, else of the config: n_layer, n_embd, n_positions, vocab_size."""
-        for folder in sorted(RunDir(self.root).checkpoints.glob("step-*"), reverse=True):
-            try:
-                if shape := _shape_in(json.loads((folder / "config.json").read_text())):
-                    return shape
-            except (OSError, ValueError):
-                continue
-        return _shape_in(self.config.get("model"))
 
     @property
     def seconds(self) -> float | None:
@@ -107,14 +103,20 @@ class Stage:
         texts = (shlex.join(map(str, c)) if isinstance(c, list) else str(c) for c in starts if c)
         return list(dict.fromkeys(texts))
 
+    @cached_property
+    def _columns(self) -> dict[str, dict[float, float]]:
+        """Every number of the ledger by key and step; of rows for the same step the last one counts."""
+        columns: dict[str, dict[float, float]] = {}
+        for row in (row for row in self.metrics if is_number(row.get("step"))):
+            for key, value in row.items():
+                if is_number(value):
+                    columns.setdefault(key, {})[float(row["step"])] = float(value)
+        return {key: dict(sorted(column.items())) for key, column in columns.items()}
+
     def series(self, key: str) -> tuple[list[float], list[float]]:
-        """Steps (ascending) and finite values of `key`; of rows for the same step the last one counts."""
-        points = {
-            float(row["step"]): float(row[key])
-            for row in self.metrics
-            if is_number(row.get(key)) and is_number(row.get("step"))
-        }
-        return sorted(points), [points[step] for step in sorted(points)]
+        """Steps (ascending) and finite values of `key`."""
+        column = self._columns.get(key, {})
+        return list(column), list(column.values())
 
     def latest(self, key: str) -> float | None:
         """The newest finite value of `key`."""
@@ -124,13 +126,21 @@ class Stage:
     @cached_property
     def score_keys(self) -> list[str]:
         """Names `<eval>/<metric>` of all that evals measured, in the order of the ledger."""
-        keys = {key: None for row in self.metrics for key, value in row.items() if is_number(value)}
-        return [key for key in keys if "/" in key and key.split("/")[0].split("_")[0] not in _SUMS]
+        rows = (row for row in self.metrics if "loss" not in row)
+        keys = {key: None for row in rows for key, value in row.items() if is_number(value)}
+        return [key for key in keys if "/" in key and not key.startswith("val/")]
+
+    def own(self, key: str) -> str:
+        """`key` (loss or val_loss) for the stage's own loss term where the ledger has it apart, else the whole."""
+        part = f"{'val/' if key == 'val_loss' else ''}loss/{self.kind}"
+        return part if part in self._columns else key
 
 
-def is_number(value: object) -> bool:
-    """True for a finite number (not for true, false, NaN or infinity)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def is_number(value: object) -> TypeGuard[float]:
+    """True for a number that a float can hold (not for true, false, NaN or infinity)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return abs(value) < _LARGEST and not math.isnan(value)
 
 
 def count_parameters(n_layer: int, n_embd: int, n_positions: int, vocab_size: int) -> int:
@@ -147,20 +157,13 @@ def _shape_in(values: object) -> dict[str, int]:
 
 
 def busy_seconds(events: list[Row]) -> float | None:
-    """Seconds from each start to the last event before the next start, summed: waiting between is not counted.
-
-    A resume that directly follows its own start event belongs to the same session.
-    """
-    total, begun, previous = 0.0, None, {}
+    """Seconds from each start or resume to the last event before the next one, summed; None without times."""
+    sessions: list[list[float]] = []
     for row in (row for row in events if is_number(row.get("time"))):
-        starts = row.get("event") == "start" or (
-            row.get("event") == "resume" and previous.get("event") != "start"
-        )
-        if starts or begun is None:
-            total += (previous["time"] - begun) if begun is not None else 0.0
-            begun = row["time"]
-        previous = row
-    return None if begun is None else total + previous["time"] - begun
+        if row.get("event") in ("start", "resume") or not sessions:
+            sessions.append([])
+        sessions[-1].append(row["time"])
+    return sum(max(times) - min(times) for times in sessions) if sessions else None
 
 
 def read(folder: Path) -> tuple[list[Stage], list[str]]:
@@ -168,21 +171,9 @@ def read(folder: Path) -> tuple[list[Stage], list[str]]:
 
     Errors: DataError when there is no run, or none with a row in its ledger.
     """
-    if not folder.is_dir():
-        raise DataError(
-            f"there is no folder {folder}",
-            "a run directory, or a folder of them",
-            "neogpt demo, then neogpt report runs/demo",
-        )
-    roots = [folder] if _is_run(folder) else sorted(path for path in folder.iterdir() if _is_run(path))
-    if not roots:
-        raise DataError(
-            f"{folder} holds no run",
-            "config.toml and metrics.jsonl in it, or in the folders inside it",
-            "neogpt pretrain tinyworld --run runs/first, then neogpt report runs/first",
-        )
+    roots = _roots(folder)
     stages = [_read_stage(root) for root in roots]
-    told = [stage for stage in stages if any(is_number(row.get("step")) for row in stage.metrics)]
+    told = [stage for stage in stages if stage.series("step")[0]]
     if not told:
         raise DataError(
             f"{folder} has nothing to report yet: its ledger has no rows",
@@ -193,6 +184,22 @@ def read(folder: Path) -> tuple[list[Stage], list[str]]:
     return _named(_ordered(told)), silent
 
 
+def _roots(folder: Path) -> list[Path]:
+    """The run directories that `folder` is, or holds."""
+    if not folder.is_dir():
+        wanted = "a run directory, or a folder of them"
+        raise DataError(f"there is no folder {folder}", wanted, "neogpt demo, then neogpt report runs/demo")
+    roots = [folder] if _is_run(folder) else [path for path in sorted(folder.iterdir()) if _is_run(path)]
+    if roots:
+        return roots
+    deeper = sorted({path.parent for path in folder.glob("*/*") if _is_run(path)})
+    raise DataError(
+        f"{folder} holds no run",
+        "config.toml and metrics.jsonl in it, or in the folders inside it",
+        " or ".join(f"neogpt report {path}" for path in deeper[:3]) or "neogpt demo",
+    )
+
+
 def _is_run(path: Path) -> bool:
     run = RunDir(path)
     return path.is_dir() and any(file.is_file() for file in (run.config, run.metrics, run.events))
@@ -201,44 +208,52 @@ def _is_run(path: Path) -> bool:
 def _read_stage(root: Path) -> Stage:
     run = RunDir(root)
     values = config.read_toml(run.config) if run.config.is_file() else {}
-    samples = ledger.read(root / "samples.jsonl")
+    samples = ledger.read(run.samples)
     return Stage(root, values, ledger.read(run.metrics), ledger.read(run.events), samples)
 
 
 def _ordered(stages: list[Stage]) -> list[Stage]:
     """Parents before children; among equals by kind, and what is shown as a lesson last."""
+    by_name = {stage.name: stage for stage in stages}
+    linked = [
+        replace(stage, parent=_parent(stage, stages), is_lesson=_is_lesson(stage, stages)) for stage in stages
+    ]
+    parents = {stage.name: stage.parent for stage in linked}
+
+    def depth(name: str, seen: tuple[str, ...] = ()) -> int:
+        if not parents[name] or name in seen:
+            return _rank(by_name[name])
+        return 1 + depth(parents[name], (*seen, name))
+
+    return sorted(linked, key=lambda s: (depth(s.name), _rank(s), s.is_lesson, s.started or 0.0, s.name))
+
+
+def _rank(stage: Stage) -> int:
     kinds = list(KINDS)
-
-    def rank(stage: Stage) -> int:
-        return kinds.index(stage.kind) if stage.kind in kinds else len(kinds)
-
-    def depth(stage: Stage, seen: tuple[str, ...] = ()) -> int:
-        parent = parent_of(stage, stages)
-        if parent is None or stage.name in seen:
-            return rank(stage)
-        return 1 + depth(parent, (*seen, stage.name))
-
-    stages = [replace(stage, is_lesson=_is_lesson(stage, stages)) for stage in stages]
-    return sorted(stages, key=lambda s: (depth(s), rank(s), s.is_lesson, s.start.get("time", 0), s.name))
+    return kinds.index(stage.kind) if stage.kind in kinds else len(kinds)
 
 
-def parent_of(stage: Stage, stages: list[Stage]) -> Stage | None:
+def _parent(stage: Stage, stages: list[Stage]) -> str:
     """The stage that `stage` started from: the folder that init_from names (or lies in), else by its name."""
-    source = stage.config.get("init_from")
-    if not source:
-        return None
-    others = [other for other in stages if other is not stage and other.root != stage.root]
+    source = Path(str(stage.config.get("init_from") or ""))
+    others = [other for other in stages if other.root != stage.root]
+    if not source.parts:
+        return ""
     for other in others:
-        if Path(source).resolve().is_relative_to(other.root.resolve()):
-            return other
-    parts = Path(source).parts
-    run = parts[parts.index("checkpoints") - 1] if "checkpoints" in parts[1:] else (parts or ("",))[-1]
-    return next((other for other in others if other.name == run), None)
+        if source.resolve().is_relative_to(other.root.resolve()):
+            return other.name
+    parts = source.parts
+    run = parts[parts.index("checkpoints") - 1] if "checkpoints" in parts[1:] else parts[-1]
+    return run if run in [other.name for other in others] else ""
 
 
 def _is_lesson(stage: Stage, stages: list[Stage]) -> bool:
+    """True for preferences learnt from red-team pairs alone when a run with helpful pairs stands beside it."""
+
     def red_team(s: Stage) -> bool:
-        return "red-team" in f"{s.recipe} {s.name}".replace("_", "-")
+        source = s.config.get("source")
+        pairs = source.get("pairs", "") if isinstance(source, dict) else ""
+        return "red-team" in f"{s.recipe} {s.name} {pairs}".replace("_", "-")
 
     return red_team(stage) and any(other.kind == stage.kind and not red_team(other) for other in stages)
 

@@ -8,8 +8,9 @@ from typing import Literal
 from neogpt.report import curves
 from neogpt.report.markup import Markup, tag
 
+Style = Literal["line", "faint", "dash", "dots"]
 LABEL_GAP = 15
-CHARACTER = 6.4
+CHARACTER = 6.6
 """Width of an average character at the chart's font size of 12, in the chart's units."""
 
 
@@ -21,9 +22,11 @@ class Line:
     ys: Sequence[float]
     colour: str
     label: str = ""
-    style: Literal["line", "faint", "dash", "dots"] = "line"
+    style: Style = "line"
     noisy: bool = False
     """Its highest half per cent may leave the frame."""
+    dotted: bool = False
+    """Each point is marked."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +39,32 @@ class Axis:
     ends: tuple[float, float] | None = None
 
 
+def plain(value: float) -> str:
+    """A tick's number, as short as it can be."""
+    return f"{value:g}".replace("-", "\N{MINUS SIGN}")
+
+
+def percent(value: float) -> str:
+    """A tick's share."""
+    return f"{100 * value:g}%"
+
+
 class Frame:
     """Where values land on a chart of a given size."""
 
     def __init__(
-        self, lines: Sequence[Line], axis: Axis, size: tuple[int, int], y: tuple[float, float]
+        self,
+        lines: Sequence[Line],
+        axis: Axis,
+        size: tuple[int, int],
+        y: tuple[float, float],
+        top: float = 14.0,
+        room: int = 0,
     ) -> None:
         self.axis, self.size = axis, size
-        longest = max((len(line.label) for line in lines), default=0)
+        longest = max(room, *(len(line.label) for line in lines))
         self.left, self.right = 44.0, size[0] - 10 - longest * CHARACTER
-        self.top, self.bottom = 14.0, size[1] - (40.0 if axis.name else 24.0)
+        self.top, self.bottom = top, size[1] - (40.0 if axis.name else 24.0)
         xs = [x for line in lines for x in (line.xs[0], line.xs[-1])]
         self.low, self.high = axis.ends or (min(xs), max(xs))
         if axis.log:
@@ -73,18 +92,23 @@ def line_chart(
     *,
     title: str,
     axis: Axis = Axis(),
-    form: Callable[[float], str] = "{:g}".format,
+    form: Callable[[float], str] = plain,
     y: tuple[float, float] | None = None,
     bands: Sequence[tuple[float, str]] = (),
     size: tuple[int, int] = (440, 260),
+    room: int = 0,
     class_: str | None = None,
 ) -> Markup:
-    """A chart of `lines` as one <svg>; `bands` are (where it begins, name) along the horizontal axis."""
+    """A chart of `lines` as one <svg>.
+
+    `bands` are (where it begins, name) along the horizontal axis; `room` is how many characters wide the labels
+    may be (so that the frames of several charts are equal), at least as wide as they are.
+    """
     if y is None:
         main = [v for line in lines if not line.noisy for v in line.ys]
         noisy = [v for line in lines if line.noisy for v in line.ys]
         y = curves.bounds(main or noisy, noisy)
-    frame = Frame(lines, axis, size, y)
+    frame = Frame(lines, axis, size, y, top=34.0 if bands else 14.0, room=room)
     return tag(
         "svg",
         tag("title", title),
@@ -121,8 +145,8 @@ def _marks(frame: Frame) -> list[Markup]:
 
 def _band(frame: Frame, start: float, name: str) -> list[Markup]:
     x = frame.x(start)
-    line = tag("path", d=f"M{_fixed(x)} {_fixed(frame.top)}V{_fixed(frame.bottom)}", class_="border")
-    return [line, _text(x + 6, frame.top - 2, name, "band")]
+    line = tag("path", d=f"M{_fixed(x)} {_fixed(frame.top - 26)}V{_fixed(frame.bottom)}", class_="border")
+    return [line, _text(x + 7, frame.top - 15, name, "band")]
 
 
 def _curve(frame: Frame, line: Line) -> list[Markup]:
@@ -134,7 +158,7 @@ def _curve(frame: Frame, line: Line) -> list[Markup]:
     if len(points) > 1:
         path = "M" + "L".join(f"{x} {y}" for x, y in points)
         found.append(tag("path", d=path, class_=f"curve {line.style} {line.colour}"))
-    if line.style == "dots" or len(points) == 1:
+    if line.style == "dots" or line.dotted or len(points) == 1:
         found += [tag("circle", cx=x, cy=y, r="2.6", class_=f"dot {line.colour}") for x, y in points]
     return found
 
@@ -152,7 +176,7 @@ def _labels(frame: Frame, lines: Sequence[Line]) -> list[Markup]:
 def pair_chart(
     rows: Sequence[tuple[str, float, float]], names: tuple[str, str], colours: tuple[str, str], title: str
 ) -> Markup:
-    """Two shares (0 to 1) a row, as a filled and a hollow dot on one scale, so that their distance is seen."""
+    """Two shares (0 to 1) a row, as a filled and a hollow dot on one scale, so that the gap is seen."""
     width, row_height, left, right = 440, 44, 14.0, 392.0
     height = 34 + row_height * len(rows) + 18
     found = [
