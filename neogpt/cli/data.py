@@ -63,6 +63,8 @@ def prepare(args: list[str]) -> int:
     """`neogpt data prepare SOURCE [--path P] [--tokenizer T] [--out DIR] ...`."""
     if not args or args[0] in ("-h", "--help"):
         print(f"usage: neogpt data prepare SOURCE [SETTINGS]\n\nsources:\n{_sources()}")
+        print("\nexamples: neogpt data prepare tinyworld --tokenizer trained")
+        print("          neogpt data prepare text --path my-books/ --tokenizer gpt2 --out shards")
         return 0
     as_json = "--json" in args
     settings = _settings(args[0], [arg for arg in args[1:] if arg != "--json"])
