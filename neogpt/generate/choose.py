@@ -66,20 +66,21 @@ def choose(
     The log-probability is the model's own at the row's temperature (at 1 where that is 0): before the repetition
     penalty, top-k and top-p, over the whole vocabulary. NaN or infinite logits make it NaN.
     """
-    scores_RV = _scores(logits_RV, rows)
-    weights_RV = scores_RV.exp()
+    own_RV = _scores(logits_RV, rows)
+    weights_RV = own_RV.exp()
     log_z_R = weights_RV.sum(-1).log()
+    scores_RV = own_RV
     if rows.any_penalty and seen_RV is not None:
-        penalised_RV = penalise(logits_RV, seen_RV, rows.penalty_R1)
-        weights_RV = _scores(penalised_RV, rows).exp()
-    weights_RV = weights_RV[:, :n_ids]
+        scores_RV = _scores(penalise(logits_RV, seen_RV, rows.penalty_R1), rows)
+        weights_RV = scores_RV.exp()
+    scores_RV, weights_RV = scores_RV[:, :n_ids], weights_RV[:, :n_ids]
     if rows.all_greedy:
-        tokens_R = weights_RV.argmax(-1)
+        tokens_R = scores_RV.argmax(-1)
     else:
         tokens_R = draw(truncate(weights_RV, rows), uniform_R)
         if rows.any_greedy:
-            tokens_R = torch.where(rows.greedy_R, weights_RV.argmax(-1), tokens_R)
-    return tokens_R, scores_RV.gather(1, tokens_R[:, None])[:, 0] - log_z_R
+            tokens_R = torch.where(rows.greedy_R, scores_RV.argmax(-1), tokens_R)
+    return tokens_R, own_RV.gather(1, tokens_R[:, None])[:, 0] - log_z_R
 
 
 def _scores(logits_RV: Tensor, rows: RowSettings) -> Tensor:
@@ -132,4 +133,5 @@ def draw(weights_RV: Tensor, uniform_R: Tensor) -> Tensor:
         dtype, uniform_R = torch.float32, uniform_R.clamp(max=1 - 2**-24)
     sums_RV = weights_RV.cumsum(-1, dtype=dtype)
     passed_R1 = uniform_R.to(weights_RV.device, dtype)[:, None] * sums_RV[:, -1:]
-    return torch.searchsorted(sums_RV, passed_R1, right=True)[:, 0]
+    tokens_R = torch.searchsorted(sums_RV, passed_R1, right=True)[:, 0]
+    return tokens_R.clamp(max=weights_RV.shape[-1] - 1)  # beyond the end only where weights are NaN

@@ -51,9 +51,9 @@ class Request:
 class Rows:
     """Up to `n_rows` requests at once, each in a row of one KV cache of `max_length` tokens.
 
-    `submit` puts a request in the queue; `step` adds one token to every running row and returns the requests
-    that it finished. Ids below `n_ids` can be chosen; `eot_id` ends a text. With `dtype` the matrix products run
-    in it (autocast).
+    `submit` puts a request in the queue; `step` reads prompts or adds one token to every running row, and returns
+    the requests that this finished. Ids below `n_ids` can be chosen; `eot_id` ends a text, and the repetition
+    penalty spares it, since every prompt begins with it. With `dtype` the matrix products run in it (autocast).
     """
 
     def __init__(
@@ -99,15 +99,14 @@ class Rows:
 
     @torch.inference_mode()
     def step(self) -> list[Request]:
-        """Let waiting prompts in, add a token to every running row, and return what is finished now."""
-        finished: list[Request] = []
-        with torch.autocast(self._device.type, dtype=self._autocast, enabled=self._autocast is not None):
-            while self._should_admit():
-                finished += self._admit()
+        """Let waiting prompts in, or add a token to every running row; what is finished by that."""
+        with torch.autocast(
+            self._device.type, self._autocast, enabled=self._autocast is not None, cache_enabled=False
+        ):
+            if self._should_admit():
+                return self._admit()
             self._close_holes()
-            if self._span:
-                finished += self._decode()
-        return finished
+            return self._decode() if self._span else []
 
     def _should_admit(self) -> bool:
         n_free = len(self._requests) - int(self._is_running.sum())
@@ -146,6 +145,7 @@ class Rows:
             self._seen_RV = torch.zeros(shape, dtype=torch.bool, device=self._device)
         self._seen_RV[slot] = False
         self._seen_RV[slot, torch.as_tensor(prompt, device=self._device)] = True
+        self._seen_RV[slot, self._eot_id] = False
 
     def _read(self, requests: Sequence[Request], slots: npt.NDArray[np.int64]) -> Tensor:
         """Run the prompts, padded on the right to one length: what follows each of them, (R, D)."""
