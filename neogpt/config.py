@@ -90,14 +90,16 @@ class BatchConfig:
 class OptimConfig:
     """Optimizer and learning rate."""
 
-    name: Literal["adamw"] = "adamw"
-    """Update rule."""
+    name: Literal["adamw", "muon"] = "adamw"
+    """Update rule. muon: Muon for the blocks' matrices, AdamW for the rest."""
     lr: float = 6e-4
     """Peak learning rate."""
     beta1: float = 0.9
     """Decay of the gradient's running mean."""
     beta2: float = 0.95
     """Decay of the squared gradient's running mean."""
+    muon_momentum: float = 0.95
+    """Momentum of Muon."""
     eps: float = 1e-8
     """Added to the denominator of the update."""
     weight_decay: float = 0.1

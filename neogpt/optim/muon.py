@@ -1,0 +1,84 @@
+"""Muon: momentum whose matrices are made orthogonal (Jordan et al. 2024); AdamW for everything else.
+
+The blocks' weight matrices follow W <- W - lr * 0.2 * sqrt(max(n, m)) * orthogonal(momentum). With that factor an
+update has the size of AdamW's, so one learning rate serves both (Liu et al. 2025, "Muon is Scalable for LLM
+Training"). Query, key and value are three matrices here although GPT-2 stores them as one. Matrices of one
+shape are made orthogonal together, in one batch.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neogpt.config import OptimConfig
+from neogpt.optim import adamw
+
+Named = list[tuple[str, torch.nn.Parameter]]
+_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+_ITERATIONS = 5
+
+
+def build(named: Named, config: OptimConfig) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for embeddings, biases and LayerNorms."""
+    matrices = [(name, p) for name, p in named if p.ndim == 2 and ".h." in name]
+    rest = [(name, p) for name, p in named if not (p.ndim == 2 and ".h." in name)]
+    fused = [p for name, p in matrices if "c_attn" in name]
+    plain = [p for name, p in matrices if "c_attn" not in name]
+    groups = [{"params": fused, "parts": 3}, {"params": plain, "parts": 1}]
+    muon = Muon(
+        [group for group in groups if group["params"]], config.lr, config.muon_momentum, config.weight_decay
+    )
+    return [muon, *adamw.build(rest, config)]
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum, orthogonalised; a group's `parts` says how many matrices lie side by side in one."""
+
+    def __init__(
+        self, params: Iterable[Any], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
+    ) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "parts": 1})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Update every parameter that has a gradient."""
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[Tensor]] = {}
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    by_shape.setdefault(parameter.shape, []).append(parameter)
+            for parameters in by_shape.values():
+                self._update(parameters, group)
+
+    def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        for parameter in parameters:
+            if "momentum_buffer" not in self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        buffers = [self.state[p]["momentum_buffer"] for p in parameters]
+        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        nesterov = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        pieces = torch.stack(nesterov).unflatten(2, (group["parts"], -1)).transpose(1, 2)
+        directions = orthogonal(pieces.flatten(0, 1)).unflatten(0, pieces.shape[:2])
+        scale = 0.2 * max(pieces.shape[-2:]) ** 0.5
+        updates = directions.transpose(1, 2).flatten(2).to(parameters[0].dtype)
+        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(parameters, list(updates.unbind(0)), alpha=-group["lr"] * scale)
+
+
+def orthogonal(m_NRC: Tensor) -> Tensor:
+    """Nearly U V^T of each matrix U S V^T: singular values fall between about 0.7 and 1.2; bfloat16 (N, R, C).
+
+    Five Newton-Schulz iterations of an odd polynomial that pushes all singular values towards 1.
+    """
+    a, b, c = _COEFFICIENTS
+    x = m_NRC.bfloat16()
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(_ITERATIONS):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x
