@@ -1,10 +1,17 @@
 """Fixtures that every room's tests share."""
 
+from __future__ import annotations
+
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from training import Launcher
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -30,3 +37,27 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     until = os.environ.get("NEOGPT_SLOW_UNTIL")
     if until and item.get_closest_marker("slow") and time.time() > float(until):
         pytest.skip("the time for slow tests is used up (NEOGPT_SLOW_UNTIL)")
+
+
+@pytest.fixture(scope="session")
+def launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launcher]:
+    """Starts groups of training processes quickly."""
+    from training import Launcher
+
+    base = tmp_path_factory.getbasetemp()
+    launcher = Launcher(base / "outputs", base / "neogpt-home")
+    yield launcher
+    launcher.close()
+
+
+@pytest.fixture(scope="session")
+def bases(launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """By stage: a folder with an uninterrupted tiny run of it, on one process."""
+    from training import STAGES
+
+    folder = tmp_path_factory.mktemp("bases")
+    for stage in STAGES:
+        settings = ["--from", str(folder / "pretrain")] if stage != "pretrain" else []
+        group = launcher.train(1, stage, folder / stage, *settings)
+        assert group.wait() == [0], group.text()
+    return {stage: folder / stage for stage in STAGES}

@@ -1,0 +1,200 @@
+"""What the tests of training share: tiny runs, groups of processes to run and kill them, and what they leave."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from neogpt import atomic, config
+from neogpt.config import AnyRun
+from neogpt.errors import NeoGPTError
+from neogpt.paths import RunDir
+from neogpt.recipes import tinyworld
+
+STAGES = ("pretrain", "sft", "dpo")
+PYTHON = sys.executable
+ROOT = Path(__file__).resolve().parent.parent
+_SIZE = """--threads 1 --dtype float32 --device cpu --steps 12 --save.every 2 --eval.every 3 --eval.val-samples 8
+ --source.n-people 6 --source.biographies 2 --source.taught 0.2 --data.vocab-size 1055 --batch.micro-batches 4
+ --model.n-layer 2 --model.n-head 2 --model.n-embd 32 --model.n-positions 64"""
+_STAGE = {
+    "pretrain": "--batch.size 8 --objective.sequence-tokens 48",
+    "sft": "--batch.size 8 --objective.replay 0.5 --objective.replay-rows 4 --objective.replay-tokens 32",
+    "dpo": "--batch.size 8 --objective.replay 0.2 --objective.replay-rows 4 --objective.replay-tokens 32",
+}
+
+
+def flags(stage: str, *more: str) -> list[str]:
+    """The command-line settings of a run of seconds; later ones win."""
+    return [*_SIZE.split(), *_STAGE[stage].split(), "--eval.names", *more]
+
+
+def tiny(stage: str, *more: str) -> AnyRun:
+    """A run of seconds: 2 layers of width 32, a world of six people, 12 steps of 4 micro-batches."""
+    return config.parse(getattr(tinyworld, stage)(), flags(stage, *more))
+
+
+def probe(model: Any, tokenizer: Any) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """A quick evaluation whose scores and samples change with the weights' last bits."""
+    total = float(sum(tensor.double().sum() for tensor in model.state_dict().values()))
+    return {"probe/sum": total}, [{"question": f"{i}?", "answer": repr(total + i)} for i in range(3)]
+
+
+def run_here(
+    stage: str,
+    folder: str,
+    settings: Sequence[str] = (),
+    resume: str = "",
+    patch: str = "",
+    options: dict[str, Any] | None = None,
+) -> int:
+    """Train in this process as the command line does, with `probe` for its evals; returns the exit code.
+
+    `patch` names a function of faults.py that is called before, with `options`.
+    """
+    from neogpt.train import train
+
+    if patch:
+        import faults
+
+        getattr(faults, patch)(**(options or {}))
+    try:
+        train(tiny(stage, *settings), Path(folder), resume, probe)
+    except NeoGPTError as error:
+        print(f"neogpt: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def command_line(args: list[str]) -> int:
+    """`neogpt` with these arguments, in this process."""
+    from neogpt.cli.main import main
+
+    return main(args)
+
+
+class Group:
+    """Processes that train together."""
+
+    def __init__(self, launcher: "Launcher", pids: list[int], output: Path) -> None:
+        self.launcher, self.pids, self.output = launcher, pids, output
+
+    def wait(self, seconds: float = 60) -> list[int]:
+        """The exit codes; a process that is not done in time is killed and fails the test."""
+        codes = self.launcher.ask({"wait": self.pids, "seconds": seconds})["codes"]
+        if None in codes:
+            running = [pid for pid, code in zip(self.pids, codes, strict=True) if code is None]
+            for pid in running:
+                os.kill(pid, 9)
+            self.launcher.ask({"wait": running, "seconds": 10})
+            raise AssertionError(f"still running after {seconds} s: {codes}\n{self.text()}")
+        return codes
+
+    def send(self, number: int, *ranks: int) -> None:
+        """Send a signal to these ranks, to all when none is named."""
+        for pid in [self.pids[rank] for rank in ranks] or self.pids:
+            os.kill(pid, number)
+
+    def text(self, rank: int | None = None) -> str:
+        """What one process, or all of them, printed."""
+        ranks = range(len(self.pids)) if rank is None else [rank]
+        return "\n".join((self.output / f"{rank}.txt").read_text() for rank in ranks)
+
+
+class Launcher:
+    """Starts groups of processes quickly (see launch.py)."""
+
+    def __init__(self, outputs: Path, home: Path) -> None:
+        self.outputs, self.home, self.started = outputs, home, 0
+        self.server = subprocess.Popen(
+            [PYTHON, "-W", "error", str(Path(__file__).with_name("launch.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT / "tests",
+            env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}"},
+        )
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """One request, answered."""
+        assert self.server.stdin is not None
+        assert self.server.stdout is not None
+        self.server.stdin.write(json.dumps(request) + "\n")
+        self.server.stdin.flush()
+        answer: dict[str, Any] = json.loads(self.server.stdout.readline())
+        return answer
+
+    def start(self, world: int, call: str, arguments: dict[str, Any], **environment: str) -> Group:
+        """`world` processes that call training.py's function `call`."""
+        self.started += 1
+        output = self.outputs / f"{self.started:04d}"
+        output.mkdir(parents=True)
+        request = {"world": world, "call": f"training:{call}", "arguments": arguments, "output": str(output)}
+        pids = self.ask({**request, "environment": {"NEOGPT_HOME": str(self.home), **environment}})["pids"]
+        return Group(self, pids, output)
+
+    def train(self, world: int, stage: str, folder: Path, *settings: str, **options: Any) -> Group:
+        """`world` processes that train `tiny(stage, *settings)` in `folder`; options as `run_here`'s."""
+        environment = options.pop("environment", {})
+        arguments = {"stage": stage, "folder": str(folder), "settings": settings, **options}
+        return self.start(world, "run_here", arguments, **environment)
+
+    def neogpt(self, *args: str, world: int = 1, **environment: str) -> Group:
+        """`neogpt ARGS` in `world` processes."""
+        return self.start(world, "command_line", {"args": list(args)}, **environment)
+
+    def close(self) -> None:
+        """End the server, and with it all that it started."""
+        assert self.server.stdin is not None
+        self.server.stdin.close()
+        self.server.wait(10)
+        assert self.server.stdout is not None
+        self.server.stdout.close()
+
+
+def until(happens: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for something to happen."""
+    end = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < end, f"did not happen in {seconds} s"
+        time.sleep(0.002)
+
+
+def n_rows(folder: Path) -> int:
+    """Whole lines in a run's metrics ledger."""
+    path = RunDir(folder).metrics
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def saved(folder: Path) -> list[int]:
+    """The steps whose checkpoint verifies."""
+    found = []
+    for path in sorted(RunDir(folder).checkpoints.glob("step-*")):
+        try:
+            atomic.verify_manifest(path)
+        except NeoGPTError:
+            continue
+        found.append(int(path.name.removeprefix("step-")))
+    return found
+
+
+def outcome(folder: Path) -> dict[str, bytes]:
+    """What a run computed: its ledgers and every file of its last checkpoint, byte for byte."""
+    run = RunDir(folder)
+    last = run.checkpoint(max(saved(folder)))
+    files = [run.metrics, run.samples, *sorted(last.iterdir())]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def different(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
+    """The names of files that differ or exist once (empty: all bytes are equal)."""
+    return [name for name in sorted(one.keys() | other.keys()) if one.get(name) != other.get(name)]
+
+
+def leftovers(folder: Path) -> list[str]:
+    """Temporary files and folders that somebody forgot."""
+    return [str(path.relative_to(folder)) for path in folder.rglob("*.tmp-*")]
