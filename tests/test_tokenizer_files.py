@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from neogpt.errors import DataError
 from neogpt.tokenizer import Tokenizer
+from neogpt.tokenizer.files import BPE, to_json
 
 TEXT = "the cat's mat, the rat's hat: 12 flat bats at 120 élan 😀😀 that's that\n\n"
 
@@ -34,6 +36,7 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     return tokenizer, folder
 
 
+@cache
 def hf(folder: Path) -> Any:
     transformers = pytest.importorskip("transformers")
     return transformers.AutoTokenizer.from_pretrained(folder)
@@ -93,8 +96,6 @@ def test_any_text_has_the_same_ids_in_the_tokenizers_library(trained: Tokenizer,
 
 
 def _json_of(tokenizer: Tokenizer) -> str:
-    from neogpt.tokenizer.files import to_json
-
     return to_json(tokenizer._bpe)
 
 
@@ -116,6 +117,11 @@ def test_the_fingerprint_is_the_files_sha256(saved: tuple[Tokenizer, Path]) -> N
 
     tokenizer, folder = saved
     assert sha256_file(folder / "tokenizer.json") == tokenizer.fingerprint
+
+
+def test_the_order_of_the_tables_does_not_matter(trained: Tokenizer) -> None:
+    vocab = dict(sorted(trained._bpe.vocab.items()))
+    assert Tokenizer(BPE(vocab, trained._bpe.merges)).fingerprint == trained.fingerprint
 
 
 def test_different_tokenizers_have_different_fingerprints() -> None:

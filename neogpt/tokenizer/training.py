@@ -93,24 +93,23 @@ def _with_words(learned: Merges, words: list[str], n_tokens: int) -> Merges:
     while (excess := len(_new_tokens(merges(keep))) - n_tokens) > 0:
         if keep == 0:
             raise ConfigError(
-                f"{len(words) // 2} whole words do not fit into {n_tokens + MIN_VOCAB} tokens",
+                f"the whole words (with spaces: {len(words)}) do not fit into {n_tokens + MIN_VOCAB} tokens",
                 f"{n_tokens + MIN_VOCAB + excess} tokens or more",
             )
         keep = max(0, keep - excess)
-    while keep < len(learned) and len(_new_tokens(merges(keep + 1))) <= n_tokens:
-        keep += 1
     return _filled(merges(keep), learned[keep:], n_tokens)
 
 
 def _filled(merges: Merges, further: Merges, n_tokens: int) -> Merges:
     """`merges`, with as many of the `further` ones after them as there is room for."""
-    filled, tokens = dict.fromkeys(merges), set(_new_tokens(merges))
+    tokens = set(_new_tokens(merges))
     for pair in further:
         if len(tokens) == n_tokens:
             break
-        filled.setdefault(pair)
-        tokens.add(pair[0] + pair[1])
-    return list(filled)
+        if pair not in merges:
+            merges = [*merges, pair]
+            tokens.add(pair[0] + pair[1])
+    return merges
 
 
 def _completing(merges: Merges, words: list[str]) -> Merges:
