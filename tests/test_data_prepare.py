@@ -1,6 +1,7 @@
 """Preparation: the same bytes whatever happens on the way, and never another data set's."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -21,6 +22,7 @@ from neogpt import atomic
 from neogpt.config import DataConfig
 from neogpt.data import tokenise
 from neogpt.data.prepare import prepare
+from neogpt.data.shard_file import ShardWriter
 from neogpt.data.shards import TokenData
 from neogpt.data.sources import jsonl, text
 from neogpt.data.verify import verify
@@ -270,6 +272,8 @@ def test_a_data_set_in_the_cache_that_lost_a_file_is_made_again(
     assert content(make(corpus, None)) == expected
     (folder / "train-00001.bin").write_bytes(b"short")
     assert content(make(corpus, None)) == expected
+    (folder / "dataset.json").write_text("{")
+    assert content(make(corpus, None)) == expected
 
 
 # ---------------------------------------------------------------- never stale
@@ -426,6 +430,43 @@ def test_an_error_in_a_worker_comes_through(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl.gz").write_bytes(b"not gzip" * 1000)
     with pytest.raises(DataError, match=r"b\.jsonl\.gz cannot be read"):
         make(tmp_path, tmp_path / "out", workers=2)
+
+
+@pytest.mark.usefixtures("small_tasks")
+def test_a_full_disk_is_an_error_that_keeps_finished_parts(
+    corpus: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add, room = ShardWriter.add, [200]
+
+    def limited(self: ShardWriter, tokens: np.ndarray) -> None:
+        room[0] -= 1
+        if room[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        add(self, tokens)
+
+    monkeypatch.setattr(ShardWriter, "add", limited)
+    with pytest.raises(DataError, match=r"cannot write .*No space left") as error:
+        make(corpus, tmp_path / "out")
+    assert error.value.exit_code == 3
+    assert not (tmp_path / "out").exists()
+    room[0] = 10**9
+    made = count_tasks(monkeypatch)
+    assert content(make(corpus, tmp_path / "out")) == expected
+    assert len(made) == 2  # four of six were finished
+
+
+def test_ctrl_c_stops_all_workers_at_once(corpus: Path, tmp_path: Path, script: list[str]) -> None:
+    process = subprocess.Popen(
+        command(script, corpus, tmp_path / "out", workers=2), start_new_session=True, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 20
+    while not list(tmp_path.glob("out.parts/*/*/part.json")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(timeout=10) in (-signal.SIGINT, 1, 0)  # 0: it had just ended
+    _, errors = process.communicate()
+    assert errors.count(b"Traceback") <= 1  # the script's own; `neogpt` says "stopped"
+    assert not _group(process.pid)
 
 
 @pytest.mark.usefixtures("small_tasks")

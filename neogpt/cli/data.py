@@ -83,6 +83,8 @@ def prepare(args: list[str]) -> int:
         print(json.dumps({"folder": str(folder), "seconds": round(time.monotonic() - start, 3), **found}))
         return 0
     print(f"{folder}\n{_rows(found['quarantine'])}")
+    for row in found["quarantine"]["shown"][:5]:
+        print(f"  {row['file']}:{row['line']}: {_printable(row['reason'])}")
     print(f"done: {_summary(found)} ({time.monotonic() - start:.1f} s)")
     return 0
 

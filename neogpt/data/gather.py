@@ -19,7 +19,7 @@ def gather(
 ) -> list[dict[str, Any]]:
     """Write one split's shards from the shards `sources`, whose documents number 0, 1, ... through all of them.
 
-    Output document j is input document permute(j). Memory: 8 bytes a document; the tokens stay on disk.
+    Output document j is input document permute(j). In memory are only the lengths of one output shard.
     Returns the list of shards. `done` gets the number of documents written since it was last called.
     """
     shards = [open_shard(path) for path in sources]

@@ -4,10 +4,11 @@ The shards' bytes depend on the settings and the input alone: not on workers, on
 or on interruptions. Finished parts of an interrupted run are taken up again by the next.
 """
 
+import contextlib
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,18 +52,34 @@ def prepare(
     parts = parts_of(source_name, source_config)
     facts = _facts(source_name, source_config, data_config, tokenizer, parts)
     key = config.digest(facts)
-    folder = Path(folder) if folder else cache_dir() / "data" / f"{source_name}-{key[:12]}"
+    cache = cache_dir() / "data"
+    folder = Path(folder) if folder else cache / f"{source_name}-{key[:12]}"
     work = folder.with_name(f"{folder.name}.parts")
     if _is_finished(folder, key) and not work.exists():
         return folder
     with atomic.lock(folder.with_name(f"{folder.name}.lock"), f"the data set {folder}", wait=True):
         if not _is_finished(folder, key):
-            _refuse_other(folder, facts)
+            if folder.parent != cache:
+                _refuse_other(folder, facts)
             atomic.sweep(folder.parent, folder.name)
             tasks = _tasks(source_name, source_config, data_config, parts, work / key[:12])
-            _make(folder, {"key": key, **facts}, tasks, data_config, tokenizer, workers, progress)
+            with _writing(folder):
+                _make(folder, {"key": key, **facts}, tasks, data_config, tokenizer, workers, progress)
         shutil.rmtree(work, ignore_errors=True)
     return folder
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """DataError where the disk is full or may not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"cannot write {folder}: {error.strerror or error}",
+            "space on a disk that may be written",
+            "free some (finished parts are kept), or name another place with --out or NEOGPT_HOME",
+        ) from error
 
 
 def parts_of(source_name: str, source_config: SourceConfig) -> list[str]:

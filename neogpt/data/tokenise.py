@@ -8,6 +8,7 @@ The documents stand in the source's order; the global shuffle comes afterwards, 
 import json
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -103,6 +104,7 @@ def _begin(tokenizer: Tokenizer) -> None:
     global _worker_tokenizer
     _worker_tokenizer = tokenizer
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C reaches us too; the parent speaks for all
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
