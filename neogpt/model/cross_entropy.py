@@ -8,6 +8,7 @@ Large-Vocabulary Language Models"; Hsu et al. 2024, "Liger Kernel".
 Shapes: B rows, T tokens, N tokens with a weight, C tokens of a chunk, D n_embd, V vocab_size.
 """
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,7 +17,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from neogpt.model.gpt2 import GPT2
 
-_CHUNK_BYTES = 32 * 2**20
+_LOGITS = 2**20  # logits at once where the vocabulary is small, so that they stay in the processor's cache
+_LEAST_CHUNK = 512  # and tokens at once where it is large: fewer would make dW's traffic show
 
 
 def cross_entropy_sum(
@@ -70,11 +72,52 @@ def _product_dtype(x: Tensor) -> torch.dtype:
 
 
 def _default_chunk(V: int) -> int:
-    return max(64, _CHUNK_BYTES // (4 * V))
+    return max(_LEAST_CHUNK, _LOGITS // V)
 
 
-def _softmax_dtype(x: Tensor) -> torch.dtype:
-    return torch.float64 if x.dtype == torch.float64 else torch.float32
+class _Chunks:
+    """Logits of C tokens at a time, in buffers that every chunk uses again."""
+
+    def __init__(self, x_ND: Tensor, w_VD: Tensor, chunk: int, dtype: torch.dtype) -> None:
+        self.x_ND, self.w_VD, self.chunk = x_ND.to(dtype), w_VD.to(dtype), chunk
+        self.wide = torch.promote_types(dtype, torch.float32)
+        shape = (min(chunk, x_ND.shape[0]), w_VD.shape[0])
+        self._product_CV = torch.empty(shape, dtype=dtype, device=x_ND.device)
+        same = dtype == self.wide
+        self._wide_CV = self._product_CV if same else torch.empty(shape, dtype=self.wide, device=x_ND.device)
+
+    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
+        """Each chunk's tokens and their logits, float32 or wider, to be overwritten."""
+        for start in range(0, self.x_ND.shape[0], self.chunk):
+            x_CD = self.x_ND[start : start + self.chunk]
+            logits_CV = torch.mm(x_CD, self.w_VD.t(), out=self._product_CV[: len(x_CD)])
+            if self._wide_CV is not self._product_CV:
+                logits_CV = self._wide_CV[: len(x_CD)].copy_(logits_CV)
+            yield slice(start, start + len(x_CD)), logits_CV
+
+    def backward(self, part: slice, d_CV: Tensor, dx_ND: Tensor, dw_VD: Tensor) -> None:
+        """Add what the gradient of a chunk's logits means for x and for the head."""
+        if d_CV is not self._product_CV:
+            d_CV = self._product_CV[: len(d_CV)].copy_(d_CV)
+        torch.mm(d_CV, self.w_VD, out=dx_ND[part])
+        if dw_VD.dtype == d_CV.dtype:
+            dw_VD.addmm_(d_CV.t(), self.x_ND[part])
+        else:
+            dw_VD += d_CV.t() @ self.x_ND[part]
+
+
+def _softmax_(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
+    """-log p of the targets, and p over all of V in place of the logits."""
+    target_C1 = targets_C[:, None]
+    chosen_C1, largest_C1 = logits_CV.gather(1, target_C1), logits_CV.amax(1, keepdim=True)
+    p_CV = torch.softmax(logits_CV, 1, out=logits_CV)
+    # The largest logit's p is 1 / sum(exp(logit - largest)).
+    return (largest_C1 - chosen_C1 - p_CV.amax(1, keepdim=True).log()).squeeze(1), p_CV
+
+
+def _logit_gradient_(p_CV: Tensor, targets_C: Tensor, weights_C: Tensor) -> Tensor:
+    """weight x (p - onehot(target)), in place of p."""
+    return p_CV.mul_(weights_C[:, None]).scatter_add_(1, targets_C[:, None], -weights_C[:, None])
 
 
 class _CrossEntropySum(torch.autograd.Function):
@@ -89,33 +132,27 @@ class _CrossEntropySum(torch.autograd.Function):
         dtype: torch.dtype,
         needs_grad: bool,
     ) -> Tensor:
-        wide = _softmax_dtype(x_ND)
         with torch.autocast(x_ND.device.type, enabled=False):
-            x, w = x_ND.to(dtype), w_VD.to(dtype)
-            loss = torch.zeros((), dtype=wide, device=x.device)
-            dx = torch.empty_like(x) if needs_grad else None
-            dw = torch.zeros_like(w_VD) if needs_grad else None
-            for start in range(0, x.shape[0], chunk):
-                part = slice(start, start + chunk)
-                target_C1, weight_C1 = targets_N[part, None], weights_N[part, None].to(wide)
-                logp_CV = (x[part] @ w.t()).to(wide).log_softmax(-1)
-                loss -= (logp_CV.gather(1, target_C1) * weight_C1).sum()
-                if dx is not None and dw is not None:
-                    d_CV = logp_CV.exp_().mul_(weight_C1).scatter_add_(1, target_C1, -weight_C1).to(dtype)
-                    torch.mm(d_CV, w, out=dx[part])
-                    if dw.dtype == dtype:
-                        dw.addmm_(d_CV.t(), x[part])
-                    else:
-                        dw += d_CV.t() @ x[part]
+            chunks = _Chunks(x_ND, w_VD, chunk, dtype)
+            weights_N = weights_N.to(chunks.wide)
+            loss = torch.zeros((), dtype=chunks.wide, device=x_ND.device)
+            if needs_grad:
+                dx_ND, dw_VD = torch.empty_like(chunks.x_ND), torch.zeros_like(w_VD)
+                ctx.save_for_backward(dx_ND, dw_VD)
+            for part, logits_CV in chunks:
+                nll_C, p_CV = _softmax_(logits_CV, targets_N[part])
+                loss += nll_C @ weights_N[part]
+                if needs_grad:
+                    chunks.backward(
+                        part, _logit_gradient_(p_CV, targets_N[part], weights_N[part]), dx_ND, dw_VD
+                    )
         ctx.x_dtype = x_ND.dtype
-        if dx is not None:
-            ctx.save_for_backward(dx, dw)
         return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        dx, dw = ctx.saved_tensors
-        return (dx * grads[0]).to(ctx.x_dtype), dw * grads[0], None, None, None, None, None
+        dx_ND, dw_VD = ctx.saved_tensors
+        return (dx_ND * grads[0]).to(ctx.x_dtype), dw_VD * grads[0], None, None, None, None, None
 
 
 class _LogProbs(torch.autograd.Function):
@@ -123,14 +160,11 @@ class _LogProbs(torch.autograd.Function):
     def forward(
         ctx: Any, x_ND: Tensor, w_VD: Tensor, targets_N: Tensor, chunk: int, dtype: torch.dtype
     ) -> Tensor:
-        wide = _softmax_dtype(x_ND)
         with torch.autocast(x_ND.device.type, enabled=False):
-            x, w = x_ND.to(dtype), w_VD.to(dtype)
-            logp_N = torch.empty(x.shape[0], dtype=wide, device=x.device)
-            for start in range(0, x.shape[0], chunk):
-                part = slice(start, start + chunk)
-                logp_CV = (x[part] @ w.t()).to(wide).log_softmax(-1)
-                logp_N[part] = logp_CV.gather(1, targets_N[part, None]).squeeze(1)
+            chunks = _Chunks(x_ND, w_VD, chunk, dtype)
+            logp_N = torch.empty(x_ND.shape[0], dtype=chunks.wide, device=x_ND.device)
+            for part, logits_CV in chunks:
+                logp_N[part] = -_softmax_(logits_CV, targets_N[part])[0]
         ctx.save_for_backward(x_ND, w_VD, targets_N)
         ctx.chunk, ctx.dtype = chunk, dtype
         return logp_N
@@ -138,15 +172,10 @@ class _LogProbs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x_ND, w_VD, targets_N = ctx.saved_tensors
-        weights_N, wide = -grads[0], _softmax_dtype(x_ND)
         with torch.autocast(x_ND.device.type, enabled=False):
-            x, w = x_ND.to(ctx.dtype), w_VD.to(ctx.dtype)
-            dx, dw = torch.empty_like(x), torch.zeros_like(w_VD)
-            for start in range(0, x.shape[0], ctx.chunk):
-                part = slice(start, start + ctx.chunk)
-                target_C1, weight_C1 = targets_N[part, None], weights_N[part, None].to(wide)
-                p_CV = (x[part] @ w.t()).to(wide).softmax(-1)
-                d_CV = p_CV.mul_(weight_C1).scatter_add_(1, target_C1, -weight_C1).to(ctx.dtype)
-                torch.mm(d_CV, w, out=dx[part])
-                dw += d_CV.t() @ x[part]
-        return dx.to(x_ND.dtype), dw, None, None, None
+            chunks = _Chunks(x_ND, w_VD, ctx.chunk, ctx.dtype)
+            dx_ND, dw_VD = torch.empty_like(chunks.x_ND), torch.zeros_like(w_VD)
+            for part, logits_CV in chunks:
+                p_CV = torch.softmax(logits_CV, 1, out=logits_CV)
+                chunks.backward(part, _logit_gradient_(p_CV, targets_N[part], -grads[0][part]), dx_ND, dw_VD)
+        return dx_ND.to(x_ND.dtype), dw_VD, None, None, None

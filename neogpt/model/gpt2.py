@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from neogpt.config import GPT2Config
 from neogpt.errors import ConfigError
 from neogpt.model.cache import KVCache
+from neogpt.model.kernels import attention, gelu, merge_heads, split_heads
 
 LAYER_NORM_EPS = 1e-5
 
@@ -44,17 +45,16 @@ class Attention(nn.Module):
         self.c_proj = Linear(config.n_embd, config.n_embd)
 
     def forward(self, x_BTD: Tensor, layer: int, cache: KVCache | None, mask: Tensor | None) -> Tensor:
-        B, T, D = x_BTD.shape
-        qkv = self.c_attn(x_BTD).view(B, T, 3, self.n_head, D // self.n_head)
-        q_BHTK, k_BHSK, v_BHSK = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-        if cache is not None:
-            k_BHSK, v_BHSK = cache.update(layer, k_BHSK, v_BHSK)
-            q_BHTK = q_BHTK.to(k_BHSK.dtype)
-        # is_causal, never a float mask: that would keep PyTorch off its memory-saving kernels.
+        qkv_BTE = self.c_attn(x_BTD)
+        if cache is None:
+            return self.c_proj(attention(qkv_BTE, self.n_head))
+        q_BHTK, k_BHTK, v_BHTK = split_heads(qkv_BTE, self.n_head)
+        k_BHSK, v_BHSK = cache.update(layer, k_BHTK, v_BHTK)
+        is_causal = mask is None and x_BTD.shape[1] > 1
         y_BHTK = F.scaled_dot_product_attention(
-            q_BHTK, k_BHSK, v_BHSK, attn_mask=mask, is_causal=mask is None and T > 1
+            q_BHTK.to(k_BHSK.dtype), k_BHSK, v_BHSK, attn_mask=mask, is_causal=is_causal
         )
-        return self.c_proj(y_BHTK.transpose(1, 2).reshape(B, T, D))
+        return self.c_proj(merge_heads(y_BHTK).to(qkv_BTE.dtype))
 
 
 class MLP(nn.Module):
@@ -66,7 +66,7 @@ class MLP(nn.Module):
         self.c_proj = Linear(4 * config.n_embd, config.n_embd)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.c_proj(F.gelu(self.c_fc(x_BTD), approximate="tanh"))
+        return self.c_proj(gelu(self.c_fc(x_BTD)))
 
 
 class Block(nn.Module):

@@ -1,0 +1,151 @@
+"""Attention and GELU for training on CPUs, where PyTorch's own are slow; elsewhere, PyTorch's own.
+
+Both are ordinary tensor operations inside an autograd.Function, so they run, and compile, wherever PyTorch does.
+
+Shapes: B rows, T tokens, D n_embd, H heads, K head size, N a chunk of the B x H heads, Q a block of queries,
+S the keys they see.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_QUERIES = 128  # queries a block: later keys are skipped, not masked
+_SCORES = 2**19  # scores at once, so that they stay in the processor's cache
+_ELEMENTS = 2**17  # numbers of a GELU at once, for the same reason
+_GELU_1 = 2 * math.sqrt(2 / math.pi)
+_GELU_3 = _GELU_1 * 0.044715
+
+
+def attention(qkv_BTE: Tensor, n_head: int) -> Tensor:
+    """Causal self-attention: queries, keys and values side by side (B, T, 3D) -> (B, T, D).
+
+    PyTorch's fused attention, except where bfloat16 is trained on CPUs: there its backward takes several times
+    as long as the batched products below, which form the same probabilities, in float32, block by block.
+    """
+    if qkv_BTE.dtype == torch.bfloat16 and qkv_BTE.device.type == "cpu" and _needs_grad(qkv_BTE):
+        return _Attention.apply(qkv_BTE, n_head)
+    q, k, v = split_heads(qkv_BTE, n_head)
+    return merge_heads(F.scaled_dot_product_attention(q, k, v, is_causal=True))
+
+
+def split_heads(qkv_BTE: Tensor, n_head: int) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, T, 3D) -> queries, keys, values, each a view (B, H, T, K)."""
+    q, k, v = qkv_BTE.unflatten(-1, (3, n_head, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    return q, k, v
+
+
+def merge_heads(y_BHTK: Tensor) -> Tensor:
+    """(B, H, T, K) -> (B, T, D)."""
+    return y_BHTK.transpose(1, 2).flatten(2)
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU in its tanh form (Hendrycks & Gimpel 2016): x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
+
+    On CPUs the sigmoid takes a fraction of PyTorch's tanh, and the slope is kept in place of the input.
+    """
+    if x.device.type == "cpu" and _needs_grad(x):
+        return _Gelu.apply(x)
+    return F.gelu(x, approximate="tanh")
+
+
+def _needs_grad(x: Tensor) -> bool:
+    return torch.is_grad_enabled() and x.requires_grad
+
+
+class _Gelu(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y, slope = torch.empty_like(x), torch.empty_like(x)
+        flat = (x.reshape(-1), y.view(-1), slope.view(-1))
+        one = torch.ones((), dtype=torch.promote_types(x.dtype, torch.float32))
+        a, b = one * _GELU_1, _GELU_3
+        for x_E, y_E, slope_E in zip(*(t.split(_ELEMENTS) for t in flat), strict=True):
+            x_E = x_E.to(one.dtype)
+            sigmoid_E = torch.addcmul(a, x_E, x_E, value=b).mul_(x_E).sigmoid_()
+            product_E = x_E * sigmoid_E
+            y_E.copy_(product_E)
+            # dy/dx = s + (1 - s) y (a + 3 b x^2): from s towards 1.
+            slope_E.copy_(sigmoid_E.lerp_(one, torch.addcmul(a, x_E, x_E, value=3 * b).mul_(product_E)))
+        ctx.save_for_backward(slope)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0] * ctx.saved_tensors[0]
+
+
+class _Attention(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, qkv_BTE: Tensor, n_head: int) -> Tensor:
+        B, T, E = qkv_BTE.shape
+        K = E // 3 // n_head
+        qkv_3NTK = torch.stack([part.flatten(0, 1) for part in split_heads(qkv_BTE, n_head)])
+        # Probabilities are kept while they take no more room than queries, keys and values; else made again.
+        saved: list[Tensor] | None = [] if T <= 3 * K and T <= _QUERIES else None
+        y_NTK = torch.empty_like(qkv_3NTK[0])
+        with torch.autocast("cpu", enabled=False):
+            for heads, block, seen in _blocks(B * n_head, T):
+                q_NQK, k_NSK, v_NSK = (
+                    qkv_3NTK[0, heads, block],
+                    qkv_3NTK[1, heads, seen],
+                    qkv_3NTK[2, heads, seen],
+                )
+                p_NQS = _probabilities(q_NQK, k_NSK).to(qkv_BTE.dtype)
+                y_NTK[heads, block] = p_NQS @ v_NSK
+                if saved is not None:
+                    saved.append(p_NQS)
+        ctx.save_for_backward(qkv_3NTK, *(saved or ()))
+        return merge_heads(y_NTK.unflatten(0, (B, n_head)))
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        qkv_3NTK, *saved = ctx.saved_tensors
+        (_, N, T, K), B = qkv_3NTK.shape, grads[0].shape[0]
+        dy_NTK = grads[0].unflatten(-1, (N // B, K)).transpose(1, 2).flatten(0, 1)
+        # Keys and values of several blocks add up in float32.
+        wide = torch.float32 if T > _QUERIES else qkv_3NTK.dtype
+        dq_NTK = torch.empty_like(qkv_3NTK[0])
+        dkv_2NTK = torch.empty_like(qkv_3NTK[1:], dtype=wide)
+        with torch.autocast("cpu", enabled=False):
+            for i, (heads, block, seen) in enumerate(_blocks(N, T)):
+                q_NQK, k_NSK, v_NSK = (
+                    qkv_3NTK[0, heads, block],
+                    qkv_3NTK[1, heads, seen],
+                    qkv_3NTK[2, heads, seen],
+                )
+                dy_NQK = dy_NTK[heads, block]
+                p_NQS = saved[i].float() if saved else _probabilities(q_NQK, k_NSK)
+                dp_NQS = dy_NQK.float() @ v_NSK.float().mT
+                ds_NQS = torch._softmax_backward_data(dp_NQS, p_NQS, -1, torch.float32)
+                ds_NQS = ds_NQS.mul_(1 / math.sqrt(K)).to(q_NQK.dtype)
+                dq_NTK[heads, block] = ds_NQS @ k_NSK
+                p_NQS = saved[i] if saved else p_NQS.to(q_NQK.dtype)
+                # The first block sees every key: it writes what the others add to.
+                put = Tensor.copy_ if block.stop == T else Tensor.add_
+                put(dkv_2NTK[0, heads, seen], ds_NQS.mT @ q_NQK)
+                put(dkv_2NTK[1, heads, seen], p_NQS.mT @ dy_NQK)
+        dqkv_3NTK = torch.cat([dq_NTK[None], dkv_2NTK.to(dq_NTK.dtype)])
+        return dqkv_3NTK.unflatten(1, (B, -1)).permute(1, 3, 0, 2, 4).flatten(2), None
+
+
+def _blocks(N: int, T: int) -> Iterator[tuple[slice, slice, slice]]:
+    """Heads, their queries, and the keys that those see; the last queries come first."""
+    for begin in reversed(range(0, T, _QUERIES)):
+        end = min(begin + _QUERIES, T)
+        heads = max(1, _SCORES // ((end - begin) * end))
+        for first in range(0, N, heads):
+            yield slice(first, min(first + heads, N)), slice(begin, end), slice(0, end)
+
+
+def _probabilities(q_NQK: Tensor, k_NSK: Tensor) -> Tensor:
+    """Softmax of the causal scores of the last Q of S tokens, in float32."""
+    Q, S = q_NQK.shape[1], k_NSK.shape[1]
+    future_QS = torch.full((Q, S), -math.inf).triu_(1 + S - Q)
+    scores_NQS = (q_NQK.float() / math.sqrt(q_NQK.shape[2])) @ k_NSK.float().mT
+    return scores_NQS.add_(future_QS).softmax(-1)
