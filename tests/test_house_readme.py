@@ -21,8 +21,6 @@ EXEMPT = {
     "make test": "is what runs this test",
     ".venv/bin/neogpt chat runs/demo/dpo": "waits for a person; tests of the chat talk to it",
     "pip install .": "tests/test_house_install.py installs the wheel",
-    "pip install 'torch==2.13.*' --index-url https://download.pytorch.org/whl/cpu": "a download from elsewhere",
-    "pip install 'torch==2.13.*' --index-url https://download.pytorch.org/whl/cu130": "a download from elsewhere",
     "hf download --repo-type dataset HuggingFaceFW/fineweb-edu sample/10BT/000_00000.parquet --local-dir my-text": (
         "two gigabytes from elsewhere"
     ),
