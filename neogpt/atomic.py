@@ -107,9 +107,10 @@ def sweep(parent: Path, name: str = "") -> None:
 def write_manifest(folder: Path) -> None:
     """Flush every file of `folder` and write MANIFEST.json, its sizes and sha256 sums, last."""
     files = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+    for path in sorted(folder.rglob("*")):
         fsync(path)
-        files[str(path.relative_to(folder))] = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+        if path.is_file():
+            files[str(path.relative_to(folder))] = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
     write_json(folder / MANIFEST, {"files": files})
     fsync(folder)
 
@@ -121,16 +122,26 @@ def verify_manifest(folder: Path, error: type[NeoGPTError] = DataError) -> None:
         entries = [(name, entry["bytes"], entry["sha256"]) for name, entry in files.items()]
     except FileNotFoundError:
         raise error(f"{folder} has no {MANIFEST}", "a folder that was written to its end") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise error(f"{folder / MANIFEST} is damaged", "JSON with the size and sha256 of each file") from None
+    except OSError as refusal:
+        raise error(f"{folder / MANIFEST} cannot be read: {refusal}", "a disk that gives it") from None
     for name, size, digest in entries:
-        path = safe_join(folder, name)
-        if not path.is_file():
-            raise error(f"{path} is missing", f"the {size} bytes that {MANIFEST} lists")
-        if path.stat().st_size != size:
-            raise error(f"{path} has {path.stat().st_size} bytes", f"{size} bytes, as {MANIFEST} says")
-        if sha256_file(path) != digest:
-            raise error(f"{path} is damaged: its sha256 differs", f"{digest}, as {MANIFEST} says")
+        try:
+            _verify_file(safe_join(folder, name), size, digest, error)
+        except DataError as outside:
+            raise error(outside.what, outside.expected) from None
+        except OSError as refusal:
+            raise error(f"{folder / name} cannot be read: {refusal}", "a disk that gives it") from None
+
+
+def _verify_file(path: Path, size: int, digest: str, error: type[NeoGPTError]) -> None:
+    if not path.is_file():
+        raise error(f"{path} is missing", f"the {size} bytes that {MANIFEST} lists")
+    if path.stat().st_size != size:
+        raise error(f"{path} has {path.stat().st_size} bytes", f"{size} bytes, as {MANIFEST} says")
+    if sha256_file(path) != digest:
+        raise error(f"{path} is damaged: its sha256 differs", f"{digest}, as {MANIFEST} says")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ machine decides (device, dtype, threads) is resolved before the run starts and w
 import dataclasses
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,14 @@ from tyro.conf import FlagConversionOff, Suppress, arg
 
 from neogpt import atomic, plugins
 from neogpt.errors import ConfigError
+
+
+def _between(settings: object, name: str, low: float, high: float = math.inf) -> None:
+    """ConfigError unless the setting's value lies there; NaN and infinity never do."""
+    value = getattr(settings, name)
+    if not (math.isfinite(value) and low <= value <= high):
+        room = f"from {low} to {high}" if math.isfinite(high) else f"a number from {low} up"
+        raise ConfigError(f"{name} is {value}", room)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +47,7 @@ class GPT2Config:
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
-            if getattr(self, item.name) < 1:
-                raise ConfigError(f"{item.name} is {getattr(self, item.name)}", "a whole number from 1 up")
+            _between(self, item.name, 1)
         if self.n_embd % self.n_head:
             heads = [h for h in range(1, self.n_embd + 1) if self.n_embd % h == 0]
             near = min(heads, key=lambda h: abs(h - self.n_head))
@@ -115,6 +123,14 @@ class OptimConfig:
     final: float = 0.1
     """Learning rate at the end, as a share of the peak."""
 
+    def __post_init__(self) -> None:
+        for name in ("lr", "eps", "weight_decay", "clip"):
+            _between(self, name, 0)
+        for name in ("beta1", "beta2", "muon_momentum"):
+            _between(self, name, 0, 1 - 1e-9)
+        for name in ("warmup", "decay", "final"):
+            _between(self, name, 0, 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
@@ -126,6 +142,10 @@ class EvalConfig:
     """Evals beside the held-out loss (`neogpt list evals`)."""
     val_samples: int = 512
     """Held-out sequences, examples or pairs that the validation loss is taken over; 0: no validation."""
+
+    def __post_init__(self) -> None:
+        for name in ("every", "val_samples"):
+            _between(self, name, 0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +160,10 @@ class SaveConfig:
     """Keep also each one at a multiple of this many steps; 0: none."""
     keep_best: bool = True
     """Keep also the one with the lowest validation loss."""
+
+    def __post_init__(self) -> None:
+        for name in ("every", "keep_last", "keep_every"):
+            _between(self, name, 0)
 
 
 ObjectiveT = TypeVar("ObjectiveT", bound=ObjectiveConfig)
@@ -184,6 +208,10 @@ class RunConfig(Generic[ObjectiveT, SourceT]):
     optim: OptimConfig = field(default_factory=OptimConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     save: SaveConfig = field(default_factory=SaveConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("seed", "steps", "tokens", "threads", "spike_sigma"):
+            _between(self, name, 0)
 
 
 AnyRun = RunConfig[ObjectiveConfig, SourceConfig]
@@ -249,6 +277,8 @@ def parse(
     kind: Any = RunConfig.__class_getitem__((type(default.objective), type(default.source)))  # type: ignore[attr-defined]
     flags = [*from_file, *args]
     config: AnyRun = tyro.cli(kind, default=default, args=flags, prog=prog, config=(FlagConversionOff,))
+    if config.tokens != default.tokens and config.steps == default.steps:
+        return dataclasses.replace(config, steps=0)  # tokens were asked for; the recipe's own steps give way
     return config
 
 
@@ -264,6 +294,6 @@ def _file_flags(default: AnyRun, file: Path) -> list[str]:
                     f"{file} is for {name} {value!r}", f"{known[name]!r}, which this command runs"
                 )
             continue
-        values = value if isinstance(value, list) else [value]
-        flags += [f"--{'from' if name == 'init_from' else name}", *map(str, values)]
+        flag = f"--{'from' if name == 'init_from' else name}"
+        flags += [flag, *map(str, value)] if isinstance(value, list) else [f"{flag}={value}"]
     return flags

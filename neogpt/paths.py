@@ -30,7 +30,8 @@ def is_offline() -> bool:
 def safe_join(root: Path, name: str) -> Path:
     """`root / name`, refusing names that lead outside `root` (absolute, `..`, links)."""
     path = root / name
-    if Path(name).is_absolute() or not path.resolve().is_relative_to(root.resolve()):
+    inside = "\0" not in name and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+    if Path(name).is_absolute() or not inside:
         raise DataError(f"the name {name!r} leads outside {root}", "a name inside that folder")
     return path
 
