@@ -6,11 +6,14 @@
 A folder counts only when every file matches the manifest, which is written last. Nothing is ever unpickled.
 """
 
+import contextlib
 import json
+import logging
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable
+import uuid
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
 
 _STEP = re.compile(r"step-(\d{8,})")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class TrainerState:
     """The resolved run configuration."""
     data_hash: str
     """Hash of the samples."""
+    origin: str
+    """Hash of the starting model, or of the tokenizer where the weights began at random."""
     versions: dict[str, str]
     """Of torch and of NeoGPT, for the reader."""
 
@@ -57,26 +63,34 @@ def save(
     Errors: CheckpointError when the disk is full or refuses; older checkpoints are untouched by that.
     """
     folder = run.checkpoint(state.step)
+    what = f"the checkpoint of step {state.step}"
+    with (
+        disk_errors(run, what, _bytes_needed(model, optimizer)),
+        atomic.directory(folder, failpoints="checkpoint") as temporary,
+    ):
+        save_pretrained(model, temporary)
+        atomic.failpoint("checkpoint.model")
+        tokenizer.save(temporary, model.config.n_positions)
+        (temporary / "README.md").write_text(card(state))
+        _save_tensors(optimizer, temporary / "trainer.safetensors")
+        atomic.failpoint("checkpoint.optimizer")
+        (temporary / "trainer.json").write_text(json.dumps(asdict(state), indent=2, sort_keys=True) + "\n")
+    return folder
+
+
+@contextlib.contextmanager
+def disk_errors(run: RunDir, what: str, need_bytes: int = 0) -> Iterator[None]:
+    """Turn a disk's refusal to write `what` into a CheckpointError with figures and what to do."""
     try:
-        with atomic.directory(folder, failpoints="checkpoint") as temporary:
-            save_pretrained(model, temporary)
-            atomic.failpoint("checkpoint.model")
-            tokenizer.save(temporary, model.config.n_positions)
-            (temporary / "README.md").write_text(card(state))
-            _save_tensors(optimizer, temporary / "trainer.safetensors")
-            atomic.failpoint("checkpoint.optimizer")
-            (temporary / "trainer.json").write_text(
-                json.dumps(asdict(state), indent=2, sort_keys=True) + "\n"
-            )
+        yield
     except (OSError, SafetensorError) as error:
         free = shutil.disk_usage(run.root).free / 1e6
-        need = _bytes_needed(model, optimizer) / 1e6
+        need = f"about {need_bytes / 1e6:.1f} MB" if need_bytes else "room"
         raise CheckpointError(
-            f"the checkpoint of step {state.step} could not be written to {run.checkpoints}: {error}",
-            f"about {need:.0f} MB on a disk that has {free:.0f} MB free; earlier checkpoints are intact",
+            f"{what} could not be written to {run.root}: {error}",
+            f"{need} on a disk that has {free:.1f} MB free; earlier checkpoints are intact",
             "free some space, then run the same command with --resume auto",
         ) from error
-    return folder
 
 
 def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
@@ -98,8 +112,8 @@ def _bytes_needed(model: GPT2, optimizer: dict[str, torch.Tensor]) -> int:
 
 def steps(run: RunDir) -> list[int]:
     """The steps that have a checkpoint folder, lowest first (by number, never by name)."""
-    names = (path.name for path in run.checkpoints.glob("step-*")) if run.checkpoints.exists() else ()
-    return sorted(int(match[1]) for name in names if (match := _STEP.fullmatch(name)))
+    found = (step_of(path) for path in run.checkpoints.glob("step-*"))
+    return sorted(step for step in found if step is not None)
 
 
 def newest(run: RunDir, note: Callable[[str], None] = lambda line: None) -> Path | None:
@@ -108,16 +122,29 @@ def newest(run: RunDir, note: Callable[[str], None] = lambda line: None) -> Path
     Each folder that is passed over is told to `note`. CheckpointError when folders exist and none verifies.
     """
     found = steps(run)
+    skipped = []
     for step in reversed(found):
         folder = run.checkpoint(step)
         try:
             atomic.verify_manifest(folder, CheckpointError)
             return folder
         except CheckpointError as error:
-            note(f"skipped {folder.name}: {error.what}")
+            skipped.append(f"skipped {folder.name}: {error.what}")
+            note(skipped[-1])
     if found:
-        raise CheckpointError(f"none of the {len(found)} checkpoints in {run.checkpoints} is whole")
+        reasons = "".join(f"\n    {line}" for line in skipped[:5])
+        raise CheckpointError(
+            f"none of the {len(found)} checkpoints in {run.checkpoints} is whole:{reasons}",
+            "one whose files are as its manifest says",
+            "a copy of one, or a new run with another --run",
+        )
     return None
+
+
+def step_of(folder: Path) -> int | None:
+    """The step in a checkpoint folder's name; None when it is no such name."""
+    match = _STEP.fullmatch(folder.name)
+    return int(match[1]) if match else None
 
 
 def load_state(folder: Path) -> tuple[TrainerState, dict[str, torch.Tensor]]:
@@ -138,9 +165,17 @@ def retain(run: RunDir, config: SaveConfig) -> list[int]:
     found = steps(run)
     kept = set(kept_steps(found, _best(run, found) if config.keep_best else None, config))
     gone = [step for step in found if step not in kept]
-    for step in gone:
-        shutil.rmtree(run.checkpoint(step))
+    remove(run, gone)
     return gone
+
+
+def remove(run: RunDir, gone: Iterable[int]) -> None:
+    """Delete checkpoints; each is first renamed, so that an interruption never leaves half of one."""
+    for step in gone:
+        folder = run.checkpoint(step)
+        doomed = folder.with_name(f"{folder.name}.tmp-old-{uuid.uuid4().hex[:8]}")
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
 
 
 def kept_steps(found: Iterable[int], best: int | None, config: SaveConfig) -> list[int]:
@@ -162,12 +197,15 @@ def resolve(name: str | Path) -> Path:
     """The model folder that `name` means: a run (its newest whole checkpoint), a checkpoint, a Hugging Face
     directory, or a Hugging Face id (downloaded, unless the network is off).
 
-    Errors: CheckpointError says what was found instead and what to type.
+    A folder with a manifest is checked against it. Errors: CheckpointError says what was found instead and what
+    to type.
     """
     folder = Path(name)
     if (folder / "config.json").is_file():
+        if (folder / atomic.MANIFEST).is_file():
+            atomic.verify_manifest(folder, CheckpointError)
         return folder
-    if (folder / "checkpoints").is_dir() and (found := newest(RunDir(folder))):
+    if (folder / "checkpoints").is_dir() and (found := newest(RunDir(folder), _log.warning)):
         return found
     if folder.is_dir():
         inside = [p for p in sorted(folder.iterdir()) if (p / "checkpoints").is_dir()]

@@ -85,7 +85,7 @@ def _usage(stage: str, name: str) -> str:
     return f"""usage: neogpt {stage} {name} [--run DIR] [--resume [auto|DIR]] [--config FILE] [--dry-run] [SETTINGS]
 
   --run DIR            the run's folder (default: runs/{_folder_name(stage, name)})
-  --resume [auto|DIR]  go on from the newest whole checkpoint (or begin), or from one checkpoint
+  --resume [auto|DIR]  go on from the newest whole checkpoint (or begin), or from one (what came later is removed)
   --config FILE        TOML settings; flags go over them, they go over the recipe
   --dry-run            print the settings as TOML and stop
 

@@ -51,6 +51,11 @@ def main(args: list[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if verbose:
+            traceback.print_exc()
+        print(f"neogpt: {error}", file=sys.stderr)
+        return 1
 
 
 def _commands() -> list[str]:

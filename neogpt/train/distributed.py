@@ -14,8 +14,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from neogpt.errors import ConfigError
+from neogpt.errors import ConfigError, NeoGPTError
 from neogpt.train.tree import Gradient, fits, tree_sum
+
+_PATIENCE = timedelta(days=7)
+"""How long a process waits while the main one prepares data, saves or evaluates; a peer's death ends it at once."""
 
 
 class World:
@@ -24,6 +27,7 @@ class World:
     def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0, local_size: int = 1) -> None:
         self.rank, self.size, self.local_rank, self.local_size = rank, size, local_rank, local_size
         self.device = torch.device("cpu")
+        self.patient: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
@@ -79,9 +83,9 @@ class World:
         return _unflatten(flat, gradient)
 
     def barrier(self) -> None:
-        """Wait for everybody."""
+        """Wait for everybody, however long one of them works on its own."""
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(self.patient)
 
     @contextlib.contextmanager
     def main_first(self) -> Iterator[None]:
@@ -109,7 +113,10 @@ def world_from_environment() -> World:
 
 @contextlib.contextmanager
 def connected(world: World, device: str) -> Iterator[World]:
-    """`world` with its device set and its process group up; the group ends with the block."""
+    """`world` with its device set and its process group up; the group ends with the block.
+
+    Errors: ConfigError without torchrun's environment; NeoGPTError when another process ends before this one.
+    """
     kind = torch.device(device).type
     if kind == "cuda" and torch.device(device).index is None and world.size > 1:
         world.device = torch.device("cuda", world.local_rank)
@@ -120,8 +127,28 @@ def connected(world: World, device: str) -> Iterator[World]:
     if world.size == 1:
         yield world
         return
-    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=timedelta(minutes=10))
+    _connect(world, "nccl" if kind == "cuda" else "gloo")
     try:
         yield world
+    except RuntimeError as error:
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error):
+            raise
+        raise NeoGPTError(
+            f"process {world.rank} of {world.size} stops, because another one has ended or cannot be reached",
+            "all of them until the run ends",
+            "the message of the one that ended says why",
+        ) from error
     finally:
         dist.destroy_process_group()
+
+
+def _connect(world: World, backend: str) -> None:
+    try:
+        dist.init_process_group(backend, timeout=timedelta(minutes=10))
+        world.patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    except ValueError as error:
+        raise ConfigError(
+            f"WORLD_SIZE is {world.size}, but the processes cannot find each other: {error}",
+            "the environment that torchrun sets",
+            f"torchrun --nproc-per-node {world.size} -m -- neogpt ...",
+        ) from error

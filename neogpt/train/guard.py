@@ -13,42 +13,41 @@ _FEWEST = 32
 class Guard:
     """Refuses updates from non-finite losses or gradients and, when asked to, from loss spikes.
 
-    The spike rule is OLMo's: a loss more than `spike_sigma` standard deviations above the mean of the last 128
-    accepted ones. Its memory is the ledger, so a resumed run decides as an uninterrupted one.
+    The spike rule is OLMo's: a loss more than `spike_sigma` standard deviations above the mean of the last 128.
+    Refused losses count in that mean, so a lasting change of level is accepted in the end. The guard's memory is
+    the ledger, so a resumed run decides as an uninterrupted one.
     """
 
     def __init__(self, spike_sigma: float, patience: int = 3) -> None:
         self.spike_sigma, self.patience = spike_sigma, patience
         self.recent: deque[float] = deque(maxlen=_WINDOW)
-        self.refused_in_a_row = 0
+        self.non_finite_in_a_row = 0
 
     def recall(self, rows: Iterable[dict[str, object]]) -> None:
         """Take up the memory that a run's ledger rows hold."""
         for row in rows:
             if "grad_norm" in row:
-                self._note(row.get("loss"), bool(row.get("skipped")))
+                self._note(row.get("loss"), row.get("skipped") == "non-finite")
 
-    def check(self, step: int, loss: float, norm: float) -> str:
-        """ "" when the update may be applied, else why not.
-
-        Errors: DivergedError after `patience` non-finite steps in a row.
-        """
+    def check(self, loss: float, norm: float) -> str:
+        """ "" when the update may be applied, else why not: "non-finite" or "spike"."""
         finite = math.isfinite(loss) and math.isfinite(norm)
-        reason = "" if finite else "non-finite"
-        if finite and self._is_spike(loss):
-            reason = "spike"
-        self._note(loss if finite else None, bool(reason))
-        if self.refused_in_a_row >= self.patience and not finite:
+        reason = "" if finite and not self._is_spike(loss) else "spike" if finite else "non-finite"
+        self._note(loss if math.isfinite(loss) else None, not finite)
+        return reason
+
+    def give_up(self, step: int) -> None:
+        """DivergedError after `patience` non-finite steps in a row, of which `step` is the last."""
+        if self.non_finite_in_a_row >= self.patience:
             raise DivergedError(
-                f"step {step}: loss {loss}, gradient norm {norm}, the {self.refused_in_a_row}th bad step in a row",
+                f"step {step}: the loss or its gradient was not finite for {self.non_finite_in_a_row} steps in a row",
                 "finite numbers; the last checkpoint is intact",
                 "a lower --optim.lr or more --optim.warmup",
             )
-        return reason
 
-    def _note(self, loss: object, refused: bool) -> None:
-        self.refused_in_a_row = self.refused_in_a_row + 1 if refused else 0
-        if not refused and isinstance(loss, float):
+    def _note(self, loss: object, non_finite: bool) -> None:
+        self.non_finite_in_a_row = self.non_finite_in_a_row + 1 if non_finite else 0
+        if isinstance(loss, float):
             self.recent.append(loss)
 
     def _is_spike(self, loss: float) -> bool:

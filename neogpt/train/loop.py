@@ -5,8 +5,10 @@ all processes agree on before the update, learning rate, update, ledger. The res
 up a run where it was.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,7 +31,7 @@ from neogpt.train.distributed import World, connected, world_from_environment
 from neogpt.train.guard import Guard
 from neogpt.train.signals import StopFlag, stop_flag
 from neogpt.train.speed import Stopwatch, compiled
-from neogpt.train.start import Start, prepare
+from neogpt.train.start import Start, evaluated, prepare
 from neogpt.train.tree import TreeSum
 
 Evaluate = Callable[[GPT2, Tokenizer], tuple[dict[str, float], list[Row]]]
@@ -62,13 +64,13 @@ def train(
     """
     world = world_from_environment()
     files = RunDir(folder)
-    with stop_flag() as stop, connected(world, pick_device(run.device)), _locked(files, world):
-        Loop(prepare(run, files, world, resume), evaluate, listeners, stop, command).run_to_end()
+    with connected(world, pick_device(run.device)), _locked(files, world):
+        start = prepare(run, files, world, resume)
+        with stop_flag() as stop:
+            Loop(start, evaluate, listeners, stop, command).run_to_end()
 
 
-def _locked(files: RunDir, world: World) -> Any:
-    import contextlib
-
+def _locked(files: RunDir, world: World) -> AbstractContextManager[None]:
     return atomic.lock(files.lock, f"the run {files.root}") if world.is_main else contextlib.nullcontext()
 
 
@@ -86,17 +88,17 @@ class Loop:
         self.run, self.files, self.world = start.run, start.files, start.world
         self.model, self.tokenizer, self.objective = start.model, start.tokenizer, start.objective
         self.named, self.optimizers = start.named, start.optimizers
-        self.step, self.tokens, self.data_hash = start.step, start.tokens, start.data_hash
+        self.step, self.tokens, self.origin = start.step, start.tokens, start.origin
         self.evaluate, self.listeners, self.stop, self.command = evaluate, listeners, stop, command
         self.micros = self.world.share(self.run.batch.micro_batches)
         self.guard = Guard(self.run.spike_sigma)
         self.guard.recall(ledger.read(self.files.metrics))
-        self.skipped = start.skipped
+        self.notes = start.notes
         self.watch = Stopwatch(self.model.config, self.run)
 
     def run_to_end(self) -> None:
         """Train from the current step to the last, evaluating and saving on the way."""
-        for line in self.skipped:
+        for line in self.notes:
             self._event("warning", message=line)
         name = "resume" if self.step else "start"
         self._event(
@@ -111,7 +113,7 @@ class Loop:
             data=self.objective.notes,
         )
         began = time.monotonic()
-        if self._evaluation_due() and not self._evaluated():
+        if self._evaluation_due() and not evaluated(self.files, self.step):
             self._evaluate()
         while self.step < self.run.steps:
             with compiled(self.model, self.run.compile):
@@ -150,13 +152,14 @@ class Loop:
         metrics = sums.merge(rows, self.objective.coefficients, totals, self.world)
         norm = self._clip(gradient)
         lr = learning_rate(self.step, self.run.steps, self.run.optim)
-        refused = self.guard.check(self.step + 1, metrics["loss"], norm)
+        refused = self.guard.check(metrics["loss"], norm)
         if not refused:
             self._update(gradient, lr)
         stopping = bool(metrics.pop("stop"))
         self.step, self.tokens = self.step + 1, self.tokens + round(metrics.pop("tokens"))
         row = {"step": self.step, "tokens": self.tokens, **metrics, "lr": lr, "grad_norm": norm}
-        self._row(_without_non_finite(row, refused))
+        self._row({**row, "skipped": refused} if refused else row)
+        self.guard.give_up(self.step)
         return stopping
 
     def _take_gradient(self) -> list[torch.Tensor]:
@@ -195,18 +198,17 @@ class Loop:
         every = self.run.eval.every
         return self.step in (0, self.run.steps) or bool(every and self.step % every == 0)
 
-    def _evaluated(self) -> bool:
-        rows = ledger.read(self.files.metrics)
-        return any(row.get("step") == self.step and "grad_norm" not in row for row in rows)
-
     def _save(self) -> None:
         """Write a checkpoint, durable before anything else goes on; the other processes wait."""
         if self.world.is_main:
             began = time.monotonic()
             tensors = optim.state_tensors(self.optimizers, self.named)
             config = config_values(self.run)
-            state = checkpoint.TrainerState(self.step, self.tokens, config, self.data_hash, versions())
-            atomic.fsync(self.files.metrics)
+            state = checkpoint.TrainerState(
+                self.step, self.tokens, config, self.objective.data_hash, self.origin, versions()
+            )
+            with checkpoint.disk_errors(self.files, "the ledger"):
+                atomic.fsync(self.files.metrics)
             checkpoint.save(self.files, state, self.model, self.tokenizer, tensors)
             removed = checkpoint.retain(self.files, self.run.save)
             seconds = round(time.monotonic() - began, 3)
@@ -222,8 +224,7 @@ class Loop:
             with torch.inference_mode(), autocast(self.run):
                 scores, samples = self.evaluate(self.model, self.tokenizer)
             row.update(scores)
-            for sample in samples:
-                ledger.append(self.files.samples, {"step": self.step, **sample})
+            self._write_samples(samples)
         self._row(row)
         self._event("eval", step=self.step, seconds=round(time.monotonic() - began, 3))
         self.world.barrier()
@@ -249,16 +250,28 @@ class Loop:
         world = World() if alone else self.world
         return sums.merge_validation(rows, weights, self.objective.coefficients, world) if n else {}
 
+    def _write_samples(self, samples: list[Row]) -> None:
+        """Before the evaluation's row, which says on resume that they are there."""
+        with checkpoint.disk_errors(self.files, "the ledger"):
+            for sample in samples:
+                ledger.append(self.files.samples, {"step": self.step, **sample})
+            if samples:
+                atomic.fsync(self.files.samples)
+
     def _row(self, row: Row) -> None:
+        """A row of the metrics ledger; NaN and infinities are null there."""
         if self.world.is_main:
-            ledger.append(self.files.metrics, row)
+            row = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
+            with checkpoint.disk_errors(self.files, "the ledger"):
+                ledger.append(self.files.metrics, row)
             for listener in self.listeners:
                 listener.row(row)
 
     def _event(self, name: str, **values: Any) -> None:
         if self.world.is_main:
             event = {"time": round(time.time(), 3), "event": name, **values}
-            ledger.append(self.files.events, event)
+            with checkpoint.disk_errors(self.files, "the ledger"):
+                ledger.append(self.files.events, event)
             for listener in self.listeners:
                 listener.event(event)
 
@@ -266,9 +279,3 @@ class Loop:
 def _draw_seed(seed: int, step: int, micro: int) -> int:
     """Any random draw of a micro-batch follows from its place in the run, never from what ran before."""
     return int(np.random.SeedSequence([seed, step, micro]).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _without_non_finite(row: Row, refused: str) -> Row:
-    """The row with NaN and infinities as null, and why its update was refused, if it was."""
-    clean = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
-    return {**clean, "skipped": refused} if refused else clean

@@ -5,6 +5,8 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 class StopFlag:
     """Becomes true at the first signal; a second one ends the process at once."""
@@ -17,7 +19,8 @@ class StopFlag:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.raised = signal.Signals(number).name
-        signal.signal(number, signal.SIG_DFL)
+        for each in _SIGNALS:
+            signal.signal(each, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -26,7 +29,7 @@ def stop_flag() -> Iterator[StopFlag]:
     flag = StopFlag()
     before = {}
     try:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in _SIGNALS:
             before[number] = signal.signal(number, flag._handle)
     except ValueError:
         pass

@@ -10,8 +10,8 @@ import torch
 from neogpt import atomic, checkpoint, config, ledger, optim, plugins
 from neogpt.config import AnyRun
 from neogpt.data.vocabulary import tokenizer_for
-from neogpt.errors import CheckpointError, ConfigError
-from neogpt.model import GPT2
+from neogpt.errors import CheckpointError, ConfigError, DataError
+from neogpt.model import GPT2, load_pretrained
 from neogpt.objectives._base import Objective
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
@@ -36,9 +36,10 @@ class Start:
     optimizers: list[torch.optim.Optimizer]
     step: int
     tokens: int
-    data_hash: str
-    skipped: list[str]
-    """Checkpoints that were passed over, and why."""
+    origin: str
+    """Hash of the starting model, or of the tokenizer where the weights began at random."""
+    notes: list[str]
+    """Checkpoints that were passed over or removed, and why."""
 
 
 def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
@@ -47,11 +48,13 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
     Errors: ConfigError (arithmetic, a run that exists), DataError, CheckpointError (nothing whole to resume,
     or settings and data that differ: each is named).
     """
-    skipped: list[str] = []
-    folder = _checkpoint_to_resume(files, world, resume, skipped)
+    notes: list[str] = []
+    folder = _checkpoint_to_resume(files, world, resume, notes)
     state, optimizer_tensors = checkpoint.load_state(folder) if folder else (None, {})
     run = resolve(_adopt(run, state), world.local_size)
     world.share(run.batch.micro_batches)
+    if state:
+        _refuse_settings(run, state, _unknown_yet(run))
     torch.set_num_threads(run.threads)
     with world.main_first():
         model, tokenizer, origin = _origin(run)
@@ -61,9 +64,9 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
         )
     run = dataclasses.replace(run, steps=_steps(run, objective), tokens=0)
     model.to(world.device)
-    data_hash = config.digest({"samples": objective.data_hash, "origin": origin})
     if state:
-        _refuse_differences(run, state, data_hash)
+        _refuse_settings(run, state)
+        _refuse_origins(state, objective.data_hash, origin)
     with autocast(run):
         objective.begin(model)
     named = list(model.named_parameters())
@@ -71,16 +74,17 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
     if folder and state:
         _take_up(folder, model, optimizers, named, optimizer_tensors)
     if world.is_main:
-        _write_down(run, files, state.step if state else None)
+        with checkpoint.disk_errors(files, "the run's files"):
+            _write_down(run, files, state.step if state else -1, notes)
     world.barrier()
     model.train()
     step, tokens = (state.step, state.tokens) if state else (0, 0)
     return Start(
-        run, files, world, model, tokenizer, objective, named, optimizers, step, tokens, data_hash, skipped
+        run, files, world, model, tokenizer, objective, named, optimizers, step, tokens, origin, notes
     )
 
 
-def _checkpoint_to_resume(files: RunDir, world: World, resume: str, skipped: list[str]) -> Path | None:
+def _checkpoint_to_resume(files: RunDir, world: World, resume: str, notes: list[str]) -> Path | None:
     """The main process's choice, the same on all: one may verify while another would see a newer folder."""
     chosen = np.array([[-1.0]])
     if world.is_main:
@@ -91,34 +95,36 @@ def _checkpoint_to_resume(files: RunDir, world: World, resume: str, skipped: lis
                 "--resume auto, or --run with another folder",
             )
         if resume == "auto":
-            found = checkpoint.newest(files, skipped.append)
-            chosen[0, 0] = int(found.name.removeprefix("step-")) if found else -1
+            found = checkpoint.newest(files, notes.append)
+            chosen[0, 0] = _step_of(files, found) if found else -1
         elif resume:
             chosen[0, 0] = _step_of(files, Path(resume))
+            atomic.verify_manifest(Path(resume), CheckpointError)
     step = int(world.gather(chosen)[0, 0])
     return files.checkpoint(step) if step >= 0 else None
 
 
 def _step_of(files: RunDir, folder: Path) -> int:
-    if folder.resolve().parent != files.checkpoints.resolve():
+    step = checkpoint.step_of(folder)
+    if step is None or folder.resolve().parent != files.checkpoints.resolve():
         raise CheckpointError(
             f"{folder} is no checkpoint of the run {files.root}",
             f"a folder in {files.checkpoints}",
             f"--resume auto, or --from {folder} to begin a new run with its weights",
         )
-    atomic.verify_manifest(folder, CheckpointError)
-    return int(folder.name.removeprefix("step-"))
+    return step
 
 
 def _adopt(run: AnyRun, state: checkpoint.TrainerState | None) -> AnyRun:
-    """On resume, what was left to the machine stays as the run's first machine decided it."""
+    """On resume, what was left to the machine stays as the run's first machine decided it, and `--from` stays."""
     if state is None:
         return run
     old = state.config
     return dataclasses.replace(
         run,
-        dtype=old["dtype"] if run.dtype == "auto" else run.dtype,
-        threads=run.threads or old["threads"],
+        dtype=old.get("dtype", run.dtype) if run.dtype == "auto" else run.dtype,
+        threads=run.threads or old.get("threads", 0),
+        init_from=run.init_from or old.get("init_from", ""),
     )
 
 
@@ -126,7 +132,7 @@ def _origin(run: AnyRun) -> tuple[GPT2, Tokenizer, str]:
     """The weights and tokenizer that the stage starts from, and a hash of where they come from."""
     if run.init_from:
         folder = checkpoint.resolve(run.init_from)
-        model, tokenizer = checkpoint.load_model(folder), checkpoint.load_tokenizer(folder)
+        model, tokenizer = load_pretrained(folder), Tokenizer.load(folder)
         if tokenizer.vocab_size > model.config.vocab_size:
             raise CheckpointError(
                 f"{folder}: its tokenizer has {tokenizer.vocab_size} ids and its model {model.config.vocab_size}",
@@ -147,7 +153,9 @@ def _origin(run: AnyRun) -> tuple[GPT2, Tokenizer, str]:
 def _steps(run: AnyRun, objective: Objective) -> int:
     """The horizon in updates, from --steps or --tokens."""
     if run.steps > 0 and run.tokens > 0:
-        raise ConfigError("both --steps and --tokens are set", "one of them")
+        raise ConfigError(
+            f"both --steps {run.steps} and --tokens {run.tokens} are set", "one of them", "--steps 0"
+        )
     if run.steps > 0:
         return run.steps
     if run.tokens > 0 and objective.tokens_per_step:
@@ -155,11 +163,19 @@ def _steps(run: AnyRun, objective: Objective) -> int:
     raise ConfigError(f"{run.steps} steps and {run.tokens} tokens", "a horizon", "--steps 1000")
 
 
-def _refuse_differences(run: AnyRun, state: checkpoint.TrainerState, data_hash: str) -> None:
+def _unknown_yet(run: AnyRun) -> tuple[str, ...]:
+    """Settings that data and starting model will decide: they are compared once those are there."""
+    horizon = ("steps",) if run.tokens else ()
+    shape = ("model.",) if run.init_from else ("model.vocab_size",)
+    return ("tokens", *horizon, *shape)
+
+
+def _refuse_settings(run: AnyRun, state: checkpoint.TrainerState, unknown: tuple[str, ...] = ()) -> None:
+    """ConfigError that names each setting which is not as the checkpoint has it."""
     changed = [
         line
         for line in config.differences(state.config, config.to_dict(run))
-        if not line.startswith(_MAY_CHANGE)
+        if not line.startswith((*_MAY_CHANGE, *unknown))
     ]
     if changed:
         raise ConfigError(
@@ -167,11 +183,21 @@ def _refuse_differences(run: AnyRun, state: checkpoint.TrainerState, data_hash: 
             "the same settings on resume",
             "those settings again, or a new run with --run and --from",
         )
+
+
+def _refuse_origins(state: checkpoint.TrainerState, data_hash: str, origin: str) -> None:
+    """DataError or CheckpointError when the samples or the starting model are not those of the checkpoint."""
     if data_hash != state.data_hash:
+        raise DataError(
+            "the training data is not what the run was made with",
+            f"data with the hash {state.data_hash[:12]}, found {data_hash[:12]}",
+            "the old data, or a new run with --run and --from",
+        )
+    if origin != state.origin:
         raise CheckpointError(
-            "the training data or the starting model is not the one that the run was made with",
-            f"data hash {state.data_hash[:12]}, found {data_hash[:12]}",
-            "the old data, or a new run with --from",
+            "the starting model (or tokenizer) is not the one that the run was made with",
+            f"one with the hash {state.origin[:12]}, found {origin[:12]}",
+            "--from with the checkpoint that it began as",
         )
 
 
@@ -182,16 +208,25 @@ def _take_up(
     named: list[tuple[str, torch.nn.Parameter]],
     optimizer_tensors: dict[str, torch.Tensor],
 ) -> None:
-    weights = checkpoint.load_model(folder).state_dict()
-    model.load_state_dict(weights)
+    model.load_state_dict(load_pretrained(folder).state_dict())
     optim.load_state_tensors(optimizers, named, optimizer_tensors)
 
 
-def _write_down(run: AnyRun, files: RunDir, step: int | None) -> None:
-    """The resolved configuration, and ledgers that end where the run goes on."""
+def _write_down(run: AnyRun, files: RunDir, step: int, notes: list[str]) -> None:
+    """The resolved configuration, and a folder in which nothing is later than `step`, where the run goes on."""
     files.root.mkdir(parents=True, exist_ok=True)
-    atomic.sweep(files.checkpoints)
+    for folder in (files.root, files.checkpoints):
+        atomic.sweep(folder)
+    later = [saved for saved in checkpoint.steps(files) if saved > step]
+    notes += [f"removed step {saved}: the run goes on from step {step}" for saved in later]
+    checkpoint.remove(files, later)
     config.save(run, files.config)
-    for path in (files.metrics, files.samples):
-        if path.exists():
-            ledger.cut_back(path, step if step is not None else -1)
+    if files.metrics.exists():
+        ledger.cut_back(files.metrics, step)
+    if files.samples.exists():
+        ledger.cut_back(files.samples, step if evaluated(files, step) else step - 1)
+
+
+def evaluated(files: RunDir, step: int) -> bool:
+    """Whether the metrics ledger has an evaluation of this step (its samples were written before it)."""
+    return any(row.get("step") == step and "grad_norm" not in row for row in ledger.read(files.metrics))
