@@ -46,6 +46,12 @@ def test_every_decision_is_on_its_list() -> None:
     assert listed == sorted(path.name for path in folder.glob("[0-9]*.md"))
 
 
+def test_every_benchmark_is_on_its_list() -> None:
+    folder = ROOT / "benchmarks"
+    listed = re.findall(r"benchmarks/(\w+\.py)", (folder / "README.md").read_text())
+    assert sorted(set(listed)) == sorted(path.name for path in folder.glob("[!_]*.py"))
+
+
 @pytest.mark.parametrize("name", ["Makefile", ".ci/run"])
 def test_make_targets_that_are_spoken_of_exist(name: str) -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
