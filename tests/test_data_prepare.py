@@ -433,6 +433,23 @@ def test_an_error_in_a_worker_comes_through(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_tasks")
+def test_input_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_jsonl(tmp_path / "in" / "a.jsonl", texts(60))
+    original = tokenise.tokenise
+
+    def meddle(task: tokenise.Task, tok: object) -> None:
+        original(task, tok)  # type: ignore[arg-type]
+        path.write_bytes(path.read_bytes().replace(b"hill", b"hall", 1))
+
+    monkeypatch.setattr(tokenise, "tokenise", meddle)
+    with pytest.raises(DataError, match=r"a\.jsonl changed while it was read"):
+        make(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("small_tasks")
 def test_a_full_disk_is_an_error_that_keeps_finished_parts(
     corpus: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:

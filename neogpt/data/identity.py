@@ -12,6 +12,7 @@ from typing import Any
 from neogpt import atomic, config, plugins
 from neogpt.config import SourceConfig
 from neogpt.data.sources._files import part_file
+from neogpt.errors import DataError
 from neogpt.paths import cache_dir
 
 _REMEMBERED_BYTES = 16 << 20
@@ -35,7 +36,10 @@ def settings(source_name: str, source: SourceConfig) -> dict[str, Any]:
 
 
 def _identity(path: Path) -> dict[str, Any]:
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+    try:
+        return {"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", "a file that may be read") from None
 
 
 def _sha256(path: Path) -> str:

@@ -57,14 +57,14 @@ def prepare(
     work = folder.with_name(f"{folder.name}.parts")
     if _is_finished(folder, key) and not work.exists():
         return folder
-    with atomic.lock(folder.with_name(f"{folder.name}.lock"), f"the data set {folder}", wait=True):
+    lock = folder.with_name(f"{folder.name}.lock")
+    with _writing(folder), atomic.lock(lock, f"the data set {folder}", wait=True):
         if not _is_finished(folder, key):
             if folder.parent != cache:
                 _refuse_other(folder, facts)
             atomic.sweep(folder.parent, folder.name)
             tasks = _tasks(source_name, source_config, data_config, parts, work / key[:12])
-            with _writing(folder):
-                _make(folder, {"key": key, **facts}, tasks, data_config, tokenizer, workers, progress)
+            _make(folder, {"key": key, **facts}, tasks, data_config, tokenizer, workers, progress)
         shutil.rmtree(work, ignore_errors=True)
     return folder
 
@@ -87,7 +87,10 @@ def parts_of(source_name: str, source_config: SourceConfig) -> list[str]:
     source = plugins.get("neogpt.data.sources", source_name)
     if not hasattr(source, "documents"):
         raise ConfigError(f"the source {source_name} has no documents to prepare", "a source of plain text")
-    return list(source.parts(source_config))
+    parts = list(source.parts(source_config))
+    if not parts:
+        raise DataError(f"the source {source_name} has no parts", "at least one file or part")
+    return parts
 
 
 def _check(data: DataConfig, tokenizer: Tokenizer) -> None:
@@ -167,6 +170,7 @@ def _make(
     tell(len(tasks) - len(left))
     tokenise.run(left, tokenizer, workers, lambda _: tell(1))
     try:
+        _check_unchanged(tasks, facts["inputs"])
         bad, shards, documents = _survey(tasks, data)
     except DataError:
         shutil.rmtree(
@@ -183,6 +187,15 @@ def _make(
             splits[split] = {"documents": documents[split], "tokens": tokens, "shards": entries}
         tokenizer.save(temporary / "tokenizer")
         atomic.write_json(temporary / INFO, {**facts, "splits": splits, "quarantine": bad.to_dict()})
+
+
+def _check_unchanged(tasks: list[Task], inputs: list[dict[str, Any]]) -> None:
+    """DataError when a file is not what it was when the key was made."""
+    now = identity.inputs(tasks[0].source_name, [part for task in tasks for part in task.parts])
+    if changed := [old["name"] for old, new in zip(inputs, now, strict=False) if old != new]:
+        raise DataError(
+            f"{changed[0]} changed while it was read", "input that stays as it is", "prepare again"
+        )
 
 
 def _survey(tasks: list[Task], data: DataConfig) -> tuple[Quarantine, dict[str, list[Path]], dict[str, int]]:
