@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neogpt import report
-from neogpt.report import curves, measures, png, runs
+from neogpt.report import answers, curves, facts, measures, plots, png, runs
 from neogpt.report.markup import join, tag
 
 
@@ -43,16 +43,17 @@ def test_smoothing_removes_noise_without_lag() -> None:
 
 
 def test_smoothing_stays_within_what_was_measured() -> None:
-    y = [0.5] * 20 + [1.0] * 20 + [0.7, 1.0, 1.0]
-    assert curves.smooth(y, 0.1).max() <= 1.0
+    y = [0.5] * 40 + [1.0] * 4
+    assert curves.smooth(y, 0.1).max() == 1.0
 
 
-@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=400), st.integers(1, 60))
+@given(st.integers(1, 3000), st.integers(1, 300), st.integers(0, 9))
 @settings(max_examples=60, deadline=None)
-def test_thinning_keeps_the_picture(values: list[float], columns: int) -> None:
-    xs, ys = curves.thin(list(range(len(values))), values, columns)
+def test_thinning_keeps_the_picture(n: int, columns: int, seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=n).tolist()
+    xs, ys = curves.thin(list(range(n)), values, columns)
     assert len(xs) <= 2 * columns + 2
-    assert (xs[0], xs[-1]) == (0, len(values) - 1)
+    assert (xs[0], xs[-1]) == (0, n - 1)
     assert (min(ys), max(ys)) == (min(values), max(values))
     assert xs == sorted(set(xs))
     assert ys == [values[int(x)] for x in xs]
@@ -201,6 +202,34 @@ def test_scores_are_what_evaluations_measured_and_not_training_metrics() -> None
         {"step": 1, "val_loss": 1.0, "val/loss/dpo": 0.7, "any/thing": 0.5},
     ]
     assert runs.Stage(Path("x"), {}, rows, [], []).score_keys == ["any/thing"]
+
+
+def test_a_low_share_is_good_where_lower_is_better() -> None:
+    over = facts.Score("t/over_refusal", measures.measure("t/over_refusal"), [0.02, 0.4, 0.97], [None] * 3)
+    right = facts.Score("t/stop", measures.measure("t/stop"), [0.02, 0.5, None], [None] * 3)
+    assert [over.sign(v) for v in (0.02, 0.4, 0.97)] == ["●", "◐", "○"]
+    assert [right.sign(v) for v in (0.9, 0.5, 0.02)] == ["●", "◐", "○"]
+    assert [over.is_best(v) for v in (0.02, 0.4, 0.97)] == [True, False, False]
+    assert [right.is_best(v) for v in (0.02, 0.5)] == [False, True]
+    same = facts.Score("t/stop", right.measure, [0.99991, 0.99992], [None] * 2)
+    assert not same.is_best(0.99992)  # they are printed alike
+
+
+def test_the_life_shows_the_worst_over_refusal(tmp_path: Path) -> None:
+    plot, bands = plots.life(report.read(made.write_demo(tmp_path))[0]) or (None, [])
+    assert plot is not None
+    assert bands == [(0, "Base"), (1, "SFT"), (2, "DPO")]
+    line = next(line for line in plot.lines if line.label == "harmless refused")
+    assert (line.xs[-1], line.ys[-1]) == (3, max(made.FINAL["dpo"][-3:]))
+
+
+def test_only_the_newest_answers_count() -> None:
+    def row(step: int, question: str) -> dict[str, object]:
+        return {"step": step, "eval": "e", "question": question, "answer": f"at {step}", "verdict": ""}
+
+    stage = runs.Stage(Path("x"), {}, [], [], [row(1, "old"), row(9, "new"), row(1, "new"), row(9, "more")])
+    found = answers.by_eval([stage])["e"]
+    assert [(q.text, q.answers[0].text) for q in found if q.answers[0]] == [("new", "at 9"), ("more", "at 9")]
 
 
 def test_markup_escapes_all_but_markup() -> None:
