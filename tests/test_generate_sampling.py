@@ -131,9 +131,9 @@ def test_rows_with_different_settings_each_follow_transformers() -> None:
 def test_repetition_penalty_follows_transformers() -> None:
     logits, ids = logits_of(3), torch.randint(0, V, (3, 200), generator=torch.Generator().manual_seed(1))
     seen = torch.zeros(3, V, dtype=torch.bool).scatter(1, ids, True)
-    for penalty in (0.5, 1.2, 3.0):
-        ours = distribution(logits, [Sampling(repetition_penalty=penalty, top_k=50)] * 3, seen)
-        theirs = processed(logits, ids, penalty=penalty, temperature=0.8, top_k=50)
+    for penalty, top_k in ((0.5, 50), (1.2, V), (3.0, V), (3.0, 50)):
+        ours = distribution(logits, [Sampling(repetition_penalty=penalty, top_k=top_k)] * 3, seen)
+        theirs = processed(logits, ids, penalty=penalty, temperature=0.8, top_k=top_k)
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-8)
 
 

@@ -150,7 +150,7 @@ class Rows:
     def _read(self, requests: Sequence[Request], slots: npt.NDArray[np.int64]) -> Tensor:
         """Run the prompts, padded on the right to one length: what follows each of them, (R, D)."""
         lengths = torch.tensor([len(r.prompt) for r in requests])
-        tokens_RT = np.full((len(requests), int(lengths.max())), self._eot_id)
+        tokens_RT = np.zeros((len(requests), int(lengths.max())), dtype=np.int64)
         for row, request in enumerate(requests):
             tokens_RT[row, : len(request.prompt)] = request.prompt
         cache = self._cache.select(torch.from_numpy(slots))

@@ -40,12 +40,14 @@ class KVCache:
         self.max_length = max_length
         self.device = torch.device(device)
         # Slot max_length takes what padding writes beyond the end; nobody reads it.
-        shape = (config.n_layer, rows, max_length + 1, config.n_head, config.n_embd // config.n_head)
-        self._k_LRSHK = torch.zeros(shape, dtype=dtype, device=device)
-        self._v_LRSHK = torch.zeros(shape, dtype=dtype, device=device)
+        shape = (config.n_layer, rows, config.n_head, max_length + 1, config.n_embd // config.n_head)
+        self._k_LRHSK = torch.zeros(shape, dtype=dtype, device=device)
+        self._v_LRHSK = torch.zeros(shape, dtype=dtype, device=device)
         self._lengths_R = torch.zeros(rows, dtype=torch.int64)
         self._rows_B = torch.arange(rows)
         self._first_row: int | None = 0  # where the rows follow each other, a slice sees them without a copy
+        self._n_changes = [0]  # of the lengths; shared by all views
+        self._plan: tuple[tuple[int, int], int, Tensor] | None = None
 
     @property
     def lengths_B(self) -> Tensor:
@@ -60,6 +62,7 @@ class KVCache:
         first = int(view._rows_B[0]) if len(view._rows_B) else 0
         is_range = torch.equal(view._rows_B, torch.arange(first, first + len(view._rows_B)))
         view._first_row = first if is_range else None
+        view._plan = None
         return view
 
     def reset(self, rows: Sequence[int] | Tensor | None = None) -> None:
@@ -68,16 +71,18 @@ class KVCache:
             self._rows_B if rows is None else self._rows_B[torch.as_tensor(rows, dtype=torch.int64).cpu()]
         )
         self._lengths_R[chosen] = 0
+        self._n_changes[0] += 1
 
     def move(self, source: Tensor, target: Tensor) -> None:
         """Copy rows over other rows, lengths too; the source rows are empty afterwards."""
         source, target = self._rows_B[source.cpu()], self._rows_B[target.cpu()]
         S = int(self._lengths_R[source].max()) if len(source) else 0
         of, to = source.to(self.device), target.to(self.device)
-        for store in (self._k_LRSHK, self._v_LRSHK):
-            store[:, to, :S] = store[:, of, :S]
+        for store in (self._k_LRHSK, self._v_LRHSK):
+            store[:, to, :, :S] = store[:, of, :, :S]
         self._lengths_R[target] = self._lengths_R[source]
         self._lengths_R[source] = 0
+        self._n_changes[0] += 1
 
     def advance(self, n_B: Sequence[int] | Tensor | int) -> None:
         """Count the first n of the tokens of the last forward as held, row by row."""
@@ -87,6 +92,7 @@ class KVCache:
                 f"a row of {int(lengths.max())} tokens in a cache", f"at most max_length = {self.max_length}"
             )
         self._lengths_R[self._rows_B] = lengths
+        self._n_changes[0] += 1
 
     def positions(self, T: int) -> Tensor:
         """Positions of T new tokens in each row: int64 (B, T) on the device; beyond the end, the last."""
@@ -106,20 +112,27 @@ class KVCache:
 
     def update(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
         """Write the new keys and values behind each row's own; all that are in sight: (B, H, S, K) twice."""
-        T = k_BHTK.shape[2]
-        return self._write(self._k_LRSHK[layer], k_BHTK, T), self._write(self._v_LRSHK[layer], v_BHTK, T)
+        n_seen, where = self._where(k_BHTK.shape[2])
+        k_BHSK = self._write(self._k_LRHSK[layer], k_BHTK, n_seen, where)
+        return k_BHSK, self._write(self._v_LRHSK[layer], v_BHTK, n_seen, where)
 
-    def _write(self, store_RSHK: Tensor, new_BHTK: Tensor, T: int) -> Tensor:
-        B, (R, S) = len(self._rows_B), store_RSHK.shape[:2]
-        flat = (self._rows_B[:, None] * S + self._slots(T)).flatten().to(self.device)
-        new = new_BHTK.transpose(1, 2).flatten(0, 1).to(store_RSHK.dtype)
-        store_RSHK.view(R * S, *store_RSHK.shape[2:]).index_copy_(0, flat, new)
-        seen = store_RSHK[:, : self._in_sight(T)]
+    def _write(self, store_RHSK: Tensor, new_BHTK: Tensor, n_seen: int, where: Tensor) -> Tensor:
+        store_RHSK.view(-1, store_RHSK.shape[-1]).index_copy_(
+            0, where, new_BHTK.to(store_RHSK.dtype).flatten(0, 2)
+        )
         if self._first_row is None:
-            seen = seen[self._rows_B.to(self.device)]
-        else:
-            seen = seen[self._first_row : self._first_row + B]
-        return seen.transpose(1, 2)
+            return store_RHSK[self._rows_B.to(self.device), :, :n_seen]
+        return store_RHSK[self._first_row : self._first_row + len(self._rows_B), :, :n_seen]
+
+    def _where(self, T: int) -> tuple[int, Tensor]:
+        """How many keys are in sight, and where in flat storage T new ones go; the same for all layers."""
+        key = (self._n_changes[0], T)
+        if self._plan is None or self._plan[0] != key:
+            _, _, H, S, _ = self._k_LRHSK.shape
+            heads_BH1 = (self._rows_B[:, None] * H + torch.arange(H))[:, :, None]
+            where = (heads_BH1 * S + self._slots(T)[:, None]).flatten().to(self.device)
+            self._plan = key, self._in_sight(T), where
+        return self._plan[1:]
 
     def _chosen(self, rows: Sequence[int] | Tensor) -> Tensor:
         index = torch.as_tensor(rows, dtype=torch.int64).cpu()
