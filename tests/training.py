@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from neogpt import atomic, config
+from neogpt import atomic, config, ledger
 from neogpt.config import AnyRun
 from neogpt.errors import NeoGPTError
 from neogpt.paths import RunDir
@@ -71,9 +71,10 @@ def run_here(
 
 
 def command_line(args: list[str]) -> int:
-    """`neogpt` with these arguments, in this process."""
+    """`neogpt` with these arguments, in this process, without TensorBoard (seconds to import)."""
     from neogpt.cli.main import main
 
+    sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]
     return main(args)
 
 
@@ -149,11 +150,8 @@ class Launcher:
 
     def close(self) -> None:
         """End the server, and with it all that it started."""
-        assert self.server.stdin is not None
-        self.server.stdin.close()
-        self.server.wait(10)
-        assert self.server.stdout is not None
-        self.server.stdout.close()
+        self.server.kill()
+        self.server.communicate()
 
 
 def until(happens: Callable[[], bool], seconds: float = 60) -> None:
@@ -162,6 +160,26 @@ def until(happens: Callable[[], bool], seconds: float = 60) -> None:
     while not happens():
         assert time.monotonic() < end, f"did not happen in {seconds} s"
         time.sleep(0.002)
+
+
+def kill_at_rows(group: Group, folder: Path, rows: int, delay: float = 0) -> None:
+    """SIGKILL to all processes, a moment after the run's ledger has this many rows."""
+    until(lambda: n_rows(folder) >= rows)
+    time.sleep(delay)
+    group.send(9)
+    codes = group.wait()
+    assert set(codes) <= {-9, 0}, group.text()
+
+
+def start_of(stage: str, bases: dict[str, Path]) -> list[str]:
+    """The settings that name the stage's starting model."""
+    return [] if stage == "pretrain" else ["--from", str(bases["pretrain"])]
+
+
+def events(folder: Path, *names: str) -> list[dict[str, Any]]:
+    """The rows of the events ledger that have one of these names; all rows when none is given."""
+    rows = ledger.read(RunDir(folder).events)
+    return [row for row in rows if not names or row["event"] in names]
 
 
 def n_rows(folder: Path) -> int:
@@ -173,13 +191,13 @@ def n_rows(folder: Path) -> int:
 def saved(folder: Path) -> list[int]:
     """The steps whose checkpoint verifies."""
     found = []
-    for path in sorted(RunDir(folder).checkpoints.glob("step-*")):
+    for path in sorted(RunDir(folder).checkpoints.glob("step-" + "[0-9]" * 8)):
         try:
             atomic.verify_manifest(path)
         except NeoGPTError:
             continue
         found.append(int(path.name.removeprefix("step-")))
-    return found
+    return sorted(found)
 
 
 def outcome(folder: Path) -> dict[str, bytes]:
@@ -187,7 +205,7 @@ def outcome(folder: Path) -> dict[str, bytes]:
     run = RunDir(folder)
     last = run.checkpoint(max(saved(folder)))
     files = [run.metrics, run.samples, *sorted(last.iterdir())]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files if path.exists()}
 
 
 def different(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:

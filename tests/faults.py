@@ -1,0 +1,81 @@
+"""Faults that a test puts into a training process before it starts (see training.run_here)."""
+
+import os
+import resource
+import signal
+import time
+from typing import Any
+
+Place = tuple[int, int]
+"""(step, micro-batch), both from 0."""
+
+
+def non_finite(places: list[Place], value: float) -> None:
+    """The loss of these micro-batches becomes `value` (NaN or infinity)."""
+    scale_losses(dict.fromkeys(map(tuple, places), value))
+
+
+def spikes(places: list[Place], factor: float) -> None:
+    """The loss of these micro-batches is multiplied."""
+    scale_losses(dict.fromkeys(map(tuple, places), factor))
+
+
+def scale_losses(factors: dict[Any, float]) -> None:
+    """Multiply the loss of the pretraining micro-batches at these places."""
+    from neogpt.objectives.pretrain import Pretrain
+
+    batch, held_out, loss = Pretrain.batch, Pretrain.validation_batch, Pretrain.loss
+    made: list[Place | None] = []  # batches are made in the order in which their losses are asked for
+
+    def noting_batch(self: Any, step: int, micro: int) -> Any:
+        made.append((step, micro))
+        return batch(self, step, micro)
+
+    def noting_held_out(self: Any, ids: Any) -> Any:
+        made.append(None)
+        return held_out(self, ids)
+
+    def scaled_loss(self: Any, model: Any, micro_batch: Any) -> Any:
+        terms = loss(self, model, micro_batch)
+        factor = factors.get(made.pop(0), 1.0)
+        terms.loss_sum = {name: value * factor for name, value in terms.loss_sum.items()}
+        return terms
+
+    Pretrain.batch = noting_batch  # type: ignore[method-assign]
+    Pretrain.validation_batch = noting_held_out  # type: ignore[method-assign]
+    Pretrain.loss = scaled_loss  # type: ignore[method-assign]
+
+
+def slow(seconds: float, first_step: int = 0) -> None:
+    """Every step from `first_step` on takes this long."""
+    from neogpt.objectives.pretrain import Pretrain
+
+    batch = Pretrain.batch
+
+    def slow_batch(self: Any, step: int, micro: int) -> Any:
+        if step >= first_step:
+            time.sleep(seconds)
+        return batch(self, step, micro)
+
+    Pretrain.batch = slow_batch  # type: ignore[method-assign]
+
+
+def killed_at(place: str, hit: int) -> None:
+    """A power cut when an instant of saving is reached for the `hit`-th time."""
+    from neogpt import atomic
+
+    seen = 0
+
+    def failpoint(name: str) -> None:
+        nonlocal seen
+        seen += name == place
+        if seen == hit:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    atomic.failpoint = failpoint
+
+
+def small_files(size: int) -> None:
+    """No file may grow beyond `size` bytes: a write fails with EFBIG, as on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
