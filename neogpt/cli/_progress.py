@@ -62,8 +62,9 @@ class Progress:
     def _evaluated(self, row: Row) -> None:
         if isinstance(row.get("val_loss"), float):
             self.val = f"  val {row['val_loss']:.4f}"
-        scores = "  ".join(f"{k} {v:.3f}" for k, v in row.items() if k != "step" and isinstance(v, float))
-        self._line_of(f"eval at step {row['step']}: {scores}")
+        named = {key: value for key, value in row.items() if "/" in key and not key.startswith("val/")}
+        scores = "".join(f"  {key.partition('/')[2]} {value:.2f}" for key, value in named.items())
+        self._line_of(f"eval at step {row['step']}:{self.val}{scores}")
 
     def _show(self, line: str) -> None:
         if self._status:
