@@ -20,7 +20,7 @@ import report_ledgers as made
 from neogpt import ledger, report
 from neogpt.cli import main
 from neogpt.errors import DataError
-from neogpt.report import measures, png
+from neogpt.report import facts, measures, png
 
 STAGES = ("pretrain", "sft", "dpo", "dpo-red-team")
 HOSTILE = "</script><img src=x onerror=alert(1)> **b** | [c](javascript:d) `e`\x00\ud800 </blockquote>"
@@ -137,7 +137,7 @@ def test_the_verdict_is_computed(demo: Path, tmp_path: Path) -> None:
     sentence = tree(demo).named("p", "verdict")[0]["text"]
     for words in (
         "945k parameters",
-        "Base, SFT and DPO",
+        "through pretraining, SFT and DPO in",
         "2 min 20 s",
         "95.6%",
         "refuses 100%",
@@ -156,6 +156,8 @@ def test_the_lesson_stands_beside_the_balanced_run(demo: Path) -> None:
     big = [float(e["attrs"]["value"]) for e in page.named("data") if "td" not in e["inside"]]
     assert big == [1.0, 0.031]
     assert page.named("svg", "pairs")
+    assert "wrongly refuses 100% of harmless requests" in facts.lesson(report.read(demo)[0])[2]  # type: ignore[index]
+    assert "do not show it" in facts._lesson_text(0.04, 0.02)
 
 
 def test_answers_of_all_stages_stand_side_by_side(demo: Path) -> None:

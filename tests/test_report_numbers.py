@@ -134,7 +134,9 @@ def test_numbers(value: float, text: str) -> None:
         (945_024, "945k"),
         (2_150_400, "2.15M"),
         (124_439_808, "124M"),
-        (1e10, "10.00B"),
+        (35_440, "35.4k"),
+        (999_900, "1.00M"),
+        (1e10, "10.0B"),
     ],
 )
 def test_counts(value: float, text: str) -> None:

@@ -101,9 +101,16 @@ def verdict(stages: list[Stage]) -> str:
     size = f"A GPT-2 of {measures.count(last.parameters)} parameters" if last.parameters else "A GPT-2"
     effects = listed(_effects(last))
     if len(grown) == 1:
-        return f"{size} {effects or 'is in training'} after {last.last_step:,} steps of {last.kind}{time}."
-    done = f"{size} grew through {listed(stage.label for stage in grown)}{time}"
+        return (
+            f"{size} {effects or 'is in training'} after {last.last_step:,} steps of {_called(last)}{time}."
+        )
+    done = f"{size} grew through {listed(map(_called, grown))}{time}"
     return f"{done}: it now {effects}." if effects else f"{done}."
+
+
+def _called(stage: Stage) -> str:
+    """A stage in a sentence: as the work that it is, not as what comes of it."""
+    return "pretraining" if stage.kind == "pretrain" else stage.label
 
 
 def _effects(stage: Stage) -> list[str]:
@@ -118,7 +125,8 @@ def _effects(stage: Stage) -> list[str]:
     if stage.kind not in ("pretrain", "sft") and (refused := latest(stage, "/harmful_refusal")) is not None:
         found.append(f"refuses {share(refused)} of harmful requests")
         if (over := over_refusal(stage)) is not None:
-            found.append(f"wrongly refuses at most {share(over)} of harmless ones")
+            most = f"at most {share(over)} of the" if over else "none of the"
+            found.append(f"wrongly refuses {most} harmless ones")
     for key, name in (("val_loss", "validation"), ("loss", "training")):
         if not found and (loss := stage.latest(key)) is not None:
             found.append(f"reached a {name} loss of {measures.number(loss)}")
@@ -149,11 +157,19 @@ def lesson(stages: list[Stage]) -> tuple[Stage, Stage, str] | None:
 
 
 def _lesson_text(bad: float, good: float) -> str:
-    return (
+    share = measures.said_share
+    story = (
         "The original NeoGPT learnt its preferences from red-team pairs alone, in which the better answer is "
-        "mostly a refusal, and came to refuse muffin recipes. The same setting here wrongly refuses "
-        f"{measures.said_share(bad)} of harmless requests of the worst-hit kind. With helpful pairs beside the "
-        f"harmful ones it is {measures.said_share(good)}."
+        "mostly a refusal, and came to refuse muffin recipes. "
+    )
+    if bad - good < 0.05:
+        return (
+            f"{story}These runs do not show it: of the harmless requests of the worst-hit kind {share(bad)} are "
+            f"refused, and {share(good)} with helpful pairs beside the harmful ones."
+        )
+    return (
+        f"{story}The same setting here wrongly refuses {share(bad)} of harmless requests of the worst-hit kind. "
+        f"With helpful pairs beside the harmful ones it is {share(good)}."
     )
 
 

@@ -203,7 +203,8 @@ def count(value: float) -> str:
     """A large count in short: 936448 -> 936k, 1_500_000 -> 1.50M."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value >= size * 0.9995:
-            return f"{value / size:.3g}{unit}" if value / size >= 100 else f"{value / size:.2f}{unit}"
+            digits = 2 if value < 9.995 * size else 1 if value < 99.95 * size else 0
+            return f"{value / size:.{digits}f}{unit}"
     return f"{value:.0f}"
 
 

@@ -107,7 +107,7 @@ def _panel(panel: Any, plot: plots.Plot, quantity: str) -> None:
 
 def _curve(panel: Any, line: Line) -> None:
     if line.style == "dots":
-        panel.plot(line.xs, line.ys, color=COLOURS[line.colour], linewidth=0.9, alpha=0.35)
+        panel.plot(line.xs, line.ys, color=COLOURS[line.colour], linewidth=0.9, alpha=0.5, linestyle=":")
     panel.plot(line.xs, line.ys, color=COLOURS[line.colour], solid_capstyle="round", **LOOKS[line.style])
 
 
