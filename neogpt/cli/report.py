@@ -1,17 +1,18 @@
 """Write report.html, report.md and the curves of a run, or of a folder of runs, from their ledgers."""
 
+from __future__ import annotations
+
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from tyro.conf import FlagCreatePairsOff, Positional, arg
 
-from neogpt import report
-from neogpt.report import facts, png, runs
-from neogpt.report.facts import Score
-from neogpt.report.runs import Stage
+if TYPE_CHECKING:
+    from neogpt.report.facts import Score
+    from neogpt.report.runs import Stage
 
 
 def run(args: list[str]) -> int:
@@ -27,20 +28,21 @@ def _report(
 
     Nothing is computed anew: the same ledgers give the same files, and a run in progress can be reported.
 
-    Examples:
-      neogpt report runs/demo
-      neogpt report runs/demo/sft --out reports/sft --json
+    examples: neogpt report runs/demo        neogpt report runs/demo/sft --out reports/sft --json
 
     Args:
         run: A run directory, or a folder of the run directories of several stages.
         out: Folder to write to; by default the run directory itself.
         json: Print the facts as JSON, for a script.
     """
+    from neogpt import report
+    from neogpt.report import facts, png
+
     written = report.write(run, out)
     if json:
         print(_json(run, written))
         return
-    stages, _ = runs.read(run)
+    stages, _ = report.read(run)
     print(facts.verdict(stages))
     show_scores(stages)
     for path in written:
@@ -50,11 +52,15 @@ def _report(
 
 
 def _json(run: Path, written: list[Path]) -> str:
+    from neogpt import report
+
     return json.dumps({**report.summary(run), "files": [str(path) for path in written]}, indent=2)
 
 
 def show_scores(stages: list[Stage]) -> None:
     """Print the score table: by rich on a terminal, as plain aligned text elsewhere."""
+    from neogpt.report import facts
+
     rows = [row for group in facts.scores(stages).values() for row in group]
     if not rows:
         return
