@@ -4,6 +4,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import lzma
 import os
 import random
 import signal
@@ -501,3 +502,15 @@ def test_temporary_files_of_a_neighbour_are_left_alone(corpus: Path, tmp_path: P
     assert neighbour.is_dir()
     atomic.sweep(tmp_path)
     assert not neighbour.exists()
+
+
+def test_real_text_comes_back_from_the_shards(real_data: Path, tmp_path: Path) -> None:
+    path = real_data / "pretrain" / "factbook.jsonl.xz"
+    with lzma.open(path, "rt", encoding="utf-8") as file:
+        expected = Counter(json.loads(line)["text"] for line in file)
+    tok = tokenizer()
+    folder = prepare(
+        "jsonl", jsonl.Config(path=str(path)), DataConfig(val_fraction=0.05), tok, tmp_path / "out"
+    )
+    found = [tok.decode(row[1:]) for split in ("train", "val") for row in documents(folder, split)]
+    assert Counter(found) == expected

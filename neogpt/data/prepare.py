@@ -164,6 +164,7 @@ def _make(
     """Tokenise what is missing, check what was found, and write the folder."""
     work = tasks[0].folder.parent
     work.mkdir(parents=True, exist_ok=True)
+    tokenise.wait_for_orphans(work)
     atomic.sweep(work)
     tell = _Counter("tokenise", len(tasks), progress)
     left = [task for task in tasks if not tokenise.is_done(task)]

@@ -5,6 +5,7 @@
 The documents stand in the source's order; the global shuffle comes afterwards, when all parts are there.
 """
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -14,8 +15,9 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -32,6 +34,7 @@ from neogpt.tokenizer import Tokenizer
 PART = "part.json"
 _GROUP_BYTES = 2 << 20
 _WORKER_BYTES = 8 << 20
+_LOCK = "workers.lock"
 _SHARD_TOKENS = 1 << 30
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 1024
@@ -77,7 +80,8 @@ def run(tasks: list[Task], tokenizer: Tokenizer, workers: int, done: Callable[[T
             done(task)
         return
     context = multiprocessing.get_context("spawn")  # a forked copy of a threaded process may hang
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(tokenizer,)) as pool:
+    arguments = (tokenizer, tasks[0].folder.parent / _LOCK)
+    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=arguments) as pool:
         futures = {pool.submit(_work, task): task for task in tasks}
         try:
             for future in as_completed(futures):
@@ -97,22 +101,32 @@ def _worth_starting(tasks: list[Task]) -> int:
     return min(os.cpu_count() or 1, 1 + size // _WORKER_BYTES)
 
 
+def wait_for_orphans(work: Path) -> None:
+    """Wait until the workers of a killed preparation, which end within moments, no longer write there."""
+    with atomic.lock(work / _LOCK, "the folder of parts", wait=True):
+        pass
+
+
 _worker_tokenizer: Tokenizer
+_worker_lock: IO[str]
 
 
-def _begin(tokenizer: Tokenizer) -> None:
-    global _worker_tokenizer
-    _worker_tokenizer = tokenizer
+def _begin(tokenizer: Tokenizer, lock: Path) -> None:
+    global _worker_tokenizer, _worker_lock
+    _worker_tokenizer, _worker_lock = tokenizer, open(lock, "a")  # noqa: SIM115 (held for life)
+    fcntl.flock(_worker_lock, fcntl.LOCK_SH)
+    parent = multiprocessing.parent_process()
+    if not parent or not parent.is_alive():  # it died before the lock could tell of us
+        os._exit(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C reaches us too; the parent speaks for all
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
 
-def _die_with_parent() -> None:
+def _die_with(parent: BaseProcess) -> None:
     """A killed parent would leave its workers waiting for ever."""
-    if parent := multiprocessing.parent_process():
-        parent.join()
-        os._exit(1)
+    parent.join()
+    os._exit(1)
 
 
 def _work(task: Task) -> None:
