@@ -1,11 +1,16 @@
 """Faults that a test puts into a training process before it starts (see training.run_here)."""
 
+import ctypes
 import os
 import resource
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+_NEW_USER, _NEW_MOUNTS = 0x10000000, 0x00020000
 Place = tuple[int, int]
 """(step, micro-batch), both from 0."""
 
@@ -24,25 +29,21 @@ def scale_losses(factors: dict[Any, float]) -> None:
     """Multiply the loss of the pretraining micro-batches at these places."""
     from neogpt.objectives.pretrain import Pretrain
 
-    batch, held_out, loss = Pretrain.batch, Pretrain.validation_batch, Pretrain.loss
-    made: list[Place | None] = []  # batches are made in the order in which their losses are asked for
+    batch, loss = Pretrain.batch, Pretrain.loss
 
     def noting_batch(self: Any, step: int, micro: int) -> Any:
-        made.append((step, micro))
-        return batch(self, step, micro)
-
-    def noting_held_out(self: Any, ids: Any) -> Any:
-        made.append(None)
-        return held_out(self, ids)
+        made = batch(self, step, micro)
+        made.extra["place"] = np.array([step, micro])
+        return made
 
     def scaled_loss(self: Any, model: Any, micro_batch: Any) -> Any:
         terms = loss(self, model, micro_batch)
-        factor = factors.get(made.pop(0), 1.0)
+        place = micro_batch.extra.get("place")
+        factor = 1.0 if place is None else factors.get(tuple(place.tolist()), 1.0)
         terms.loss_sum = {name: value * factor for name, value in terms.loss_sum.items()}
         return terms
 
     Pretrain.batch = noting_batch  # type: ignore[method-assign]
-    Pretrain.validation_batch = noting_held_out  # type: ignore[method-assign]
     Pretrain.loss = scaled_loss  # type: ignore[method-assign]
 
 
@@ -79,3 +80,16 @@ def small_files(size: int) -> None:
     """No file may grow beyond `size` bytes: a write fails with EFBIG, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def small_disk(folder: str, size: int) -> None:
+    """Mount a file system of `size` bytes at `folder`, seen by this process alone; OSError where that is forbidden."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    user, group = os.getuid(), os.getgid()
+    if libc.unshare(_NEW_USER | _NEW_MOUNTS):
+        raise OSError(ctypes.get_errno(), "unshare")
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"0 {user} 1")
+    Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    if libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, f"size={size}".encode()):
+        raise OSError(ctypes.get_errno(), "mount")

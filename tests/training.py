@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -76,6 +77,28 @@ def command_line(args: list[str]) -> int:
 
     sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment]
     return main(args)
+
+
+def run_on_small_disk(folder: str, size: int, filler: int, result: str) -> int:
+    """Train on a disk that is too full; look; make room; go on. What the run computed is copied to `result`.
+
+    Returns 77 where this machine lets nobody mount a disk.
+    """
+    import faults
+
+    try:
+        faults.small_disk(folder, size)
+    except OSError as error:
+        print(f"no small disk here: {error}")
+        return 77
+    full = Path(folder) / "filler"
+    full.write_bytes(b"x" * filler)
+    assert run_here("pretrain", f"{folder}/run", resume="auto") == 4
+    print(f"saved {saved(Path(folder) / 'run')}, left over {leftovers(Path(folder) / 'run')}", flush=True)
+    full.unlink()
+    code = run_here("pretrain", f"{folder}/run", resume="auto")
+    shutil.copytree(f"{folder}/run", result)
+    return code
 
 
 class Group:
