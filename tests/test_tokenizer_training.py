@@ -122,16 +122,8 @@ def test_whole_words_need_not_stand_in_the_text() -> None:
     assert tokenizer.decode(tokenizer.encode("Zebulonix über 日本")) == "Zebulonix über 日本"
 
 
-def test_a_whole_word_given_with_its_space_is_one_token_there() -> None:
-    spaced = [f" {name}" for name in NAMES]
-    tokenizer = Tokenizer.train(world(), 350, whole_words=spaced)
-    assert [len(ids) for ids in tokenizer.encode_batch(spaced)] == [1] * len(spaced)
-    with pytest.raises(ConfigError, match="do not fit"):  # the other form costs tokens too
-        Tokenizer.train(world(), 350, whole_words=NAMES)
-
-
 def test_whole_words_fill_the_vocabulary_they_leave() -> None:
-    for size in (433, 450):
+    for size in (433, 434, 450):
         assert Tokenizer.train(world(), size, whole_words=NAMES).vocab_size == size
 
 

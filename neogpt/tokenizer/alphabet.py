@@ -23,6 +23,11 @@ def char_to_byte() -> dict[str, int]:
     return {char: byte for byte, char in byte_to_char().items()}
 
 
+def from_bytes(data: bytes) -> str:
+    """Bytes in the byte alphabet."""
+    return data.decode("latin-1").translate(byte_to_char())
+
+
 def to_bytes(token: str) -> bytes:
     """The bytes that a token of a vocabulary file stands for; KeyError outside the alphabet."""
     return bytes(map(char_to_byte().__getitem__, token))
