@@ -1,7 +1,7 @@
 """GPT-2's cut of text into words, by the standard library's `re`.
 
 Merges never cross a word, so the ids of a word are computed once and looked up from then on: that encodes
-English three to eight times as fast as `tokenizers` alone (`benchmarks/tokenizer_speed.py`). What counts as a
+English two to eight times as fast as `tokenizers` alone (`benchmarks/tokenizer_speed.py`). What counts as a
 letter or a number depends on the Unicode version, so `split` answers only for characters that this Python
 knows, and the backend cuts the rest; the tests hold both to the same answer for every character.
 Source of the pattern: Radford et al. 2019, `encoder.py`.
