@@ -21,7 +21,7 @@ PYTHON = sys.executable
 ROOT = Path(__file__).resolve().parent.parent
 _SIZE = """--threads 1 --dtype float32 --device cpu --steps 12 --save.every 2 --eval.every 3 --eval.val-samples 8
  --source.n-people 6 --source.biographies 2 --source.taught 0.2 --data.vocab-size 1055 --batch.micro-batches 4
- --model.n-layer 2 --model.n-head 2 --model.n-embd 32 --model.n-positions 64"""
+ --optim.name adamw --optim.lr 0.003 --model.n-layer 2 --model.n-head 2 --model.n-embd 32 --model.n-positions 64"""
 _STAGE = {
     "pretrain": "--batch.size 8 --objective.sequence-tokens 48",
     "sft": "--batch.size 8 --objective.replay 0.5 --objective.replay-rows 4 --objective.replay-tokens 32",

@@ -12,7 +12,7 @@ from neogpt.config import AnyRun
 from neogpt.data.vocabulary import tokenizer_for
 from neogpt.errors import CheckpointError, ConfigError, DataError
 from neogpt.model import GPT2, load_pretrained
-from neogpt.objectives._base import Objective
+from neogpt.objectives._base import Objective, micro_size
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
 from neogpt.train.device import autocast, resolve
@@ -52,7 +52,7 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
     folder = _checkpoint_to_resume(files, world, resume, notes)
     state, optimizer_tensors = checkpoint.load_state(folder) if folder else (None, {})
     run = resolve(_adopt(run, state), world.local_size)
-    world.share(run.batch.micro_batches)
+    _refuse_arithmetic(run, world)
     if state:
         _refuse_settings(run, state, _unknown_yet(run))
     torch.set_num_threads(run.threads)
@@ -150,17 +150,29 @@ def _origin(run: AnyRun) -> tuple[GPT2, Tokenizer, str]:
     return GPT2(shape, run.seed), tokenizer, tokenizer.fingerprint
 
 
-def _steps(run: AnyRun, objective: Objective) -> int:
-    """The horizon in updates, from --steps or --tokens."""
-    if run.steps > 0 and run.tokens > 0:
+def _refuse_arithmetic(run: AnyRun, world: World) -> None:
+    """ConfigError, before any data is touched, for a batch that cannot be cut up or a run without an end."""
+    micro_size(run.batch.size, run.batch.micro_batches)
+    world.share(run.batch.micro_batches)
+    if run.steps and run.tokens:
         raise ConfigError(
             f"both --steps {run.steps} and --tokens {run.tokens} are set", "one of them", "--steps 0"
         )
-    if run.steps > 0:
+    if not run.steps and not run.tokens:
+        raise ConfigError("0 steps and 0 tokens", "a horizon", "--steps 1000")
+
+
+def _steps(run: AnyRun, objective: Objective) -> int:
+    """The horizon in updates, from --steps or --tokens."""
+    if run.steps:
         return run.steps
-    if run.tokens > 0 and objective.tokens_per_step:
-        return max(1, round(run.tokens / objective.tokens_per_step))
-    raise ConfigError(f"{run.steps} steps and {run.tokens} tokens", "a horizon", "--steps 1000")
+    if not objective.tokens_per_step:
+        raise ConfigError(
+            f"--tokens {run.tokens}, but a step of {run.stage} has no fixed number of them",
+            "a horizon in steps",
+            "--steps 1000",
+        )
+    return max(1, round(run.tokens / objective.tokens_per_step))
 
 
 def _unknown_yet(run: AnyRun) -> tuple[str, ...]:
