@@ -487,6 +487,20 @@ def test_ctrl_c_stops_all_workers_at_once(corpus: Path, tmp_path: Path, script: 
     assert not _group(process.pid)
 
 
+def test_a_killed_worker_is_named_not_waited_for(corpus: Path, tmp_path: Path, script: list[str]) -> None:
+    process = subprocess.Popen(
+        command(script, corpus, tmp_path / "out", workers=2), start_new_session=True, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 20
+    while not list(tmp_path.glob("out.parts/*/*")) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    for worker in _group(process.pid) - {process.pid}:
+        if b"spawn_main" in Path(f"/proc/{worker}/cmdline").read_bytes():
+            os.kill(worker, signal.SIGKILL)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0 or b"a worker process was killed" in errors  # 0: it had just ended
+
+
 @pytest.mark.usefixtures("small_tasks")
 def test_progress_counts_to_its_totals(corpus: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []

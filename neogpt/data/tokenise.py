@@ -5,6 +5,7 @@
 The documents stand in the source's order; the global shuffle comes afterwards, when all parts are there.
 """
 
+import contextlib
 import fcntl
 import json
 import multiprocessing
@@ -82,7 +83,8 @@ def run(tasks: list[Task], tokenizer: Tokenizer, workers: int, done: Callable[[T
     context = multiprocessing.get_context("spawn")  # a forked copy of a threaded process may hang
     arguments = (tokenizer, tasks[0].folder.parent / _LOCK)
     with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=arguments) as pool:
-        futures = {pool.submit(_work, task): task for task in tasks}
+        with _sigint_held_back():
+            futures = {pool.submit(_work, task): task for task in tasks}
         try:
             for future in as_completed(futures):
                 future.result()
@@ -93,6 +95,16 @@ def run(tasks: list[Task], tokenizer: Tokenizer, workers: int, done: Callable[[T
             ) from None
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _sigint_held_back() -> Iterator[None]:
+    """Processes begun in this block take no Ctrl-C before `_begin`: it would only end in their tracebacks."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
 def _worth_starting(tasks: list[Task]) -> int:
@@ -120,6 +132,7 @@ def _begin(tokenizer: Tokenizer, lock: Path) -> None:
         os._exit(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C reaches us too; the parent speaks for all
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
 
