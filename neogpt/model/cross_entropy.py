@@ -5,10 +5,11 @@ made, turned into their gradient in place, multiplied into dX and dW, and forgot
 Memory is O(chunk x V) whatever the batch. Sources: Wijmans et al. 2024, "Cut Your Losses in
 Large-Vocabulary Language Models"; Hsu et al. 2024, "Liger Kernel".
 
-Shapes: B rows, T tokens, N tokens with a weight, C tokens of a chunk, D n_embd, V vocab_size.
+Shapes: B rows, T tokens, N tokens with a weight, C tokens of a chunk, S a few of them (or of the ids), D n_embd,
+V vocab_size.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,8 +18,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from neogpt.model.gpt2 import GPT2
 
-_LOGITS = 2**20  # logits at once where the vocabulary is small, so that they stay in the processor's cache
-_LEAST_CHUNK = 512  # and tokens at once where it is large: fewer would make dW's traffic show
+_CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**29}  # logits in memory at once
+_SCRATCH = 2**20  # logits in float32 at once, so that they stay in the processor's cache
+_SLICE = 8192  # ids whose dW is in hand at once, for the same reason
 
 
 def cross_entropy_sum(
@@ -33,7 +35,7 @@ def cross_entropy_sum(
     x_ND, targets_N, weights_N, _ = _weighted(x_BTD, targets_BT, weights_BT)
     dtype = _product_dtype(x_BTD)
     needs_grad = torch.is_grad_enabled() and (x_BTD.requires_grad or wte_VD.requires_grad)
-    size = chunk or _default_chunk(wte_VD.shape[0])
+    size = chunk or _default_chunk(x_BTD, wte_VD.shape[0], dtype)
     return _CrossEntropySum.apply(x_ND, wte_VD, targets_N, weights_N, size, dtype, needs_grad)
 
 
@@ -47,8 +49,9 @@ def log_probs(
     x_BTD = model.hidden(tokens_BT)
     wte_VD = model.transformer.wte.weight
     x_ND, targets_N, _, where = _weighted(x_BTD, targets_BT, weights_BT)
-    size = chunk or _default_chunk(wte_VD.shape[0])
-    logp_N = _LogProbs.apply(x_ND, wte_VD, targets_N, size, _product_dtype(x_BTD))
+    dtype = _product_dtype(x_BTD)
+    size = chunk or _default_chunk(x_BTD, wte_VD.shape[0], dtype)
+    logp_N = _LogProbs.apply(x_ND, wte_VD, targets_N, size, dtype)
     if where is None:
         return logp_N.view(targets_BT.shape)
     flat = torch.zeros(targets_BT.numel(), dtype=logp_N.dtype, device=logp_N.device)
@@ -71,53 +74,8 @@ def _product_dtype(x: Tensor) -> torch.dtype:
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
 
 
-def _default_chunk(V: int) -> int:
-    return max(_LEAST_CHUNK, _LOGITS // V)
-
-
-class _Chunks:
-    """Logits of C tokens at a time, in buffers that every chunk uses again."""
-
-    def __init__(self, x_ND: Tensor, w_VD: Tensor, chunk: int, dtype: torch.dtype) -> None:
-        self.x_ND, self.w_VD, self.chunk = x_ND.to(dtype), w_VD.to(dtype), chunk
-        self.wide = torch.promote_types(dtype, torch.float32)
-        shape = (min(chunk, x_ND.shape[0]), w_VD.shape[0])
-        self._product_CV = torch.empty(shape, dtype=dtype, device=x_ND.device)
-        same = dtype == self.wide
-        self._wide_CV = self._product_CV if same else torch.empty(shape, dtype=self.wide, device=x_ND.device)
-
-    def __iter__(self) -> Iterator[tuple[slice, Tensor]]:
-        """Each chunk's tokens and their logits, float32 or wider, to be overwritten."""
-        for start in range(0, self.x_ND.shape[0], self.chunk):
-            x_CD = self.x_ND[start : start + self.chunk]
-            logits_CV = torch.mm(x_CD, self.w_VD.t(), out=self._product_CV[: len(x_CD)])
-            if self._wide_CV is not self._product_CV:
-                logits_CV = self._wide_CV[: len(x_CD)].copy_(logits_CV)
-            yield slice(start, start + len(x_CD)), logits_CV
-
-    def backward(self, part: slice, d_CV: Tensor, dx_ND: Tensor, dw_VD: Tensor) -> None:
-        """Add what the gradient of a chunk's logits means for x and for the head."""
-        if d_CV is not self._product_CV:
-            d_CV = self._product_CV[: len(d_CV)].copy_(d_CV)
-        torch.mm(d_CV, self.w_VD, out=dx_ND[part])
-        if dw_VD.dtype == d_CV.dtype:
-            dw_VD.addmm_(d_CV.t(), self.x_ND[part])
-        else:
-            dw_VD += d_CV.t() @ self.x_ND[part]
-
-
-def _softmax_(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
-    """-log p of the targets, and p over all of V in place of the logits."""
-    target_C1 = targets_C[:, None]
-    chosen_C1, largest_C1 = logits_CV.gather(1, target_C1), logits_CV.amax(1, keepdim=True)
-    p_CV = torch.softmax(logits_CV, 1, out=logits_CV)
-    # The largest logit's p is 1 / sum(exp(logit - largest)).
-    return (largest_C1 - chosen_C1 - p_CV.amax(1, keepdim=True).log()).squeeze(1), p_CV
-
-
-def _logit_gradient_(p_CV: Tensor, targets_C: Tensor, weights_C: Tensor) -> Tensor:
-    """weight x (p - onehot(target)), in place of p."""
-    return p_CV.mul_(weights_C[:, None]).scatter_add_(1, targets_C[:, None], -weights_C[:, None])
+def _default_chunk(x: Tensor, V: int, dtype: torch.dtype) -> int:
+    return max(1, _CHUNK_BYTES.get(x.device.type, 2**29) // (V * dtype.itemsize))
 
 
 class _CrossEntropySum(torch.autograd.Function):
@@ -132,27 +90,25 @@ class _CrossEntropySum(torch.autograd.Function):
         dtype: torch.dtype,
         needs_grad: bool,
     ) -> Tensor:
-        with torch.autocast(x_ND.device.type, enabled=False):
-            chunks = _Chunks(x_ND, w_VD, chunk, dtype)
-            weights_N = weights_N.to(chunks.wide)
-            loss = torch.zeros((), dtype=chunks.wide, device=x_ND.device)
+        weights_N = weights_N.to(_wide(dtype))
+        loss = weights_N.new_zeros(())
+
+        def visit(rows: slice, logits_SV: Tensor) -> None:
+            nll_S = _softmax_(logits_SV, targets_N[rows])
+            loss.add_(nll_S @ weights_N[rows])
             if needs_grad:
-                dx_ND, dw_VD = torch.empty_like(chunks.x_ND), torch.zeros_like(w_VD)
-                ctx.save_for_backward(dx_ND, dw_VD)
-            for part, logits_CV in chunks:
-                nll_C, p_CV = _softmax_(logits_CV, targets_N[part])
-                loss += nll_C @ weights_N[part]
-                if needs_grad:
-                    chunks.backward(
-                        part, _logit_gradient_(p_CV, targets_N[part], weights_N[part]), dx_ND, dw_VD
-                    )
+                _logit_gradient_(logits_SV, targets_N[rows], weights_N[rows])
+
+        gradients = _sweep(x_ND, w_VD, dtype, chunk, visit, needs_grad)
         ctx.x_dtype = x_ND.dtype
+        ctx.save_for_backward(*gradients)
         return loss
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         dx_ND, dw_VD = ctx.saved_tensors
-        return (dx_ND * grads[0]).to(ctx.x_dtype), dw_VD * grads[0], None, None, None, None, None
+        # In place: they are as large as gradients come, and are needed once.
+        return dx_ND.mul_(grads[0]).to(ctx.x_dtype), dw_VD.mul_(grads[0]), None, None, None, None, None
 
 
 class _LogProbs(torch.autograd.Function):
@@ -160,11 +116,12 @@ class _LogProbs(torch.autograd.Function):
     def forward(
         ctx: Any, x_ND: Tensor, w_VD: Tensor, targets_N: Tensor, chunk: int, dtype: torch.dtype
     ) -> Tensor:
-        with torch.autocast(x_ND.device.type, enabled=False):
-            chunks = _Chunks(x_ND, w_VD, chunk, dtype)
-            logp_N = torch.empty(x_ND.shape[0], dtype=chunks.wide, device=x_ND.device)
-            for part, logits_CV in chunks:
-                logp_N[part] = -_softmax_(logits_CV, targets_N[part])[0]
+        logp_N = torch.empty(x_ND.shape[0], dtype=_wide(dtype), device=x_ND.device)
+
+        def visit(rows: slice, logits_SV: Tensor) -> None:
+            logp_N[rows] = -_softmax_(logits_SV, targets_N[rows])
+
+        _sweep(x_ND, w_VD, dtype, chunk, visit, needs_grad=False)
         ctx.save_for_backward(x_ND, w_VD, targets_N)
         ctx.chunk, ctx.dtype = chunk, dtype
         return logp_N
@@ -172,10 +129,70 @@ class _LogProbs(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x_ND, w_VD, targets_N = ctx.saved_tensors
-        with torch.autocast(x_ND.device.type, enabled=False):
-            chunks = _Chunks(x_ND, w_VD, ctx.chunk, ctx.dtype)
-            dx_ND, dw_VD = torch.empty_like(chunks.x_ND), torch.zeros_like(w_VD)
-            for part, logits_CV in chunks:
-                p_CV = torch.softmax(logits_CV, 1, out=logits_CV)
-                chunks.backward(part, _logit_gradient_(p_CV, targets_N[part], -grads[0][part]), dx_ND, dw_VD)
+
+        def visit(rows: slice, logits_SV: Tensor) -> None:
+            torch.softmax(logits_SV, 1, out=logits_SV)
+            _logit_gradient_(logits_SV, targets_N[rows], -grads[0][rows])
+
+        dx_ND, dw_VD = _sweep(x_ND, w_VD, ctx.dtype, ctx.chunk, visit, needs_grad=True)
         return dx_ND.to(x_ND.dtype), dw_VD, None, None, None
+
+
+def _sweep(
+    x_ND: Tensor,
+    w_VD: Tensor,
+    dtype: torch.dtype,
+    chunk: int,
+    visit: Callable[[slice, Tensor], None],
+    needs_grad: bool,
+) -> tuple[Tensor, ...]:
+    """Show `visit` every token's logits, a few tokens at a time, in buffers that are used again and again.
+
+    With needs_grad, `visit` leaves the logits' gradient in their place, and dX (in `dtype`) and dW are returned.
+    """
+    with torch.autocast(x_ND.device.type, enabled=False):
+        dw_VD = torch.zeros_like(w_VD) if needs_grad else None
+        x_ND, w_VD = x_ND.to(dtype), w_VD.to(dtype)
+        (N, _), V = x_ND.shape, w_VD.shape[0]
+        dx_ND = torch.empty_like(x_ND)
+        buffer_CV = x_ND.new_empty(min(chunk, N), V)
+        scratch_SV = x_ND.new_empty(min(max(1, _SCRATCH // V), N), V, dtype=_wide(dtype))
+        for start in range(0, N, chunk):
+            x_CD = x_ND[start : start + chunk]
+            logits_CV = torch.mm(x_CD, w_VD.t(), out=buffer_CV[: len(x_CD)])
+            for i, part_SV in enumerate(logits_CV.split(len(scratch_SV))):
+                first = start + i * len(scratch_SV)
+                wide_SV = scratch_SV[: len(part_SV)].copy_(part_SV)
+                visit(slice(first, first + len(part_SV)), wide_SV)
+                if needs_grad:
+                    part_SV.copy_(wide_SV)
+            if dw_VD is not None:
+                torch.mm(logits_CV, w_VD, out=dx_ND[start : start + chunk])
+                _add_product_(dw_VD, logits_CV, x_CD)
+    return () if dw_VD is None else (dx_ND, dw_VD)
+
+
+def _add_product_(dw_VD: Tensor, d_CV: Tensor, x_CD: Tensor) -> None:
+    """dW += d^T X, a slice of the vocabulary at a time where the product has another type than dW."""
+    if dw_VD.dtype == d_CV.dtype:
+        dw_VD.addmm_(d_CV.t(), x_CD)
+        return
+    for dw_SD, d_CS in zip(dw_VD.split(_SLICE), d_CV.split(_SLICE, dim=1), strict=True):
+        dw_SD += d_CS.t() @ x_CD
+
+
+def _softmax_(logits_SV: Tensor, targets_S: Tensor) -> Tensor:
+    """Turn logits into probabilities in place; -log p of the targets."""
+    chosen_S1, largest_S1 = logits_SV.gather(1, targets_S[:, None]), logits_SV.amax(1, keepdim=True)
+    torch.softmax(logits_SV, 1, out=logits_SV)
+    # The largest logit's probability is 1 / sum(exp(logit - largest)).
+    return (largest_S1 - chosen_S1 - logits_SV.amax(1, keepdim=True).log()).squeeze(1)
+
+
+def _logit_gradient_(p_SV: Tensor, targets_S: Tensor, weights_S: Tensor) -> None:
+    """weight x (p - onehot(target)), in place of p."""
+    p_SV.mul_(weights_S[:, None]).scatter_add_(1, targets_S[:, None], -weights_S[:, None])
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
