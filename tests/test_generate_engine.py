@@ -1,5 +1,6 @@
 """The engine against transformers, the uncached model, and itself one prompt at a time."""
 
+import itertools
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,19 @@ def test_first_tokens_are_as_frequent_as_the_model_says() -> None:
     chi2 = float(((counts - expected) ** 2 / expected)[usual].sum())
     assert freedom > 20
     assert chi2 < freedom + 3.3 * (2 * freedom) ** 0.5
+
+
+def test_each_position_has_a_draw_of_its_own() -> None:
+    """A model that knows nothing draws evenly, and neighbouring tokens do not follow each other (chi-square)."""
+    model = random_model(scale=0.0)
+    completions = Engine(model, TOK).complete([[1]] * 400, Sampling(50, 1.0, seed=2))
+    pairs = [pair for t in tokens(completions) for pair in itertools.pairwise(t)]
+    cells = torch.tensor([a // 27 * 10 + b // 27 for a, b in pairs])
+    counts = torch.bincount(cells, minlength=100).double()
+    assert len(pairs) > 10_000
+    assert (
+        float(((counts - counts.mean()) ** 2 / counts.mean()).sum()) < 149
+    )  # 99 degrees of freedom, p = 0.001
 
 
 def test_only_the_last_position_of_a_prompt_gets_logits(monkeypatch: pytest.MonkeyPatch) -> None:

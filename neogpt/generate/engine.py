@@ -1,6 +1,6 @@
 """The engine: prompts in, texts out; batched, with a key-value cache, for everything that samples."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -82,10 +82,11 @@ class Engine:
 
     def stream(
         self, prompt: Sequence[int], sampling: Sampling = _DEFAULT, request_id: int = 0
-    ) -> Iterator[str]:
+    ) -> Generator[str, None, Completion]:
         """The text of `complete` for one prompt, piece by piece: whole characters, no part of a stop string.
 
-        Errors: as `complete`, when the first piece is asked for.
+        The generator's return value is the whole completion. Errors: as `complete`, when the first piece is
+        asked for.
         """
         [request] = self.requests([prompt], sampling, [request_id], follow=True)
         rows = self.rows(1, len(prompt) + request.limit)
@@ -95,6 +96,7 @@ class Engine:
             rows.step()
             if piece := request.text.take():
                 yield piece
+        return self.completion(request)
 
     def rows(self, n_rows: int, max_length: int | None = None) -> Rows:
         """An empty batch for requests that come and go (a server's); `max_length` tokens with their prompt."""
