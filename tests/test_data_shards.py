@@ -129,6 +129,13 @@ def test_damage_is_named_when_the_data_is_opened(folder: Path, fault: str) -> No
         verify(folder)
 
 
+def test_reordered_shards_of_equal_size_are_told_apart_by_their_number(tmp_path: Path) -> None:
+    folder = shards_of(tmp_path / "d", [[[0, 1, 2]], [[0, 3, 4]]])
+    swap(folder / "train-00000.bin", folder / "train-00001.bin")
+    with pytest.raises(DataError, match=r"train-00000\.bin is not the shard .* it says train shard 1"):
+        TokenData(folder)
+
+
 def test_verify_accepts_what_prepare_wrote(good: Path) -> None:
     found = verify(good)
     assert found["train"]["documents"] + found["val"]["documents"] == 120
