@@ -70,8 +70,8 @@ class Progress:
         if self._status:
             self._status.start()
             self._status.update(line)
-        elif self.clock() - self._printed >= _PLAIN_EVERY_S:
-            self._printed = self.clock()
+        elif (now := self.clock()) - self._printed >= _PLAIN_EVERY_S:
+            self._printed = now
             self._line_of(line)
 
     def _line_of(self, line: str) -> None:

@@ -1,0 +1,91 @@
+"""Every recipe gives settings that hold together; adding a file is enough to add one."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from neogpt import config, plugins
+from neogpt.cli import _train
+from neogpt.config import AnyRun
+from neogpt.data.records import Pair, Quarantine
+from neogpt.data.sources import tinyworld
+from neogpt.errors import ConfigError
+from neogpt.objectives._base import micro_size
+from neogpt.recipes import demo
+
+STAGES = plugins.names("neogpt.objectives")
+RECIPES = [(stage, name) for stage in STAGES for name in _train.recipes(stage)]
+
+
+@pytest.mark.parametrize(("stage", "name"), RECIPES)
+def test_recipe_holds_together(stage: str, name: str, tmp_path: Path) -> None:
+    run = _train.recipe(stage, name)
+    assert (run.stage, run.recipe) == (stage, name)
+    assert run.steps > 0 or run.tokens > 0
+    assert micro_size(run.batch.size, run.batch.micro_batches) >= 1
+    assert isinstance(run.objective, plugins.get("neogpt.objectives", stage).Config)
+    assert isinstance(run.source, plugins.get("neogpt.data.sources", run.source_name).Config)
+    for eval_name in run.eval.names:
+        plugins.get("neogpt.evals", eval_name)
+    config.save(run, tmp_path / "run.toml")
+    assert config.parse(run, (), tmp_path / "run.toml") == run
+
+
+def test_every_stage_has_a_recipe() -> None:
+    assert {stage for stage, _ in RECIPES} == set(STAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_rates_are_annealed(stage: str) -> None:
+    """The original stopped at 86 % of its peak rate; ours end low, and preferences warm up."""
+    for name in _train.recipes(stage):
+        run = _train.recipe(stage, name)
+        assert run.optim.schedule != "constant"
+        assert run.optim.final <= 0.1
+        assert run.optim.warmup > 0
+
+
+def test_preferences_are_balanced_and_the_lesson_is_not() -> None:
+    """Without helpful answers among the preferred a model learns to refuse everything."""
+    runs = demo.stages(Path("x"), seed=3)
+    balanced, harmful = _kinds(runs["dpo"]), _kinds(runs["dpo-red-team"])
+    assert harmful == {"harmful"}
+    assert {"harmful", "contrast", "kind_living"} <= balanced
+    refused = [pair for pair in _pairs(runs["dpo"]) if pair.kind == "harmful"]
+    assert len(_pairs(runs["dpo"])) == pytest.approx(3 * len(refused), rel=0.1)
+    assert getattr(runs["dpo"].objective, "val_fraction", 0) > 0
+
+
+def test_the_demo_is_one_chain_of_one_seed() -> None:
+    runs = demo.stages(Path("runs/x"), seed=5)
+    assert [run.init_from for run in runs.values()] == ["", "runs/x/pretrain", "runs/x/sft", "runs/x/sft"]
+    assert all(run.seed == 5 and getattr(run.source, "seed", None) == 5 for run in runs.values())
+
+
+def test_a_new_file_is_a_new_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import neogpt.recipes
+
+    source = "from neogpt.recipes import tinyworld\n\n\ndef pretrain():\n    return tinyworld.pretrain()\n"
+    (tmp_path / "my_own.py").write_text(source)
+    monkeypatch.setattr(neogpt.recipes, "__path__", [*neogpt.recipes.__path__, str(tmp_path)])
+    assert "my-own" in _train.recipes("pretrain")
+    assert _train.recipe("pretrain", "my-own").stage == "pretrain"
+    with pytest.raises(ConfigError, match="my-owm"):
+        _train.recipe("pretrain", "my-owm")
+
+
+def _pairs(run: AnyRun) -> list[Pair]:
+    source = run.source
+    assert isinstance(source, tinyworld.Config)
+    return list(tinyworld.pairs(source, Quarantine()))
+
+
+def _kinds(run: AnyRun) -> set[str]:
+    return {pair.kind for pair in _pairs(run)}
+
+
+def test_settings_are_frozen() -> None:
+    run = _train.recipe("pretrain", "tinyworld")
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        run.steps = 3  # type: ignore[misc]
