@@ -89,6 +89,7 @@ def test_half_a_character_at_the_end_is_one_replacement() -> None:
         (["aab", "aabX"], ("aabX",), "aab", 2),
         (["ab", "c"], ("abc", "b"), "a", 1),
         (["xabc"], ("bc", "abc"), "x", 1),
+        (["xabc"], ("abc", "b"), "xa", 1),
         (["\n", "\nQ"], ("\n\n",), "", 2),
         (["par", "ti"], ("partial",), "parti", 2),
     ],

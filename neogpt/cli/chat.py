@@ -103,7 +103,7 @@ class Chat:
             if line.strip() in ("/quit", "/exit"):
                 return
             try:
-                self.handle(line.strip())
+                self.handle(line)
             except NeoGPTError as error:
                 _models.notice(str(error))
             except KeyboardInterrupt:
@@ -111,6 +111,7 @@ class Chat:
 
     def handle(self, line: str) -> None:
         """A question, or a command with its text."""
+        line = line.strip()
         if line.startswith("/") and not line.startswith("//"):
             name, _, text = line[1:].partition(" ")
             if name not in self._commands:
