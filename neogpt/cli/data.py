@@ -98,13 +98,16 @@ def verify(args: list[str]) -> int:
 
 
 def show(args: list[str]) -> int:
-    """`neogpt data show DIR [--split val] [--documents N] [--characters N] [--json]`."""
+    """`neogpt data show DIR [--split val] [--documents N] [--characters N] [--unigram] [--json]`."""
     parser = _parser("show", "neogpt data show ~/shards --split val --documents 5")
     parser.add_argument("--split", choices=("train", "val"), default="train")
     parser.add_argument("--documents", type=int, default=3, help="how many documents (default 3)")
     parser.add_argument("--characters", type=int, default=400, help="how much of each (default 400)")
+    parser.add_argument("--unigram", action="store_true", help="the loss that token frequencies alone reach")
     options = parser.parse_args(args)
     found = _look(options.folder, options.split, options.documents, options.characters)
+    if options.unigram:
+        found["unigram_loss"] = _unigram(options.folder)
     if options.json:
         print(json.dumps(found))
         return 0
@@ -113,6 +116,10 @@ def show(args: list[str]) -> int:
     print(f"  tokenizer: {tokenizer['vocab_size']:,} ids, fingerprint {tokenizer['fingerprint'][:12]}")
     for split, counts in found["splits"].items():
         print(f"  {split}: " + ", ".join(f"{counts[k]:,} {k}" for k in ("documents", "tokens", "shards")))
+    if options.unigram:
+        print(
+            f"  unigram: {found['unigram_loss']:.4f} nats a held-out token; a language model must go well below"
+        )
     for document in found["documents"]:
         print(f"\n--- {options.split} document {document['number']}, {document['tokens']:,} tokens")
         print(_printable(document["text"]))
@@ -140,6 +147,13 @@ def _checked(folder: Path) -> dict[str, Any]:
     from neogpt.data.verify import verify as check
 
     return {"splits": check(folder), "quarantine": read_info(folder)["quarantine"]}
+
+
+def _unigram(folder: Path) -> float:
+    from neogpt.data.shards import TokenData
+    from neogpt.data.unigram import unigram_loss
+
+    return unigram_loss(TokenData(folder, "train"), TokenData(folder, "val"))
 
 
 def _look(folder: Path, split: str, documents: int, characters: int) -> dict[str, Any]:
