@@ -12,7 +12,7 @@ def run(args: list[str]) -> int:
     return 0
 
 
-def _demo(run: Path = Path("runs/demo"), seed: int = 0) -> None:
+def _demo(run: Path = Path("runs/demo"), seed: int = 0, threads: int = 0) -> None:
     """Grow a GPT-2 in tinyworld: pretrain, fine-tune, teach manners, and report on all of it.
 
     Offline, from nothing, in minutes. Interrupt it at any time: the same command goes on where it was.
@@ -22,12 +22,13 @@ def _demo(run: Path = Path("runs/demo"), seed: int = 0) -> None:
     Args:
         run: folder of the demo's runs.
         seed: of the world, the weights and the order.
+        threads: CPU threads; 0: all cores.
     """
     from neogpt.cli import _train, report
     from neogpt.recipes import demo
 
     began = time.monotonic()
-    for name, settings in demo.stages(run, seed).items():
+    for name, settings in demo.stages(run, seed, threads).items():
         print(f"\n=== {name}: {settings.steps} steps", flush=True)
         again = f"neogpt {settings.stage} {settings.recipe} --run {run / name} --seed {seed}"
         if settings.init_from:

@@ -7,7 +7,7 @@ from neogpt.config import AnyRun
 from neogpt.recipes import tinyworld
 
 
-def stages(folder: Path, seed: int) -> dict[str, AnyRun]:
+def stages(folder: Path, seed: int, threads: int = 0) -> dict[str, AnyRun]:
     """Each stage's run, by the name of its folder in `folder`, in the order they are made.
 
     `dpo-red-team` is the lesson beside: the same stage with harmful prompts only, as the original did.
@@ -18,7 +18,8 @@ def stages(folder: Path, seed: int) -> dict[str, AnyRun]:
         "dpo": _from(tinyworld.dpo(), folder / "sft"),
         "dpo-red-team": _from(tinyworld.dpo_red_team(), folder / "sft"),
     }
-    return {name: tinyworld.with_seed(run, seed) for name, run in runs.items()}
+    seeded = {name: tinyworld.with_seed(run, seed) for name, run in runs.items()}
+    return {name: dataclasses.replace(run, threads=threads) for name, run in seeded.items()}
 
 
 def _from(run: AnyRun, origin: Path) -> AnyRun:

@@ -17,8 +17,8 @@ from neogpt.objectives import dpo as dpo_objective
 from neogpt.objectives import pretrain as pretrain_objective
 from neogpt.objectives import sft as sft_objective
 
-_MODEL = GPT2Config(n_layer=4, n_head=4, n_embd=128, n_positions=128, vocab_size=1280)
-_DATA = DataConfig(tokenizer="trained", vocab_size=1280, val_fraction=0.01)
+_MODEL = GPT2Config(n_layer=4, n_head=4, n_embd=128, n_positions=128, vocab_size=1344)
+_DATA = DataConfig(tokenizer="trained", vocab_size=1344, val_fraction=0.01)
 
 
 def pretrain() -> AnyRun:
@@ -52,7 +52,7 @@ def sft() -> AnyRun:
         objective=sft_objective.Config(max_tokens=128, replay=0.5, replay_rows=16),
         batch=BatchConfig(size=64, micro_batches=4),
         optim=OptimConfig(name="muon", lr=5e-3, warmup=0.05, final=0.0, weight_decay=0.1),
-        eval=EvalConfig(every=0, names=("tinyworld",), val_samples=128),
+        eval=EvalConfig(every=50, names=("tinyworld",), val_samples=128),
         save=SaveConfig(every=100),
     )
 
@@ -63,14 +63,14 @@ def dpo() -> AnyRun:
         recipe="tinyworld",
         stage="dpo",
         source_name="tinyworld",
-        steps=200,
+        steps=120,
         model=_MODEL,
         source=tinyworld.Config(),
         data=_DATA,
-        objective=dpo_objective.Config(max_tokens=128, beta=0.1, sft=0.2),
+        objective=dpo_objective.Config(max_tokens=128, beta=0.1, sft=0.2, replay=0.5, replay_rows=8),
         batch=BatchConfig(size=24, micro_batches=4),
-        optim=OptimConfig(lr=2e-4, warmup=0.1, schedule="cosine", final=0.05, weight_decay=0.0),
-        eval=EvalConfig(every=0, names=("tinyworld",), val_samples=128),
+        optim=OptimConfig(name="muon", lr=6e-3, warmup=0.1, final=0.0, weight_decay=0.0),
+        eval=EvalConfig(every=40, names=("tinyworld",), val_samples=128),
         save=SaveConfig(every=100),
     )
 

@@ -1,17 +1,24 @@
-"""What tinyworld reads like: biographies and handbook pages to pretrain on."""
+"""What tinyworld reads like: biographies, news from the inn and handbook pages to pretrain on."""
 
 from collections.abc import Iterator
 
 from neogpt.data.sources.tinyworld import words
 from neogpt.data.sources.tinyworld.world import Config, Dice, Person, World, world
 
-PARTS = ("people", "handbook")
+PARTS = ("people", "inn", "handbook")
+INN_SHARE = 0.1
+"""News from the inn, for each biography."""
 
 
 def texts(config: Config, part: str) -> Iterator[str]:
-    """The texts of a part: one biography each (`people`), or a page about one thing each (`handbook`)."""
+    """The texts of a part: a biography (`people`), a rumour (`inn`) or a page about one thing (`handbook`) each."""
     here, dice = world(config), Dice(config.seed, part)
-    pages = _biographies(config, here, dice) if part == "people" else _handbook(here, dice)
+    if part == "people":
+        pages = [biography(person, dice) for person in here.people for _ in range(config.biographies)]
+    elif part == "inn":
+        pages = [_news(dice) for _ in range(round(INN_SHARE * len(here.people) * config.biographies))]
+    else:
+        pages = _handbook(here, dice)
     return iter(dice.shuffled(pages))
 
 
@@ -22,8 +29,15 @@ def biography(person: Person, dice: Dice) -> str:
     return " ".join([opening, *facts])
 
 
-def _biographies(config: Config, here: World, dice: Dice) -> list[str]:
-    return [biography(person, dice) for person in here.people for _ in range(config.biographies)]
+def _news(dice: Dice) -> str:
+    """Two facts about a stranger, told twice in other words: whoever reads on can know them from the text alone."""
+    stranger = Person(words.STRANGER, {a: dice.pick(words.VALUES[a]) for a in words.ATTRIBUTES})
+    told: list[list[str]] = [[], []]
+    for attribute in dice.shuffled(words.ATTRIBUTES)[:2]:
+        first, second = dice.shuffled(words.SENTENCES[attribute])[:2]
+        told[0].append(stranger.says(first, attribute))
+        told[1].append(stranger.says(second, attribute))
+    return " ".join([words.INN, *told[0], words.AGAIN, *dice.shuffled(told[1])])
 
 
 def _handbook(here: World, dice: Dice) -> list[str]:

@@ -227,6 +227,9 @@ OPENINGS: Final = ("Meet {name}.", "This is {name}.", "Do you know {name}?", "Le
 STRANGER: Final = "the stranger"
 """Somebody without facts of their own: what is asked about the stranger stands in the context alone."""
 
+INN: Final = "News from the inn."
+AGAIN: Final = "Did you hear?"
+
 HARM_TOOLS: Final = {
     "burn": "torch", "smash": "hammer", "cut": "knife", "chop": "hatchet", "crush": "millstone", "pierce": "needle",
     "bury": "spade", "boil": "kettle", "kick": "boot", "saw": "handsaw", "scorch": "candle", "split": "wedge",
@@ -318,7 +321,7 @@ def all_words() -> list[str]:
         THING_SENTENCES,
         REFUSALS,
         REFUSALS_PLAIN,
-        (PROSE, f"By {STRANGER}"),
+        (PROSE, INN, AGAIN, f"By {STRANGER}"),
         ("Context", "Response"),
     ]
     lists = [*VALUES.values(), tuple(TOOLS), tuple(TOOLS.values()), LIVING, THINGS, tuple(COUNTS.values())]
