@@ -2,8 +2,9 @@
 
     .venv/bin/python benchmarks/generation.py [--rows 64] [--prompts 256] [--repeat 5] [--model DIR] [--device cpu]
 
-Two workloads: "ragged", prompts and answers of many lengths, as questions to a model are; and "even", where all
-are equally long, which costs transformers no padding. Both draw at temperature 1 from the same weights and give
+Three workloads: "skewed", where one answer in eight is long and the others are short, as answers of a chat are;
+"ragged", prompts and answers of many lengths; and "even", where all are equally long, which costs transformers no
+padding and leaves only the arithmetic, which is the same. All draw at temperature 1 from the same weights and give
 each prompt the same number of new tokens; no text ends early. transformers gets the prompts in batches of `--rows`,
 sorted by length and padded on the left, and each batch runs to its longest answer: its own best use without a
 scheduler. Runs are interleaved, so that a busy moment of the machine falls on both; medians are shown.
@@ -49,9 +50,13 @@ class Work:
 
 def workload(kind: str, n: int, config: GPT2Config) -> Work:
     rng = random.Random(0)
-    ragged = kind == "ragged"
-    lengths = [rng.randint(6, 40) if ragged else 24 for _ in range(n)]
-    n_new = [rng.randint(4, 48) if ragged else 32 for _ in range(n)]
+    longest = min(80, config.n_positions - 40)
+    lengths = [24 if kind == "even" else rng.randint(6, 40) for _ in range(n)]
+    n_new = {
+        "even": [32] * n,
+        "ragged": [rng.randint(4, 48) for _ in range(n)],
+        "skewed": [longest if i % 8 == 0 else rng.randint(4, 12) for i in range(n)],
+    }[kind]
     return Work([[rng.randrange(config.vocab_size) for _ in range(k)] for k in lengths], n_new)
 
 
@@ -139,7 +144,7 @@ def main() -> None:
     print(
         f"{model.n_params:,} parameters, {options.rows} rows, {torch.get_num_threads()} threads, {options.device}"
     )
-    for kind in ("ragged", "even"):
+    for kind in ("skewed", "ragged", "even"):
         compare(kind, model, reference, options)
 
 

@@ -26,8 +26,8 @@ from neogpt.model.cache import KVCache
 from neogpt.model.gpt2 import GPT2
 
 FinishReason = Literal["stop", "length"]
-_PREFILL_TOKENS = 8192  # prompts read in one pass; more would only need more memory
-_MIN_REFILL = 4  # wait until a quarter of the rows is free: one pass over many prompts costs less than many
+_PREFILL_TOKENS = 8192  # tokens of prompts that are read in one pass; more would only need more memory
+_REFILL_SHARE = 4  # prompts wait until a quarter of the rows is free: one pass over many costs less than many
 _NOBODY = Sampling()
 
 
@@ -110,7 +110,7 @@ class Rows:
 
     def _should_admit(self) -> bool:
         n_free = len(self._requests) - int(self._is_running.sum())
-        return 0 < min(len(self._waiting), -(-len(self._requests) // _MIN_REFILL)) <= n_free
+        return 0 < min(len(self._waiting), -(-len(self._requests) // _REFILL_SHARE)) <= n_free
 
     def _admit(self) -> list[Request]:
         """Read as many waiting prompts as there is room for, and choose the first token of each."""
@@ -156,7 +156,8 @@ class Rows:
         cache = self._cache.select(torch.from_numpy(slots))
         x_RTD = self._model.hidden(torch.from_numpy(tokens_RT).to(self._device), cache)
         cache.advance(lengths)
-        return x_RTD[torch.arange(len(requests)), (lengths - 1).to(self._device)]
+        last_R = (lengths - 1).to(self._device)
+        return x_RTD[torch.arange(len(requests), device=self._device), last_R]
 
     def _close_holes(self) -> None:
         """Move rows from the end into holes when a quarter of the span is idle (a move costs a copy of its keys)."""
@@ -245,8 +246,8 @@ class Rows:
         request = self._requests[slot]
         assert request is not None
         n = int(self._counts[slot])
-        request.tokens = self._tokens_RN[slot, :n].tolist()
-        request.log_probs = self._log_probs_RN[slot, :n].tolist()
+        request.tokens = tuple(self._tokens_RN[slot, :n].tolist())
+        request.log_probs = tuple(self._log_probs_RN[slot, :n].tolist())
         request.finish_reason = reason
         if request.text:
             request.text.finish()
