@@ -138,7 +138,7 @@ def test_the_commands_by_hand_and_the_python_do_what_they_say(tmp_path: Path, ho
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_more_processes_give_the_same_bits(tmp_path: Path, home: Path) -> None:
     """The block ends with `cmp`, which fails when a byte differs."""
     (block,) = of_section("On more processes")
@@ -149,13 +149,14 @@ def test_more_processes_give_the_same_bits(tmp_path: Path, home: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 def test_real_text_takes_the_same_path(tmp_path: Path, home: Path, real_data: Path) -> None:
     """The second block of that section on a little real text, with two steps where a user would wait."""
     (tmp_path / "my-text").mkdir()
     (tmp_path / "my-text" / "factbook.jsonl.xz").symlink_to(real_data / "pretrain" / "factbook.jsonl.xz")
     (tmp_path / "my-dolly").symlink_to(real_data / "sft")
+    small = " --steps 2 --batch.size 4 --batch.micro-batches 2 --eval.val-samples 4 --eval.names"
     for command in commands(of_section(REAL)[1]):
-        short = " --steps 2" if re.search("neogpt (pretrain|sft) ", command) else ""
-        shell(f"export NEOGPT_DATA={shlex.quote(str(real_data))}; {command}{short}", tmp_path, home)
+        flags = small if re.search("neogpt (pretrain|sft) ", command) else ""
+        shell(f"export NEOGPT_DATA={shlex.quote(str(real_data))}; {command}{flags}", tmp_path, home)
     assert (tmp_path / "runs" / "helper" / "report.html").is_file()
