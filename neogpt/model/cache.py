@@ -67,10 +67,7 @@ class KVCache:
 
     def reset(self, rows: Sequence[int] | Tensor | None = None) -> None:
         """Empty these rows (all of them without an argument), for new prompts."""
-        chosen = (
-            self._rows_B if rows is None else self._rows_B[torch.as_tensor(rows, dtype=torch.int64).cpu()]
-        )
-        self._lengths_R[chosen] = 0
+        self._lengths_R[self._rows_B if rows is None else self._chosen(rows)] = 0
         self._n_changes[0] += 1
 
     def move(self, source: Tensor, target: Tensor) -> None:

@@ -63,7 +63,7 @@ class _Gelu(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         y, slope = torch.empty_like(x), torch.empty_like(x)
         flat = (x.reshape(-1), y.view(-1), slope.view(-1))
-        one = torch.ones((), dtype=torch.promote_types(x.dtype, torch.float32))
+        one = torch.ones((), dtype=_wide(x.dtype))
         a, b = one * _GELU_1, _GELU_3
         for x_E, y_E, slope_E in zip(*(t.split(_ELEMENTS) for t in flat), strict=True):
             x_E = x_E.to(one.dtype)
@@ -109,7 +109,7 @@ class _Attention(torch.autograd.Function):
         (_, N, T, K), B = qkv_3NTK.shape, grads[0].shape[0]
         dy_NTK = grads[0].unflatten(-1, (N // B, K)).transpose(1, 2).flatten(0, 1)
         # Keys and values of several blocks add up in float32.
-        wide = torch.float32 if T > _QUERIES else qkv_3NTK.dtype
+        wide = _wide(qkv_3NTK.dtype) if T > _QUERIES else qkv_3NTK.dtype
         dq_NTK = torch.empty_like(qkv_3NTK[0])
         dkv_2NTK = torch.empty_like(qkv_3NTK[1:], dtype=wide)
         with torch.autocast("cpu", enabled=False):
@@ -120,9 +120,9 @@ class _Attention(torch.autograd.Function):
                     qkv_3NTK[2, heads, seen],
                 )
                 dy_NQK = dy_NTK[heads, block]
-                p_NQS = saved[i].float() if saved else _probabilities(q_NQK, k_NSK)
-                dp_NQS = dy_NQK.float() @ v_NSK.float().mT
-                ds_NQS = torch._softmax_backward_data(dp_NQS, p_NQS, -1, torch.float32)
+                p_NQS = saved[i].to(_wide(q_NQK.dtype)) if saved else _probabilities(q_NQK, k_NSK)
+                dp_NQS = dy_NQK.to(p_NQS.dtype) @ v_NSK.to(p_NQS.dtype).mT
+                ds_NQS = torch._softmax_backward_data(dp_NQS, p_NQS, -1, p_NQS.dtype)
                 ds_NQS = ds_NQS.mul_(1 / math.sqrt(K)).to(q_NQK.dtype)
                 dq_NTK[heads, block] = ds_NQS @ k_NSK
                 p_NQS = saved[i] if saved else p_NQS.to(q_NQK.dtype)
@@ -144,8 +144,13 @@ def _blocks(N: int, T: int) -> Iterator[tuple[slice, slice, slice]]:
 
 
 def _probabilities(q_NQK: Tensor, k_NSK: Tensor) -> Tensor:
-    """Softmax of the causal scores of the last Q of S tokens, in float32."""
+    """Softmax of the causal scores of the last Q of S tokens, in float32 or wider."""
     Q, S = q_NQK.shape[1], k_NSK.shape[1]
-    future_QS = torch.full((Q, S), -math.inf).triu_(1 + S - Q)
-    scores_NQS = (q_NQK.float() / math.sqrt(q_NQK.shape[2])) @ k_NSK.float().mT
+    wide = _wide(q_NQK.dtype)
+    future_QS = torch.full((Q, S), -math.inf, dtype=wide).triu_(1 + S - Q)
+    scores_NQS = (q_NQK.to(wide) / math.sqrt(q_NQK.shape[2])) @ k_NSK.to(wide).mT
     return scores_NQS.add_(future_QS).softmax(-1)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
