@@ -10,7 +10,7 @@ BIN     := .venv/bin
 PYTEST   = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format wheel clean install install-dev
+.PHONY: help demo test test-slow mutants lint format wheel clean install install-dev
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ test: lint  ## Lint, types, layers, and every test that takes seconds
 
 test-slow: install-dev  ## The tests that take minutes
 	@$(PYTEST) -m slow $(ARGS)
+
+mutants: install-dev  ## Put old faults back, one at a time, and see the tests go red (many minutes)
+	@$(BIN)/python tools/mutants.py $(ARGS)
 
 lint: install-dev  ## Style, types and the direction of imports
 	@$(BIN)/ruff check .
