@@ -107,8 +107,7 @@ class _CrossEntropySum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         dx_ND, dw_VD = ctx.saved_tensors
-        # In place: they are as large as gradients come, and are needed once.
-        return dx_ND.mul_(grads[0]).to(ctx.x_dtype), dw_VD.mul_(grads[0]), None, None, None, None, None
+        return (dx_ND * grads[0]).to(ctx.x_dtype), dw_VD * grads[0], None, None, None, None, None
 
 
 class _LogProbs(torch.autograd.Function):
