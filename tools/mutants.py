@@ -1,0 +1,182 @@
+"""Puts faults of the original NeoGPT back, one at a time, and checks that the tests go red: `make mutants`.
+
+Each mutant is a copy of the last commit with one piece of text replaced. A mutant that the named tests let
+live is a hole in the tests; a mutant whose text is not found any more must be brought up to date.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Mutant(NamedTuple):
+    """One fault: where it goes, and which tests must notice."""
+
+    fault: str
+    file: str
+    old: str
+    new: str
+    tests: str
+
+
+MUTANTS = [
+    Mutant(
+        "1 only the last micro-batch trains (zero_grad inside the accumulation loop)",
+        "neogpt/train/loop.py",
+        "            total_gradient.add(self._take_gradient())\n",
+        "            total_gradient = TreeSum()\n            total_gradient.add(self._take_gradient())\n",
+        "tests/test_objectives.py -k plain_loop",
+    ),
+    Mutant(
+        "1 gradients pile up over the steps (no zero_grad at all)",
+        "neogpt/train/loop.py",
+        "            parameter.grad = None\n        return taken",
+        "        return [g.clone() for g in taken]",
+        "tests/test_objectives.py -k plain_loop",
+    ),
+    Mutant(
+        "2 the optimizer's state is not resumed",
+        "neogpt/train/start.py",
+        "    optim.load_state_tensors(optimizers, named, optimizer_tensors)\n",
+        "",
+        "tests/test_resume.py",
+    ),
+    Mutant(
+        "2 the data order starts again on resume",
+        "neogpt/train/loop.py",
+        "batches = [self.objective.batch(self.step, micro)",
+        "batches = [self.objective.batch(self.step - vars(self).setdefault('first', self.step), micro)",
+        "tests/test_resume.py",
+    ),
+    Mutant(
+        "3 every process trains on the same data",
+        "neogpt/train/distributed.py",
+        "return range(self.rank * share, (self.rank + 1) * share)",
+        "return range(0, share)",
+        "tests/test_resume.py",
+    ),
+    Mutant(
+        "3 the last window of the stream is dropped",
+        "neogpt/data/windows.py",
+        "return -(-self.data.n_tokens // self.length)",
+        "return self.data.n_tokens // self.length",
+        "tests/test_data_windows.py",
+    ),
+    Mutant(
+        "4 the MLP's projection lacks the residual scale at birth",
+        "neogpt/model/gpt2.py",
+        'name.endswith("c_proj.weight")',
+        'name.endswith("attn.c_proj.weight")',
+        "tests/test_model.py",
+    ),
+    Mutant(
+        "6 the learning rate is planned for four epochs",
+        "neogpt/optim/_schedule.py",
+        "    warmup = round(config.warmup * steps)\n",
+        "    steps *= 4\n    warmup = round(config.warmup * steps)\n",
+        "tests/test_objectives.py -k schedule",
+    ),
+    Mutant(
+        "7 end-of-text is never trained",
+        "neogpt/tokenizer/template.py",
+        "return [*tokenizer.encode(response.strip()), tokenizer.eot_id]",
+        "return tokenizer.encode(response.strip())",
+        "tests/test_objectives.py tests/test_tokenizer_template.py",
+    ),
+    Mutant(
+        "7 the prompt is trained too",
+        "neogpt/objectives/_base.py",
+        "weights[i, len(prompt) - 1 : len(ids) - 1] = 1.0",
+        "weights[i, : len(ids) - 1] = 1.0",
+        "tests/test_objectives.py -k sft",
+    ),
+    Mutant(
+        "7 padding to a fixed length",
+        "neogpt/objectives/_base.py",
+        "    width = max(len(prompt) + len(response) for prompt, response in rows) - 1\n",
+        "    width = 96\n",
+        "tests/test_objectives.py",
+    ),
+    Mutant(
+        "7 the log shows a sum for a mean",
+        "neogpt/train/sums.py",
+        "losses = {name: next(values) / max(totals[name], 1e-12) for name in terms.loss_sum}",
+        "losses = {name: next(values) for name in terms.loss_sum}",
+        "tests/test_objectives.py",
+    ),
+    Mutant(
+        "8 -log(sigmoid) instead of logsigmoid",
+        "neogpt/objectives/dpo.py",
+        "    loss_N = -(1 - s) * logsigmoid(margin_N) - s * logsigmoid(-margin_N)\n",
+        "    loss_N = -(1 - s) * margin_N.sigmoid().log() - s * (-margin_N).sigmoid().log()\n",
+        "tests/test_objectives.py -k dpo",
+    ),
+    Mutant(
+        "8 pairs without a difference are trained on",
+        "neogpt/objectives/dpo.py",
+        "if room < 2 or chosen[1][:room] == rejected[1][:room]:",
+        "if room < 2:",
+        "tests/test_objectives.py -k dpo",
+    ),
+    Mutant(
+        "8 held-out prompts are trained on too",
+        "neogpt/objectives/dpo.py",
+        "            (test if held_out(prompt, self.config.val_fraction) else train).append(pair)\n",
+        "            train.append(pair)\n            test.append(pair)\n",
+        "tests/test_objectives.py -k held_out",
+    ),
+    Mutant(
+        "8 no helpful pairs",
+        "neogpt/recipes/tinyworld.py",
+        "source=tinyworld.Config(),",
+        'source=tinyworld.Config(pairs="red-team"),',
+        "tests/test_recipes.py",
+    ),
+    Mutant(
+        "9 the newest checkpoint by the order of strings",
+        "neogpt/checkpoint.py",
+        "return sorted(int(match[1]) for",
+        "return sorted((match[1] for",
+        "tests/test_ground.py",
+    ),
+]
+
+
+def main(only: str = "") -> int:
+    """Try each mutant (whose fault contains `only`); 0 when every one was noticed."""
+    chosen = [mutant for mutant in MUTANTS if only in mutant.fault]
+    alive = 0
+    for mutant in chosen:
+        began = time.monotonic()
+        verdict = _try(mutant)
+        alive += verdict != "noticed"
+        print(f"{verdict:<10} {time.monotonic() - began:4.0f} s  {mutant.fault}", flush=True)
+    print(f"{len(chosen) - alive} of {len(chosen)} faults noticed")
+    return 1 if alive else 0
+
+
+def _try(mutant: Mutant) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "neogpt"
+        ignored = shutil.ignore_patterns(".venv", ".git", "runs", "build", "dist", "*cache*")
+        shutil.copytree(ROOT, copy, ignore=ignored)
+        file = copy / mutant.file
+        text = file.read_text()
+        if text.count(mutant.old) < 1 or mutant.old == mutant.new:
+            return "OUTDATED"
+        file.write_text(text.replace(mutant.old, mutant.new))
+        environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests.split()]
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+        return {0: "ALIVE", 1: "noticed"}.get(done.returncode, f"ERROR {done.returncode}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:2]))
