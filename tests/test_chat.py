@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import struct
 import subprocess
 import sys
@@ -16,8 +17,8 @@ from pathlib import Path
 import pytest
 from generation_models import byte_tokenizer, random_model, saved, scripted_model
 
-from neogpt.cli._conversation import Conversation
-from neogpt.cli.chat import Chat
+from neogpt.cli._conversation import ALL_TURNS, Conversation
+from neogpt.cli.chat import Chat, _memory
 from neogpt.cli.main import main
 from neogpt.generate import Engine, Sampling
 from neogpt.tokenizer.template import Turn, encode_prompt
@@ -61,6 +62,26 @@ def test_each_question_goes_with_the_history_in_the_template(capsys: pytest.Capt
     out, _ = answers(chat, capsys, "the cat?", "and the dog?")
     assert out == f"{first}\n{second}\n"
     assert chat.conversation.turns == [Turn("the cat?", "", first), Turn("and the dog?", "", second)]
+
+
+@pytest.mark.parametrize("memory", [0, 1])
+def test_memory_is_how_many_turns_the_model_sees(memory: int, capsys: pytest.CaptureFixture[str]) -> None:
+    chat = new_chat()
+    chat.conversation.memory = memory
+    answers(chat, capsys, "the cat?", "and the dog?")
+    seen = chat.conversation.turns[2 - memory :]
+    third = expected(2, "and the mat?", turns=seen)
+    out, err = answers(chat, capsys, "and the mat?")
+    assert out == f"{third}\n"
+    assert "forgotten" not in err
+    assert len(chat.conversation.turns) == 3
+
+
+def test_a_model_taught_single_questions_is_asked_single_questions(folder: str, tmp_path: Path) -> None:
+    taught = tmp_path / "taught"
+    shutil.copytree(folder, taught)
+    (taught / "trainer.json").write_text('{"config": {"stage": "sft"}}')
+    assert (_memory(str(taught)), _memory(folder)) == (0, ALL_TURNS)
 
 
 def test_system_text_is_the_context_of_the_newest_question_only(capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,7 +173,16 @@ def _try(mutant: Mutant) -> str:
             return "OUTDATED"
         file.write_text(text.replace(mutant.old, mutant.new))
         environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests.split()]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            *mutant.tests.split(),
+        ]
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
         return {0: "ALIVE", 1: "noticed"}.get(done.returncode, f"ERROR {done.returncode}")
 

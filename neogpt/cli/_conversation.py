@@ -11,9 +11,9 @@ from neogpt.tokenizer.template import Turn, encode_prompt
 if TYPE_CHECKING:
     from neogpt.generate import Completion, Engine
 
-_ANSWER_SHARE = (
-    4  # a quarter of the context is kept free for the answer, where old turns can be dropped for it
-)
+_ANSWER_SHARE = 4
+"""A quarter of the context is kept free for the answer, where old turns can be dropped for it."""
+ALL_TURNS = 1_000_000
 
 
 @dataclass
@@ -24,6 +24,8 @@ class Conversation:
     sampling: Sampling
     system: str = ""
     """Background that goes with the newest question, as the context that models are fine-tuned with."""
+    memory: int = ALL_TURNS
+    """How many of the last turns the model sees with a question."""
     turns: list[Turn] = field(default_factory=list)
     n_dropped: int = 0
     """Turns at the beginning that no longer fit."""
@@ -64,9 +66,11 @@ class Conversation:
         """The prompt with as many of the last turns as leave room for an answer."""
         n_positions = self.engine.model.config.n_positions
         room = n_positions - min(self.sampling.max_new_tokens, n_positions // _ANSWER_SHARE)
-        for first in range(min(self.n_dropped, len(self.turns)), len(self.turns) + 1):
+        oldest = max(0, len(self.turns) - self.memory)
+        for first in range(max(oldest, min(self.n_dropped, len(self.turns))), len(self.turns) + 1):
             prompt = encode_prompt(self.engine.tokenizer, instruction, self.system, self.turns[first:])
             if len(prompt) <= room:
                 break
-        self.n_dropped = first
+        if first > oldest:
+            self.n_dropped = first
         return prompt

@@ -1,4 +1,4 @@
-"""Talk with a model in the terminal: answers as they are made, with memory of the conversation."""
+"""Talk with a model in the terminal: answers as they are made."""
 
 import contextlib
 import signal
@@ -13,8 +13,8 @@ import tyro
 
 from neogpt import atomic, plugins
 from neogpt.cli import _models
-from neogpt.cli._conversation import Conversation
-from neogpt.errors import NeoGPTError
+from neogpt.cli._conversation import ALL_TURNS, Conversation
+from neogpt.errors import ConfigError, NeoGPTError
 from neogpt.generate.sampling import Sampling
 
 if TYPE_CHECKING:
@@ -47,9 +47,10 @@ def _chat(
     repetition_penalty: float = 1.0,
     stop: tuple[str, ...] = (),
     seed: int = 0,
+    memory: int | None = None,
     device: str = "auto",
 ) -> None:
-    """Talk with a model in the terminal: answers as they are made, with memory of the conversation.
+    """Talk with a model in the terminal: answers as they are made.
 
     /help lists what can be typed beside questions. Without a terminal, each line of standard input is a question.
 
@@ -66,6 +67,8 @@ def _chat(
         repetition_penalty: above 1, tokens that are already there become less likely.
         stop: strings that end an answer.
         seed: the same questions with the same seed get the same answers.
+        memory: how many earlier turns the model sees with a question; default: none where NeoGPT taught it single
+            questions (sft, dpo), else all that fit.
         device: auto, cpu, cuda, cuda:0, mps, ...
     """
     sampling = Sampling(max_new_tokens, temperature, top_k, top_p, repetition_penalty, stop, seed)
@@ -77,7 +80,18 @@ def _chat(
         _models.notice(
             f"{model}, {engine.model.n_params:,} parameters. /help lists what you can type; Ctrl-D leaves."
         )
-    Chat(Conversation(engine, sampling, system), model).loop()
+    turns = _memory(model) if memory is None else memory
+    if turns < 0:
+        raise ConfigError(f"a memory of {turns} turns", "0 or more")
+    Chat(Conversation(engine, sampling, system, turns), model).loop()
+
+
+def _memory(model: str) -> int:
+    """None where this package fine-tuned on single questions: earlier turns would only confuse such a model."""
+    from neogpt import checkpoint
+
+    taught_here = (checkpoint.resolve(model) / "trainer.json").is_file()
+    return 0 if taught_here else ALL_TURNS
 
 
 class Chat:
