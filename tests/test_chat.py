@@ -317,9 +317,10 @@ def test_the_screen_shows_whole_characters_and_no_colour_when_not_wanted(tmp_pat
     script = [0] * (len(prompt) - 1) + said + [TOK.eot_id]
     model = saved(scripted_model(script + [0] * 40, TOK.vocab_size), tmp_path)
     person = Person(model, "--temperature", "0", TERM="xterm", NO_COLOR="1", LC_ALL="C")
-    person.wait_for("> ")
+    shown = person.wait_for("> ")
+    assert "Ctrl-D leaves." in shown
     person.type("hi\n")
-    shown = person.wait_for("red\n")
+    shown += person.wait_for("red\n")
     person.type("/quit\n")
     assert person.leave() == 0
     assert "日本 😀␛[31mred" in shown
