@@ -6,6 +6,7 @@ answered by {"codes": [...]}, negative for a signal. Each process writes to outp
 """
 
 import ctypes
+import faulthandler
 import importlib
 import json
 import os
@@ -63,6 +64,7 @@ def _be_a_process(call: str, arguments: dict[str, Any], output: Path) -> None:
         for stream in (1, 2):
             os.dup2(written, stream)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        faulthandler.register(signal.SIGUSR1)  # so that a test can ask where a process hangs
         module, _, function = call.partition(":")
         code = getattr(importlib.import_module(module), function)(**arguments) or 0
     except SystemExit as end:
@@ -75,17 +77,22 @@ def _be_a_process(call: str, arguments: dict[str, Any], output: Path) -> None:
         os._exit(code)
 
 
+_codes: dict[int, int] = {}
+"""Of the processes that have ended."""
+
+
 def wait(wait: list[int], seconds: float) -> list[int | None]:
     """The exit codes of these processes, None for those that still run after `seconds`."""
-    codes: dict[int, int] = {}
     until = time.monotonic() + seconds
-    while len(codes) < len(wait) and time.monotonic() < until:
-        for pid in set(wait) - codes.keys():
+    while running := [pid for pid in wait if pid not in _codes]:
+        for pid in running:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
-                codes[pid] = os.waitstatus_to_exitcode(status)
+                _codes[pid] = os.waitstatus_to_exitcode(status)
+        if time.monotonic() > until:
+            break
         time.sleep(0.005)
-    return [codes.get(pid) for pid in wait]
+    return [_codes.get(pid) for pid in wait]
 
 
 def free_port() -> int:

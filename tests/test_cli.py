@@ -159,8 +159,8 @@ def test_ctrl_c_while_preparing_is_code_130(neogpt: Say, monkeypatch: pytest.Mon
 
 
 def test_a_closed_pipe_is_no_error() -> None:
-    command = f"{sys.executable} -m neogpt list | true"
-    ended = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    command = ["bash", "-o", "pipefail", "-c", '"$0" -m neogpt list | true', sys.executable]
+    ended = subprocess.run(command, capture_output=True, text=True)
     assert ended.returncode == 0
     assert "Traceback" not in ended.stderr
 

@@ -484,6 +484,9 @@ def test_ctrl_c_stops_all_workers_at_once(corpus: Path, tmp_path: Path, script: 
     assert process.wait(timeout=10) in (-signal.SIGINT, 1, 0)  # 0: it had just ended
     _, errors = process.communicate()
     assert errors.count(b"Traceback") <= 1  # the script's own; `neogpt` says "stopped"
+    deadline = time.monotonic() + 20
+    while _group(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.01)
     assert not _group(process.pid)
 
 

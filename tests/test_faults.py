@@ -14,10 +14,8 @@ from training import (
     events,
     kill_at_rows,
     leftovers,
-    n_rows,
     outcome,
     saved,
-    until,
 )
 
 from neogpt import ledger
@@ -35,7 +33,7 @@ def test_a_signal_to_one_process_of_two_stops_both_with_everything_saved(
     """Both finish the step, one save is made, the code is 75, and the resumed run ends in equal bits."""
     folder = tmp_path / "run"
     group = launcher.train(2, "pretrain", folder, patch="slow", options={"seconds": 0.02})
-    until(lambda: n_rows(folder) >= 5)
+    group.reach(folder, 5)
     group.send(number, rank)
     assert group.wait() == [75, 75], group.text()
     for process in (0, 1):
@@ -56,10 +54,10 @@ def test_a_signal_to_one_process_of_two_stops_both_with_everything_saved(
 def test_a_second_signal_ends_at_once(second: int, launcher: Launcher, tmp_path: Path) -> None:
     """Whichever of the two it is, and although the step would take a minute more."""
     group = launcher.train(1, "pretrain", tmp_path, patch="slow", options={"seconds": 60, "first_step": 3})
-    until(lambda: n_rows(tmp_path) >= 5)
+    group.reach(tmp_path, 5)
     group.send(signal.SIGTERM)
     time.sleep(0.3)
-    assert group.launcher.ask({"wait": group.pids, "seconds": 0})["codes"] == [None]
+    assert group.codes() == [None]
     group.send(second)
     assert group.wait(5) == [-second]
     assert saved(tmp_path) == [2]
@@ -69,7 +67,7 @@ def test_a_signal_at_the_last_step_ends_the_run_as_usual(launcher: Launcher, tmp
     group = launcher.train(
         1, "pretrain", tmp_path, "--steps", "3", patch="slow", options={"seconds": 0.4, "first_step": 2}
     )
-    until(lambda: n_rows(tmp_path) >= 3)
+    group.reach(tmp_path, 3)
     group.send(signal.SIGTERM)
     assert group.wait() == [0], group.text()
     assert events(tmp_path, "end")
@@ -79,7 +77,7 @@ def test_a_signal_at_the_last_step_ends_the_run_as_usual(launcher: Launcher, tmp
 def test_a_dead_process_ends_the_others_with_a_message(dead: int, launcher: Launcher, tmp_path: Path) -> None:
     """Long before any timeout, without a traceback, and with no torn checkpoint."""
     group = launcher.train(2, "pretrain", tmp_path, "--steps", "500", "--save.every", "0")
-    until(lambda: n_rows(tmp_path) >= 4)
+    group.reach(tmp_path, 4)
     group.send(signal.SIGKILL, dead)
     began = time.monotonic()
     codes = group.wait()
@@ -207,7 +205,7 @@ def test_a_second_run_in_the_folder_is_refused_and_the_first_unharmed(
 ) -> None:
     folder = tmp_path / "run"
     first = launcher.train(1, "pretrain", folder, patch="slow", options={"seconds": 0.1})
-    until(lambda: n_rows(folder) >= 2)
+    first.reach(folder, 2)
     for resume in ("", "auto"):
         second = launcher.train(2, "pretrain", folder, resume=resume)
         assert second.wait() == [2, 1], second.text()

@@ -106,7 +106,7 @@ def test_impossible_values_are_refused_before_anything_runs(flags: str) -> None:
 
 
 def test_differences_name_each_field() -> None:
-    old, new = tinyworld.pretrain(), dataclasses.replace(tinyworld.pretrain(), seed=9)
-    new = dataclasses.replace(new, optim=dataclasses.replace(new.optim, lr=0.5))
+    old = config.parse(tinyworld.pretrain(), ["--optim.lr", "0.003", "--seed", "0"])
+    new = config.parse(old, ["--optim.lr", "0.5", "--seed", "9"])
     lines = config.differences(config.to_dict(old), config.to_dict(new))
     assert lines == ["optim.lr: 0.003 -> 0.5", "seed: 0 -> 9"]

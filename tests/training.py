@@ -3,12 +3,13 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from neogpt import atomic, config, ledger
 from neogpt.config import AnyRun
@@ -111,12 +112,34 @@ class Group:
         """The exit codes; a process that is not done in time is killed and fails the test."""
         codes = self.launcher.ask({"wait": self.pids, "seconds": seconds})["codes"]
         if None in codes:
-            running = [pid for pid, code in zip(self.pids, codes, strict=True) if code is None]
-            for pid in running:
-                os.kill(pid, 9)
-            self.launcher.ask({"wait": running, "seconds": 10})
-            raise AssertionError(f"still running after {seconds} s: {codes}\n{self.text()}")
+            self.hang(f"still running after {seconds} s: {codes}")
         return codes
+
+    def hang(self, what: str) -> NoReturn:
+        """Fail, showing where each process stands; then kill them."""
+        running = [pid for pid, code in zip(self.pids, self.codes(), strict=True) if code is None]
+        for pid in running:
+            os.kill(pid, signal.SIGUSR1)
+        time.sleep(0.5)
+        text = self.text()
+        for pid in running:
+            os.kill(pid, signal.SIGKILL)
+        self.launcher.ask({"wait": running, "seconds": 10})
+        raise AssertionError(f"{what}\n{text}")
+
+    def codes(self) -> list[int | None]:
+        """The exit codes of those that have ended, None for those that run."""
+        codes: list[int | None] = self.launcher.ask({"wait": self.pids, "seconds": 0})["codes"]
+        return codes
+
+    def reach(self, folder: Path, rows: int, seconds: float = 60) -> None:
+        """Wait until the run's ledger has this many rows; an error when the processes end before, or hang."""
+        end = time.monotonic() + seconds
+        while n_rows(folder) < rows:
+            ended = None not in self.codes() and n_rows(folder) < rows
+            assert not ended, f"ended with {self.codes()} before row {rows}\n{self.text()}"
+            if time.monotonic() > end:
+                self.hang(f"no row {rows} in {seconds} s")
 
     def send(self, number: int, *ranks: int) -> None:
         """Send a signal to these ranks, to all when none is named."""
@@ -187,7 +210,7 @@ def until(happens: Callable[[], bool], seconds: float = 60) -> None:
 
 def kill_at_rows(group: Group, folder: Path, rows: int, delay: float = 0) -> None:
     """SIGKILL to all processes, a moment after the run's ledger has this many rows."""
-    until(lambda: n_rows(folder) >= rows)
+    group.reach(folder, rows)
     time.sleep(delay)
     group.send(9)
     codes = group.wait()
