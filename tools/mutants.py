@@ -77,6 +77,14 @@ MUTANTS = [
         "tests/test_model.py",
     ),
     Mutant(
+        "5 a T x T float mask in every layer",
+        "neogpt/model/kernels.py",
+        "F.scaled_dot_product_attention(q, k, v, is_causal=True)",
+        "F.scaled_dot_product_attention(\n"
+        "        q, k, v, attn_mask=q.new_full((q.shape[2], q.shape[2]), float('-inf')).triu(1)\n    )",
+        "tests/test_model_kernels.py",
+    ),
+    Mutant(
         "6 the learning rate is planned for four epochs",
         "neogpt/optim/_schedule.py",
         "    warmup = round(config.warmup * steps)\n",
@@ -142,9 +150,9 @@ MUTANTS = [
     Mutant(
         "9 the newest checkpoint by the order of strings",
         "neogpt/checkpoint.py",
-        "return sorted(int(match[1]) for",
-        "return sorted((match[1] for",
-        "tests/test_ground.py",
+        "return sorted(step for step in found if step is not None)",
+        "return sorted((step for step in found if step is not None), key=str)",
+        "tests/test_ground_checkpoints.py",
     ),
 ]
 
