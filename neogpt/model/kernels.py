@@ -25,7 +25,8 @@ def attention(qkv_BTE: Tensor, n_head: int) -> Tensor:
     """Causal self-attention: queries, keys and values side by side (B, T, 3D) -> (B, T, D).
 
     PyTorch's fused attention, except where bfloat16 is trained on CPUs: there its backward takes several times
-    as long as the batched products below, which form the same probabilities, in float32, block by block.
+    as long as the batched products below, which form the same probabilities, in float32, block by block
+    (the scheme of Dao et al. 2022, "FlashAttention").
     """
     if qkv_BTE.dtype == torch.bfloat16 and qkv_BTE.device.type == "cpu" and _needs_grad(qkv_BTE):
         return _Attention.apply(qkv_BTE, n_head)
@@ -87,15 +88,11 @@ class _Attention(torch.autograd.Function):
         K = E // 3 // n_head
         qkv_3NTK = torch.stack([part.flatten(0, 1) for part in split_heads(qkv_BTE, n_head)])
         # Probabilities are kept while they take no more room than queries, keys and values; else made again.
-        saved: list[Tensor] | None = [] if T <= 3 * K and T <= _QUERIES else None
+        saved: list[Tensor] | None = [] if _n_scores(T) <= 3 * T * K else None
         y_NTK = torch.empty_like(qkv_3NTK[0])
         with torch.autocast("cpu", enabled=False):
             for heads, block, seen in _blocks(B * n_head, T):
-                q_NQK, k_NSK, v_NSK = (
-                    qkv_3NTK[0, heads, block],
-                    qkv_3NTK[1, heads, seen],
-                    qkv_3NTK[2, heads, seen],
-                )
+                q_NQK, k_NSK, v_NSK = _part(qkv_3NTK, heads, block, seen)
                 p_NQS = _probabilities(q_NQK, k_NSK).to(qkv_BTE.dtype)
                 y_NTK[heads, block] = p_NQS @ v_NSK
                 if saved is not None:
@@ -114,11 +111,7 @@ class _Attention(torch.autograd.Function):
         dkv_2NTK = torch.empty_like(qkv_3NTK[1:], dtype=wide)
         with torch.autocast("cpu", enabled=False):
             for i, (heads, block, seen) in enumerate(_blocks(N, T)):
-                q_NQK, k_NSK, v_NSK = (
-                    qkv_3NTK[0, heads, block],
-                    qkv_3NTK[1, heads, seen],
-                    qkv_3NTK[2, heads, seen],
-                )
+                q_NQK, k_NSK, v_NSK = _part(qkv_3NTK, heads, block, seen)
                 dy_NQK = dy_NTK[heads, block]
                 p_NQS = saved[i].to(_wide(q_NQK.dtype)) if saved else _probabilities(q_NQK, k_NSK)
                 dp_NQS = dy_NQK.to(p_NQS.dtype) @ v_NSK.to(p_NQS.dtype).mT
@@ -143,13 +136,20 @@ def _blocks(N: int, T: int) -> Iterator[tuple[slice, slice, slice]]:
             yield slice(first, min(first + heads, N)), slice(begin, end), slice(0, end)
 
 
+def _part(qkv_3NTK: Tensor, heads: slice, block: slice, seen: slice) -> tuple[Tensor, Tensor, Tensor]:
+    return qkv_3NTK[0, heads, block], qkv_3NTK[1, heads, seen], qkv_3NTK[2, heads, seen]
+
+
+def _n_scores(T: int) -> int:
+    return sum((block.stop - block.start) * seen.stop for _, block, seen in _blocks(1, T))
+
+
 def _probabilities(q_NQK: Tensor, k_NSK: Tensor) -> Tensor:
     """Softmax of the causal scores of the last Q of S tokens, in float32 or wider."""
-    Q, S = q_NQK.shape[1], k_NSK.shape[1]
-    wide = _wide(q_NQK.dtype)
-    future_QS = torch.full((Q, S), -math.inf, dtype=wide).triu_(1 + S - Q)
+    Q, wide = q_NQK.shape[1], _wide(q_NQK.dtype)
     scores_NQS = (q_NQK.to(wide) / math.sqrt(q_NQK.shape[2])) @ k_NSK.to(wide).mT
-    return scores_NQS.add_(future_QS).softmax(-1)
+    scores_NQS[:, :, -Q:] += torch.full((Q, Q), -math.inf, dtype=wide).triu_(1)
+    return scores_NQS.softmax(-1)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
