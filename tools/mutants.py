@@ -173,7 +173,7 @@ def main(only: str = "") -> int:
 def _try(mutant: Mutant) -> str:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "neogpt"
-        ignored = shutil.ignore_patterns(".venv", ".git", "runs", "build", "dist", "*cache*")
+        ignored = shutil.ignore_patterns(".venv", ".git", "runs", "build", "dist", ".*_cache", "__pycache__")
         shutil.copytree(ROOT, copy, ignore=ignored)
         file = copy / mutant.file
         text = file.read_text()
@@ -192,7 +192,9 @@ def _try(mutant: Mutant) -> str:
             *mutant.tests.split(),
         ]
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
-        return {0: "ALIVE", 1: "noticed"}.get(done.returncode, f"ERROR {done.returncode}")
+        if done.returncode and "FAILED" in done.stdout:
+            return "noticed"
+        return f"ERROR {done.returncode}" if done.returncode else "ALIVE"
 
 
 if __name__ == "__main__":
