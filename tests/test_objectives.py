@@ -383,6 +383,8 @@ def test_impossible_batch_arithmetic_names_what_is_possible(size: int, micro: in
 def test_padding_is_not_counted() -> None:
     batch = pad([([1, 2], [3, 4]), ([1], [2, 3, 4, 5, 6])], 0)
     assert n_tokens(batch) == 3 + 5
+    assert batch.tokens.shape == (2, 5)  # as wide as the longest row, no wider
+    assert batch.weights.sum() == 2 + 5
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "trapezoid"])
