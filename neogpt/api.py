@@ -22,5 +22,5 @@ def save(model: GPT2, tokenizer: Tokenizer, folder: str | Path) -> None:
     """Write a Hugging Face GPT-2 directory that transformers, vLLM and llama.cpp load as it stands."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    save_pretrained(model, folder)
+    save_pretrained(model, folder, tokenizer.eot_id)
     tokenizer.save(folder, model.config.n_positions)

@@ -68,7 +68,7 @@ def save(
         disk_errors(run, what, _bytes_needed(model, optimizer)),
         atomic.directory(folder, failpoints="checkpoint") as temporary,
     ):
-        save_pretrained(model, temporary)
+        save_pretrained(model, temporary, tokenizer.eot_id)
         atomic.failpoint("checkpoint.model")
         tokenizer.save(temporary, model.config.n_positions)
         (temporary / "README.md").write_text(card(state))

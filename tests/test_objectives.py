@@ -172,6 +172,13 @@ def test_ledger_counts_every_token_once(tmp_path: Path, base: Path) -> None:
     assert rows[0]["tokens"] in range(7 * 24, 8 * 24 + 1)
 
 
+def test_a_checkpoint_names_its_end_of_text(tmp_path: Path, base: Path, tokenizer: Tokenizer) -> None:
+    """Kills a model that other programs do not know how to stop."""
+    train(settings("pretrain", pretrain.Config(sequence_tokens=24), init_from=str(base)), tmp_path / "run")
+    config = HFConfig.from_pretrained(RunDir(tmp_path / "run").checkpoint(4))
+    assert config.eos_token_id == tokenizer.eot_id
+
+
 # --- SFT ---------------------------------------------------------------------------------------------------
 
 
