@@ -93,3 +93,17 @@ def small_disk(folder: str, size: int) -> None:
     Path("/proc/self/gid_map").write_text(f"0 {group} 1")
     if libc.mount(b"tmpfs", folder.encode(), b"tmpfs", 0, f"size={size}".encode()):
         raise OSError(ctypes.get_errno(), "mount")
+
+
+def late(rank: int, seconds: float) -> None:
+    """This process begins its loop that much later than the others."""
+    from neogpt.train.loop import Loop
+
+    begin = Loop.__init__
+
+    def begin_late(self: Any, *args: Any) -> None:
+        if int(os.environ["RANK"]) == rank:
+            time.sleep(seconds)
+        begin(self, *args)
+
+    Loop.__init__ = begin_late  # type: ignore[method-assign]

@@ -92,7 +92,8 @@ class Loop:
         self.evaluate, self.listeners, self.stop, self.command = evaluate, listeners, stop, command
         self.micros = self.world.share(self.run.batch.micro_batches)
         self.guard = Guard(self.run.spike_sigma)
-        self.guard.recall(ledger.read(self.files.metrics))
+        self.guard.recall(start.history)
+        self.evaluated = evaluated(start.history, self.step)
         self.notes = start.notes
         self.watch = Stopwatch(self.model.config, self.run)
 
@@ -113,7 +114,7 @@ class Loop:
             data=self.objective.notes,
         )
         began = time.monotonic()
-        if self._evaluation_due() and not evaluated(self.files, self.step):
+        if self._evaluation_due() and not self.evaluated:
             self._evaluate()
         while self.step < self.run.steps:
             with compiled(self.model, self.run.compile):

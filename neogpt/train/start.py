@@ -38,6 +38,8 @@ class Start:
     tokens: int
     origin: str
     """Hash of the starting model, or of the tokenizer where the weights began at random."""
+    history: list[ledger.Row]
+    """The metrics ledger up to `step`, the same in every process."""
     notes: list[str]
     """Checkpoints that were passed over or removed, and why."""
 
@@ -77,10 +79,24 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
         with checkpoint.disk_errors(files, "the run's files"):
             _write_down(run, files, state.step if state else -1, notes)
     world.barrier()
+    history = ledger.read(files.metrics)
+    world.barrier()  # nobody adds a row before all have read: what they decide from it must be the same
     model.train()
     step, tokens = (state.step, state.tokens) if state else (0, 0)
     return Start(
-        run, files, world, model, tokenizer, objective, named, optimizers, step, tokens, origin, notes
+        run,
+        files,
+        world,
+        model,
+        tokenizer,
+        objective,
+        named,
+        optimizers,
+        step,
+        tokens,
+        origin,
+        history,
+        notes,
     )
 
 
@@ -236,9 +252,9 @@ def _write_down(run: AnyRun, files: RunDir, step: int, notes: list[str]) -> None
     if files.metrics.exists():
         ledger.cut_back(files.metrics, step)
     if files.samples.exists():
-        ledger.cut_back(files.samples, step if evaluated(files, step) else step - 1)
+        ledger.cut_back(files.samples, step if evaluated(ledger.read(files.metrics), step) else step - 1)
 
 
-def evaluated(files: RunDir, step: int) -> bool:
+def evaluated(history: list[ledger.Row], step: int) -> bool:
     """Whether the metrics ledger has an evaluation of this step (its samples were written before it)."""
-    return any(row.get("step") == step and "grad_norm" not in row for row in ledger.read(files.metrics))
+    return any(row.get("step") == step and "grad_norm" not in row for row in history)
