@@ -107,6 +107,8 @@ class Group:
 
     def __init__(self, launcher: "Launcher", pids: list[int], output: Path) -> None:
         self.launcher, self.pids, self.output = launcher, pids, output
+        self.earlier = 0
+        """How often others had started or resumed the same run before."""
 
     def wait(self, seconds: float = 60) -> list[int]:
         """The exit codes; a process that is not done in time is killed and fails the test."""
@@ -133,13 +135,17 @@ class Group:
         return codes
 
     def reach(self, folder: Path, rows: int, seconds: float = 60) -> None:
-        """Wait until the run's ledger has this many rows; an error when the processes end before, or hang."""
+        """Wait until these processes have begun and the ledger has this many rows; an error when they do not."""
         end = time.monotonic() + seconds
-        while n_rows(folder) < rows:
-            ended = None not in self.codes() and n_rows(folder) < rows
+        while not self.at(folder, rows):
+            ended = None not in self.codes() and not self.at(folder, rows)
             assert not ended, f"ended with {self.codes()} before row {rows}\n{self.text()}"
             if time.monotonic() > end:
                 self.hang(f"no row {rows} in {seconds} s")
+
+    def at(self, folder: Path, rows: int) -> bool:
+        """Whether these processes have begun, and the ledger has this many rows."""
+        return len(events(folder, "start", "resume")) > self.earlier and n_rows(folder) >= rows
 
     def send(self, number: int, *ranks: int) -> None:
         """Send a signal to these ranks, to all when none is named."""
@@ -188,7 +194,10 @@ class Launcher:
         """`world` processes that train `tiny(stage, *settings)` in `folder`; options as `run_here`'s."""
         environment = options.pop("environment", {})
         arguments = {"stage": stage, "folder": str(folder), "settings": settings, **options}
-        return self.start(world, "run_here", arguments, **environment)
+        earlier = len(events(folder, "start", "resume"))
+        group = self.start(world, "run_here", arguments, **environment)
+        group.earlier = earlier
+        return group
 
     def neogpt(self, *args: str, world: int = 1, **environment: str) -> Group:
         """`neogpt ARGS` in `world` processes."""
