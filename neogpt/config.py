@@ -279,6 +279,8 @@ def parse(
     config: AnyRun = tyro.cli(kind, default=default, args=flags, prog=prog, config=(FlagConversionOff,))
     if config.tokens != default.tokens and config.steps == default.steps:
         return dataclasses.replace(config, steps=0)  # tokens were asked for; the recipe's own steps give way
+    if config.steps != default.steps and config.tokens == default.tokens:
+        return dataclasses.replace(config, tokens=0)  # and the other way round
     return config
 
 

@@ -3,16 +3,21 @@
 import difflib
 import importlib
 import pkgutil
+import re
 from types import ModuleType
 
 from neogpt.errors import ConfigError
 
 
 def names(package: str) -> list[str]:
-    """The public names in `package`, sorted; a file `sft_dolly.py` is named `sft-dolly`."""
+    """The public names in `package`, sorted: `sft_dolly.py` is named `sft-dolly`, `gpt2_1p5b.py` `gpt2-1.5b`."""
     root = importlib.import_module(package)
     found = (module.name for module in pkgutil.iter_modules(root.__path__))
-    return sorted(name.replace("_", "-") for name in found if not name.startswith("_"))
+    return sorted(_public(name) for name in found if not name.startswith("_"))
+
+
+def _public(name: str) -> str:
+    return re.sub(r"(?<=\d)p(?=\d)", ".", name).replace("_", "-")
 
 
 def get(package: str, name: str) -> ModuleType:
@@ -22,7 +27,7 @@ def get(package: str, name: str) -> ModuleType:
     if wanted not in known:
         kind = package.rpartition(".")[2].removesuffix("s")
         raise unknown(kind, name, known)
-    return importlib.import_module(f"{package}.{wanted.replace('-', '_')}")
+    return importlib.import_module(f"{package}.{wanted.replace('-', '_').replace('.', 'p')}")
 
 
 def unknown(kind: str, name: str, known: list[str]) -> ConfigError:
