@@ -108,6 +108,8 @@ class OptimConfig:
     """Decay of the squared gradient's running mean."""
     muon_momentum: float = 0.95
     """Momentum of Muon."""
+    adamw_share: float = 1.0
+    """Learning rate of what AdamW updates beside Muon (embeddings, biases, LayerNorms), as a share of lr."""
     eps: float = 1e-8
     """Added to the denominator of the update."""
     weight_decay: float = 0.1
@@ -124,7 +126,7 @@ class OptimConfig:
     """Learning rate at the end, as a share of the peak."""
 
     def __post_init__(self) -> None:
-        for name in ("lr", "eps", "weight_decay", "clip"):
+        for name in ("lr", "eps", "weight_decay", "clip", "adamw_share"):
             _between(self, name, 0)
         for name in ("beta1", "beta2", "muon_momentum"):
             _between(self, name, 0, 1 - 1e-9)
@@ -182,6 +184,8 @@ class RunConfig(Generic[ObjectiveT, SourceT]):
     """The data source's name (`neogpt list sources`)."""
     init_from: Annotated[str, arg(name="from")] = ""
     """Run, checkpoint or Hugging Face directory to start from; empty: random weights."""
+    init: Literal["gpt2", "zero-residual"] = "gpt2"
+    """First weights. zero-residual: GPT-2's, but what writes to the residual stream begins at 0."""
     seed: int = 0
     """Seed of the initial weights and of the data order."""
     steps: int = 0

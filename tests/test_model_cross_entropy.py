@@ -236,3 +236,16 @@ def test_gradients_by_finite_differences() -> None:
         return cross_entropy_sum(x, w, targets, weights[:1, :4], chunk=3)
 
     assert torch.autograd.gradcheck(loss, (x, w))
+
+
+@pytest.mark.parametrize("chunk", [7, None])
+def test_z_loss_adds_its_gradient_and_leaves_the_value(chunk: int | None) -> None:
+    x, w, targets, weights = problem(torch.float64)
+    z = 0.3
+    log_z = F.linear(x, w).flatten(0, 1).logsumexp(1)
+    pure = plain(x, w, targets, weights)
+    expected = torch.autograd.grad(pure + z * (weights.flatten() @ log_z**2), (x, w))
+    loss = cross_entropy_sum(x, w, targets, weights, chunk=chunk, z_loss=z)
+    assert relative(loss, pure) <= 1e-12
+    for got, reference in zip(torch.autograd.grad(loss, (x, w)), expected, strict=True):
+        assert relative(got, reference) <= 1e-12

@@ -24,19 +24,26 @@ _SLICE = 8192  # ids whose dW is in hand at once, for the same reason
 
 
 def cross_entropy_sum(
-    x_BTD: Tensor, wte_VD: Tensor, targets_BT: Tensor, weights_BT: Tensor, chunk: int | None = None
+    x_BTD: Tensor,
+    wte_VD: Tensor,
+    targets_BT: Tensor,
+    weights_BT: Tensor,
+    chunk: int | None = None,
+    z_loss: float = 0.0,
 ) -> Tensor:
     """Sum over tokens of weight x (-log p of the target), a scalar in float32 (float64 for float64 input).
 
     x_BTD: what the head is multiplied with; wte_VD: the tied embedding; targets_BT: int64; weights_BT: float.
     Tokens of weight 0 cost nothing and their targets are not looked at. `chunk`: tokens whose logits exist at
     once. Under autocast the products are in its dtype and the softmax in float32.
+    `z_loss` adds the gradient of z_loss x weight x (log sum exp logits)^2 (Chowdhery et al. 2022, "PaLM") and
+    leaves the value alone, so that losses stay comparable.
     """
     x_ND, targets_N, weights_N, _ = _weighted(x_BTD, targets_BT, weights_BT)
     dtype = _product_dtype(x_BTD)
     needs_grad = torch.is_grad_enabled() and (x_BTD.requires_grad or wte_VD.requires_grad)
     size = chunk or _default_chunk(x_BTD, wte_VD.shape[0], dtype)
-    return _CrossEntropySum.apply(x_ND, wte_VD, targets_N, weights_N, size, dtype, needs_grad)
+    return _CrossEntropySum.apply(x_ND, wte_VD, targets_N, weights_N, size, dtype, needs_grad, z_loss)
 
 
 def log_probs(
@@ -89,14 +96,20 @@ class _CrossEntropySum(torch.autograd.Function):
         chunk: int,
         dtype: torch.dtype,
         needs_grad: bool,
+        z_loss: float,
     ) -> Tensor:
         weights_N = weights_N.to(_wide(dtype))
         loss = weights_N.new_zeros(())
 
         def visit(rows: slice, logits_SV: Tensor) -> None:
+            chosen_S = logits_SV.gather(1, targets_N[rows, None]).squeeze(1) if z_loss else None
             nll_S = _softmax_(logits_SV, targets_N[rows])
             loss.add_(nll_S @ weights_N[rows])
-            if needs_grad:
+            if needs_grad and chosen_S is not None:
+                # d/dlogits of z (log Z)^2 is 2 z (log Z) p, and log Z = nll + the target's logit.
+                pull_S = 2 * z_loss * (nll_S + chosen_S)
+                _logit_gradient_(logits_SV, targets_N[rows], weights_N[rows], pull_S)
+            elif needs_grad:
                 _logit_gradient_(logits_SV, targets_N[rows], weights_N[rows])
 
         gradients = _sweep(x_ND, w_VD, dtype, chunk, visit, needs_grad)
@@ -107,7 +120,7 @@ class _CrossEntropySum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         dx_ND, dw_VD = ctx.saved_tensors
-        return (dx_ND * grads[0]).to(ctx.x_dtype), dw_VD * grads[0], None, None, None, None, None
+        return (dx_ND * grads[0]).to(ctx.x_dtype), dw_VD * grads[0], *[None] * 6
 
 
 class _LogProbs(torch.autograd.Function):
@@ -188,9 +201,12 @@ def _softmax_(logits_SV: Tensor, targets_S: Tensor) -> Tensor:
     return (largest_S1 - chosen_S1 - logits_SV.amax(1, keepdim=True).log()).squeeze(1)
 
 
-def _logit_gradient_(p_SV: Tensor, targets_S: Tensor, weights_S: Tensor) -> None:
-    """weight x (p - onehot(target)), in place of p."""
-    p_SV.mul_(weights_S[:, None]).scatter_add_(1, targets_S[:, None], -weights_S[:, None])
+def _logit_gradient_(
+    p_SV: Tensor, targets_S: Tensor, weights_S: Tensor, pull_S: Tensor | None = None
+) -> None:
+    """weight x ((1 + pull) p - onehot(target)), in place of p."""
+    factor_S = weights_S if pull_S is None else weights_S * (1 + pull_S)
+    p_SV.mul_(factor_S[:, None]).scatter_add_(1, targets_S[:, None], -weights_S[:, None])
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -143,15 +143,18 @@ class GPT2(nn.Module):
         return self.transformer.ln_f(x_BTD)
 
     @torch.no_grad()
-    def init_weights(self, seed: int) -> None:
+    def init_weights(self, seed: int, scheme: str = "gpt2") -> None:
         """Set the weights as GPT-2 does; each depends on `seed` and its own name only.
 
         Normal with deviation 0.02 (positions 0.01); what writes to the residual stream, in attention and
         MLP alike, is scaled by 1/sqrt(2 n_layer) so that the stream's variance does not grow with depth.
         Biases 0, LayerNorm gains 1. Numbers come from NumPy's Philox: the same on every machine and device.
+        Scheme zero-residual: those that write to the stream are 0, so that every block begins as the identity
+        (Zhang et al. 2019, "Fixup Initialization").
         """
         for name, parameter in self.named_parameters():
-            if name.endswith("bias"):
+            silent = scheme == "zero-residual" and name.endswith("c_proj.weight")
+            if name.endswith("bias") or silent:
                 parameter.zero_()
             elif ".ln_" in name:
                 parameter.fill_(1.0)

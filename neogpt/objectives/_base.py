@@ -115,12 +115,13 @@ def pad(rows: list[tuple[list[int], list[int]]], fill: int) -> Batch:
     return Batch(tokens, targets, weights)
 
 
-def token_loss(model: GPT2, batch: Batch) -> Tensor:
-    """The weighted sum of -log p(target) over a batch of tensors: a scalar Tensor."""
+def token_loss(model: GPT2, batch: Batch, z_loss: float = 0.0) -> Tensor:
+    """The weighted sum of -log p(target) over a batch of tensors: a scalar Tensor (`z_loss`: see there)."""
     from neogpt.model import cross_entropy_sum
 
     x_BTD = model.hidden(batch.tokens)
-    return cross_entropy_sum(x_BTD, model.transformer.wte.weight, batch.targets, batch.weights)
+    wte_VD = model.transformer.wte.weight
+    return cross_entropy_sum(x_BTD, wte_VD, batch.targets, batch.weights, z_loss=z_loss)
 
 
 def n_tokens(batch: Batch) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,10 @@ class Config(ObjectiveConfig):
 
     sequence_tokens: int = 1024
     """Tokens a training sequence."""
+    growth: float = 0.0
+    """Share of the run over which sequences grow to that length, from an eighth of it (Li et al. 2022)."""
+    z_loss: float = 0.0
+    """Weight of the squared log-normaliser, which keeps logits near 0; not part of the reported loss."""
 
 
 class Pretrain(Objective):
@@ -35,6 +40,7 @@ class Pretrain(Objective):
     def __init__(self, run: AnyRun, tokenizer: Tokenizer, n_positions: int) -> None:
         super().__init__(run, tokenizer, n_positions)
         assert isinstance(run.objective, Config)
+        self.options = run.objective
         length = run.objective.sequence_tokens
         if not 1 <= length <= n_positions:
             raise ConfigError(
@@ -53,7 +59,18 @@ class Pretrain(Objective):
 
     def batch(self, step: int, micro: int) -> Batch:
         ids = sample_ids(step, self.run.batch.size, self.n_samples, self.run.seed)
-        return self.windows.batch(ids[micro * self.micro_size : (micro + 1) * self.micro_size])
+        whole = self.windows.batch(ids[micro * self.micro_size : (micro + 1) * self.micro_size])
+        pieces = self._pieces(step)
+        cut = [
+            part.reshape(-1, part.shape[1] // pieces) for part in (whole.tokens, whole.targets, whole.weights)
+        ]
+        return Batch(*cut)
+
+    def _pieces(self, step: int) -> int:
+        """Into how many short sequences each window falls: 8, 4, 2, then 1. The tokens are the same."""
+        end = self.options.growth * self.run.steps
+        pieces = 8 >> min(3, int(3 * step / end)) if end else 1
+        return math.gcd(pieces, self.options.sequence_tokens)
 
     def validation_batch(self, ids: np.ndarray) -> Batch:
         return self.held_out.batch(ids)
@@ -62,7 +79,7 @@ class Pretrain(Objective):
         return {"loss": float(batch.weights.sum())}
 
     def loss(self, model: GPT2, batch: Batch) -> LossTerms:
-        return LossTerms({"loss": token_loss(model, batch)})
+        return LossTerms({"loss": token_loss(model, batch, self.options.z_loss)})
 
 
 build = Pretrain

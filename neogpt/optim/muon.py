@@ -30,7 +30,10 @@ def build(named: Named, config: OptimConfig) -> list[torch.optim.Optimizer]:
     muon = Muon(
         [group for group in groups if group["params"]], config.lr, config.muon_momentum, config.weight_decay
     )
-    return [muon, *adamw.build(rest, config)]
+    others = adamw.build(rest, config)
+    for group in others[0].param_groups:
+        group["lr_scale"] = config.adamw_share
+    return [muon, *others]
 
 
 class Muon(torch.optim.Optimizer):

@@ -65,6 +65,7 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
             run, tokenizer, model.config.n_positions
         )
     run = dataclasses.replace(run, steps=_steps(run, objective), tokens=0)
+    objective.run = run
     model.to(world.device)
     if state:
         _refuse_settings(run, state)
@@ -163,7 +164,10 @@ def _origin(run: AnyRun) -> tuple[GPT2, Tokenizer, str]:
         )
     tokenizer = tokenizer_for(run.data, run.source_name, run.source)
     shape = dataclasses.replace(run.model, vocab_size=tokenizer.vocab_size)
-    return GPT2(shape, run.seed), tokenizer, tokenizer.fingerprint
+    model = GPT2(shape, run.seed)
+    if run.init != "gpt2":
+        model.init_weights(run.seed, run.init)
+    return model, tokenizer, tokenizer.fingerprint
 
 
 def _refuse_arithmetic(run: AnyRun, world: World) -> None:

@@ -1,0 +1,69 @@
+"""What `-fast` may change in pretraining: sequences that grow, first weights, the rate of the embeddings."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from test_objectives import SHAPE, settings
+
+from neogpt import optim
+from neogpt.config import OptimConfig
+from neogpt.data.vocabulary import tokenizer_for
+from neogpt.model import GPT2
+from neogpt.objectives import pretrain
+from neogpt.tokenizer import Tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    run = settings("pretrain", pretrain.Config())
+    return tokenizer_for(run.data, run.source_name, run.source)
+
+
+def objective(tokenizer: Tokenizer, **options: Any) -> pretrain.Pretrain:
+    run = settings("pretrain", pretrain.Config(sequence_tokens=32, **options))
+    return pretrain.Pretrain(dataclasses.replace(run, steps=12), tokenizer, 96)
+
+
+def test_growing_sequences_are_the_same_tokens_in_shorter_rows(tokenizer: Tokenizer) -> None:
+    whole, growing = objective(tokenizer), objective(tokenizer, growth=0.5)
+    widths = []
+    for step in range(12):
+        for micro in range(2):
+            short, full = growing.batch(step, micro), whole.batch(step, micro)
+            for name in ("tokens", "targets", "weights"):
+                np.testing.assert_array_equal(getattr(short, name).ravel(), getattr(full, name).ravel())
+            # A target is the token that follows, also where a window was cut.
+            np.testing.assert_array_equal(short.targets[:, :-1], short.tokens[:, 1:])
+        widths.append(short.tokens.shape[1])
+    assert widths == [4, 4, 8, 8, 16, 16, 32, 32, 32, 32, 32, 32]
+
+
+def test_without_growth_every_row_is_whole(tokenizer: Tokenizer) -> None:
+    assert {objective(tokenizer).batch(step, 0).tokens.shape for step in range(3)} == {(4, 32)}
+
+
+def test_lengths_that_do_not_halve_stay_whole(tokenizer: Tokenizer) -> None:
+    run = settings("pretrain", pretrain.Config(sequence_tokens=25, growth=1.0))
+    assert pretrain.Pretrain(run, tokenizer, 96).batch(0, 0).tokens.shape == (4, 25)
+
+
+def test_silent_residual_weights_make_every_block_the_identity() -> None:
+    model = GPT2(SHAPE, seed=3)
+    tokens = torch.arange(20)[None]
+    embedded = model.transformer.wte(tokens) + model.transformer.wpe.weight[:20]
+    assert not torch.allclose(model.hidden(tokens), model.transformer.ln_f(embedded))
+    before = {name: p.clone() for name, p in model.named_parameters() if not name.endswith("c_proj.weight")}
+    model.init_weights(3, "zero-residual")
+    torch.testing.assert_close(model.hidden(tokens), model.transformer.ln_f(embedded))
+    assert all(torch.equal(p, before[name]) for name, p in model.named_parameters() if name in before)
+
+
+def test_beside_muon_adamw_may_have_its_own_rate() -> None:
+    model = GPT2(SHAPE)
+    muon, adamw = optim.build(list(model.named_parameters()), OptimConfig(name="muon", adamw_share=0.25))
+    optim.set_lr([muon, adamw], 0.4)
+    assert {group["lr"] for group in muon.param_groups} == {0.4}
+    assert {group["lr"] for group in adamw.param_groups} == {0.1}
