@@ -262,7 +262,13 @@ def test_sft_cuts_the_answer_and_counts_it(tokenizer: Tokenizer, monkeypatch: py
     short = Instruction("Say it.", "", "Yes.")
     monkeypatch.setattr(tinyworld, "instructions", lambda config, bad: iter([long, hopeless, short]))
     objective = sft.build(settings("sft", sft.Config(max_tokens=40, val_fraction=0.0)), tokenizer, 96)
-    assert objective.notes == {"examples": 2, "held_out": 0, "truncated": 1, "refused": 1}
+    assert objective.notes == {
+        "examples": 2,
+        "held_out": 0,
+        "truncated": 1,
+        "refused": 1,
+        "refused, prompt too long": 1,
+    }
     prompt, response = objective.examples[0]
     assert len(prompt) + len(response) == 41
     assert tokenizer.decode(response).startswith("word word")

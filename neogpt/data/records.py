@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from neogpt.errors import DataError
+from neogpt.tokenizer.template import Turn
 
 SHOWN = 20
 _MEND = "mend or remove those rows, or name the right columns (--source.text-column, ...)"
@@ -20,23 +21,33 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """A request, the text it is about (may be empty), and the answer to learn."""
+    """A request, the text it is about (may be empty), and the answer to learn.
+
+    `history` holds the turns before it, whose answers are learned too; `weight` says how often an epoch sees it.
+    """
 
     instruction: str
     context: str = ""
     response: str = ""
     category: str = ""
+    history: tuple[Turn, ...] = ()
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """A request with the answer to prefer and the answer to avoid; `kind` groups pairs in reports."""
+    """A request with the answer to prefer and the answer to avoid; `kind` groups pairs in reports.
+
+    `history` holds the turns before it; `weight` says how often an epoch sees the pair.
+    """
 
     instruction: str
     context: str = ""
     chosen: str = ""
     rejected: str = ""
     kind: str = ""
+    history: tuple[Turn, ...] = ()
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,5 +8,13 @@ def held_out(text: str, fraction: float) -> bool:
 
     What is held out at a smaller fraction is also held out at every larger one.
     """
-    number = int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
-    return number < fraction * 2.0**64
+    return _number(text) < fraction * 2.0**64
+
+
+def copies(text: str, weight: float) -> int:
+    """How often an epoch sees a text of this weight: 2 is twice, 0.5 once for half of all texts, by their hash."""
+    return int(weight) + held_out(f"weight\0{text}", weight % 1)
+
+
+def _number(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")

@@ -47,13 +47,19 @@ def cross_entropy_sum(
 
 
 def log_probs(
-    model: "GPT2", tokens_BT: Tensor, targets_BT: Tensor, weights_BT: Tensor, chunk: int | None = None
+    model: "GPT2",
+    tokens_BT: Tensor,
+    targets_BT: Tensor,
+    weights_BT: Tensor,
+    chunk: int | None = None,
+    lengths: Tensor | None = None,
 ) -> Tensor:
     """log p of each target given the tokens up to it: (B, T), differentiable; 0 where the weight is 0.
 
-    Only whether a weight is 0 matters. The logits are recomputed chunk by chunk for the gradient.
+    Only whether a weight is 0 matters. The logits are recomputed chunk by chunk for the gradient. `lengths`: as
+    in `GPT2.hidden`.
     """
-    x_BTD = model.hidden(tokens_BT)
+    x_BTD = model.hidden(tokens_BT, lengths=lengths)
     wte_VD = model.transformer.wte.weight
     x_ND, targets_N, _, where = _weighted(x_BTD, targets_BT, weights_BT)
     dtype = _product_dtype(x_BTD)

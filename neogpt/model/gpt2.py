@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from neogpt.config import GPT2Config
 from neogpt.errors import ConfigError
 from neogpt.model.cache import KVCache
+from neogpt.model.documents import Documents
 from neogpt.model.kernels import attention, gelu, merge_heads, split_heads
 
 LAYER_NORM_EPS = 1e-5
@@ -44,8 +45,17 @@ class Attention(nn.Module):
         self.c_attn = Linear(config.n_embd, 3 * config.n_embd)
         self.c_proj = Linear(config.n_embd, config.n_embd)
 
-    def forward(self, x_BTD: Tensor, layer: int, cache: KVCache | None, mask: Tensor | None) -> Tensor:
+    def forward(
+        self,
+        x_BTD: Tensor,
+        layer: int,
+        cache: KVCache | None,
+        mask: Tensor | None,
+        documents: Documents | None,
+    ) -> Tensor:
         qkv_BTE = self.c_attn(x_BTD)
+        if documents:
+            return self.c_proj(documents.join(attention(documents.spread(qkv_BTE), self.n_head)))
         if cache is None:
             return self.c_proj(attention(qkv_BTE, self.n_head))
         q_BHTK, k_BHTK, v_BHTK = split_heads(qkv_BTE, self.n_head)
@@ -79,8 +89,15 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=LAYER_NORM_EPS)
         self.mlp = MLP(config)
 
-    def forward(self, x_BTD: Tensor, layer: int, cache: KVCache | None, mask: Tensor | None) -> Tensor:
-        x_BTD = x_BTD + self.attn(self.ln_1(x_BTD), layer, cache, mask)
+    def forward(
+        self,
+        x_BTD: Tensor,
+        layer: int,
+        cache: KVCache | None,
+        mask: Tensor | None,
+        documents: Documents | None,
+    ) -> Tensor:
+        x_BTD = x_BTD + self.attn(self.ln_1(x_BTD), layer, cache, mask, documents)
         return x_BTD + self.mlp(self.ln_2(x_BTD))
 
 
@@ -127,11 +144,21 @@ class GPT2(nn.Module):
         logits_BTV = F.linear(self.hidden(tokens_BT, cache), self.transformer.wte.weight)
         return logits_BTV if logits_BTV.dtype == torch.float64 else logits_BTV.float()
 
-    def hidden(self, tokens_BT: Tensor, cache: KVCache | None = None) -> Tensor:
-        """int64 (B, T) -> (B, T, D) after the final LayerNorm: what the tied head is multiplied with."""
+    def hidden(
+        self, tokens_BT: Tensor, cache: KVCache | None = None, lengths: Tensor | None = None
+    ) -> Tensor:
+        """int64 (B, T) -> (B, T, D) after the final LayerNorm: what the tied head is multiplied with.
+
+        `lengths`, int64 (N,): the one row holds N documents of so many tokens, each of which is read alone (see
+        `documents.py`); T may then be longer than n_positions.
+        """
         T = tokens_BT.shape[1]
-        mask = None
-        if cache is None:
+        mask = documents = None
+        if lengths is not None:
+            documents = Documents(lengths)
+            self._check_length(documents.inside_NL)
+            position_embedding = self.transformer.wpe(documents.positions_T)
+        elif cache is None:
             self._check_length(tokens_BT)
             position_embedding = self.transformer.wpe.weight[:T]
         else:
@@ -139,7 +166,7 @@ class GPT2(nn.Module):
             mask = cache.mask(T)
         x_BTD = self.transformer.wte(tokens_BT) + position_embedding
         for layer, block in enumerate(self.transformer.h):
-            x_BTD = block(x_BTD, layer, cache, mask)
+            x_BTD = block(x_BTD, layer, cache, mask, documents)
         return self.transformer.ln_f(x_BTD)
 
     @torch.no_grad()

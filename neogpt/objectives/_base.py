@@ -11,6 +11,7 @@ Torch is imported inside functions: the command line reads options before torch 
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -97,29 +98,55 @@ def micro_size(size: int, micro_batches: int) -> int:
     return size // micro_batches
 
 
-def pad(rows: list[tuple[list[int], list[int]]], fill: int) -> Batch:
-    """Rows of (prompt ids, response ids) as one right-padded Batch whose weights are 1 on the response.
+Row = tuple[list[int], ...]
+"""Token ids in parts, in turn given and learned: a prompt, its response, the next prompt, ..."""
 
-    The input of a row is prompt + response without its last id, the targets are one ahead. Right padding needs
-    no mask: a causal model never looks at it, and its targets weigh 0.
+
+def pad(rows: Sequence[Row], fill: int) -> Batch:
+    """Rows as one right-padded Batch (B, T) whose weights are 1 on what is learned.
+
+    The input of a row is all its ids without the last, the targets are one ahead. Right padding needs no mask: a
+    causal model never looks at it, and its targets weigh 0.
     """
-    width = max(len(prompt) + len(response) for prompt, response in rows) - 1
-    tokens = np.full((len(rows), width), fill, np.int64)
-    targets = np.full((len(rows), width), fill, np.int64)
-    weights = np.zeros((len(rows), width), np.float32)
-    for i, (prompt, response) in enumerate(rows):
-        ids = np.asarray(prompt + response)
-        tokens[i, : len(ids) - 1] = ids[:-1]
-        targets[i, : len(ids) - 1] = ids[1:]
-        weights[i, len(prompt) - 1 : len(ids) - 1] = 1.0
+    shape = (len(rows), max(sum(map(len, row)) for row in rows) - 1)
+    tokens, targets = np.full(shape, fill, np.int64), np.full(shape, fill, np.int64)
+    weights = np.zeros(shape, np.float32)
+    for i, row in enumerate(rows):
+        ids, learned = _laid_out(row)
+        end = len(ids) - 1
+        tokens[i, :end], targets[i, :end], weights[i, :end] = ids[:-1], ids[1:], learned[1:]
     return Batch(tokens, targets, weights)
+
+
+def pack(rows: Sequence[Row], fill: int) -> Batch:
+    """The same rows side by side in one row (1, T) without padding; `extra["lengths"]` says where each ends.
+
+    Each is read alone, from position 0 (see `neogpt/model/documents.py`), so the loss is that of `pad`.
+    """
+    laid = [_laid_out(row) for row in rows]
+    tokens = np.concatenate([ids[:-1] for ids, _ in laid])[None]
+    targets = np.concatenate([ids[1:] for ids, _ in laid])[None]
+    weights = np.concatenate([learned[1:] for _, learned in laid])[None]
+    return Batch(tokens, targets, weights, {"lengths": np.array([len(ids) - 1 for ids, _ in laid])})
+
+
+def _laid_out(row: Row) -> tuple[np.ndarray, np.ndarray]:
+    """The row's ids (int64) and, for each, 1.0 where it is learned (float32)."""
+    ids = np.array([token for part in row for token in part], np.int64)
+    learned = np.array([i % 2 for i, part in enumerate(row) for _ in part], np.float32)
+    return ids, learned
+
+
+def n_rows(batch: Batch) -> int:
+    """Examples in a batch, padded or packed."""
+    return len(batch.extra["lengths"]) if "lengths" in batch.extra else len(batch.tokens)
 
 
 def token_loss(model: GPT2, batch: Batch, z_loss: float = 0.0) -> Tensor:
     """The weighted sum of -log p(target) over a batch of tensors: a scalar Tensor (`z_loss`: see there)."""
     from neogpt.model import cross_entropy_sum
 
-    x_BTD = model.hidden(batch.tokens)
+    x_BTD = model.hidden(batch.tokens, lengths=batch.extra.get("lengths"))
     wte_VD = model.transformer.wte.weight
     return cross_entropy_sum(x_BTD, wte_VD, batch.targets, batch.weights, z_loss=z_loss)
 

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from neogpt import plugins
 from neogpt.config import AnyRun, ObjectiveConfig, digest
 from neogpt.data.batch import Batch
 from neogpt.data.order import sample_ids
-from neogpt.data.records import Instruction, Quarantine
-from neogpt.data.split import held_out
-from neogpt.errors import DataError
-from neogpt.objectives._base import LossTerms, Objective, pad, token_loss
+from neogpt.data.records import Quarantine
+from neogpt.objectives._base import LossTerms, Objective, Row, pack, pad, token_loss
 from neogpt.objectives._replay import Replay
+from neogpt.objectives._split import Split, none_left, read
 from neogpt.tokenizer import Tokenizer
-from neogpt.tokenizer.template import encode_example
+from neogpt.tokenizer.template import Turn, encode_turns
 
 if TYPE_CHECKING:
     from neogpt.model import GPT2
-
-Row = tuple[list[int], list[int]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +26,11 @@ class Config(ObjectiveConfig):
     """Options of supervised fine-tuning."""
 
     max_tokens: int = 1024
-    """Longest example, prompt and response together; longer responses lose their end (and are counted)."""
+    """Longest example, prompts and responses together; longer ones lose their end (and are counted)."""
+    learn: Literal["responses", "all"] = "responses"
+    """What the loss is taken over: the responses and their ends, or all tokens, prompts too."""
+    packing: bool = False
+    """Lay examples side by side instead of padding them; each is read alone, so the loss is the same."""
     val_fraction: float = 0.02
     """Share of prompts held out, chosen by a hash of their text."""
     replay: float = 0.0
@@ -42,7 +42,7 @@ class Config(ObjectiveConfig):
 
 
 class SFT(Objective):
-    """Instructions with the loss on response and end-of-text only."""
+    """Instructions; of a conversation, every answer is learned."""
 
     def __init__(self, run: AnyRun, tokenizer: Tokenizer, n_positions: int) -> None:
         super().__init__(run, tokenizer, n_positions)
@@ -61,40 +61,37 @@ class SFT(Objective):
     def _read(self) -> tuple[list[Row], list[Row]]:
         """Training and held-out examples as token ids; counts what was cut or refused."""
         bad = Quarantine()
-        source = plugins.get("neogpt.data.sources", self.run.source_name)
-        train: list[Row] = []
-        test: list[Row] = []
+        split = Split[Row](self.config.val_fraction)
         limit = min(self.config.max_tokens, self.n_positions)
-        truncated = refused = 0
-        for item in source.instructions(self.run.source, bad):
-            row = encode_example(self.tokenizer, item.instruction, item.context, item.response)
-            if len(row[0]) >= limit:
-                refused += 1
-                continue
-            truncated += len(row[0]) + len(row[1]) > limit + 1
-            cut = (row[0], row[1][: limit + 1 - len(row[0])])
-            (test if held_out(_prompt_text(item), self.config.val_fraction) else train).append(cut)
-        bad.check()
+        for item in read(self.run, "instructions", bad):
+            turn = Turn(item.instruction, item.context, item.response)
+            turns = encode_turns(self.tokenizer, [*item.history, turn])
+            row, is_cut = _cut([part for turn in turns for part in turn], limit + 1)
+            if len(turns[0][0]) >= limit:
+                split.refuse("prompt too long")
+            elif not item.response.strip():
+                split.refuse("blank response")
+            else:
+                split.counts["truncated"] += is_cut
+                split.add(item, turns[0][0], row if self.config.learn == "responses" else _all_of(row))
+        train, self.notes = split.train, split.notes("examples", bad)
         if not train:
-            raise DataError(f"the source {self.run.source_name} gave no instruction that fits {limit} tokens")
-        self.notes = {
-            "examples": len(train),
-            "held_out": len(test),
-            "truncated": truncated,
-            "refused": refused,
-        }
-        return train, test
+            raise none_left(self.run, "instruction", limit, self.notes)
+        return train, split.held_out
 
     def batch(self, step: int, micro: int) -> Batch:
         ids = sample_ids(step, self.run.batch.size, self.n_samples, self.run.seed)
         rows = by_length([self.examples[i] for i in ids])
-        own = pad(rows[micro * self.micro_size : (micro + 1) * self.micro_size], self.tokenizer.eot_id)
+        own = self._batch(rows[micro * self.micro_size : (micro + 1) * self.micro_size])
         if self.replay:
             own.extra["replay"] = self.replay.batch(step, micro)
         return own
 
     def validation_batch(self, ids: np.ndarray) -> Batch:
-        return pad([self.held_out[i] for i in ids], self.tokenizer.eot_id)
+        return self._batch([self.held_out[i] for i in ids])
+
+    def _batch(self, rows: list[Row]) -> Batch:
+        return (pack if self.config.packing else pad)(rows, self.tokenizer.eot_id)
 
     def weights(self, batch: Batch) -> dict[str, float]:
         weights = {"sft": float(batch.weights.sum())}
@@ -111,11 +108,25 @@ class SFT(Objective):
 
 def by_length(rows: list[Row]) -> list[Row]:
     """Rows in order of length (stable), so that a micro-batch pads little."""
-    return sorted(rows, key=lambda row: len(row[0]) + len(row[1]))
+    return sorted(rows, key=lambda row: sum(map(len, row)))
 
 
-def _prompt_text(item: Instruction) -> str:
-    return f"{item.instruction}\n{item.context}"
+def _cut(row: list[list[int]], room: int) -> tuple[Row, bool]:
+    """The first `room` ids of a row, ending in something learned, and whether any of the rest was to be learned."""
+    kept: list[list[int]] = []
+    for part in row:
+        kept.append(part[:room])
+        room -= len(kept[-1])
+    whole = sum(map(len, kept)) == sum(map(len, row))
+    while kept and not (len(kept) % 2 == 0 and kept[-1]):
+        kept.pop()
+    return tuple(kept), not whole
+
+
+def _all_of(row: Row) -> Row:
+    """The same ids, all learned but the first, which nothing stands before."""
+    ids = [token for part in row for token in part]
+    return ids[:1], ids[1:]
 
 
 build = SFT

@@ -31,11 +31,18 @@ def encode_prompt(
     tokenizer: "Tokenizer", instruction: str, context: str = "", history: Sequence[Turn] = ()
 ) -> list[int]:
     """The ids of a prompt: from end-of-text to the line `Response:`, after which the model writes."""
-    ids = [tokenizer.eot_id]
-    for turn in history:
-        ids += tokenizer.encode(_prompt(turn.instruction, turn.context))
-        ids += encode_response(tokenizer, turn.response)
-    return ids + tokenizer.encode(_prompt(instruction, context))
+    *before, (prompt, _) = encode_turns(tokenizer, [*history, Turn(instruction, context, "")])
+    return [*(token for parts in before for part in parts for token in part), *prompt]
+
+
+def encode_turns(tokenizer: "Tokenizer", turns: Sequence[Turn]) -> list[tuple[list[int], list[int]]]:
+    """The ids of each turn's prompt and answer; all of them in a row are the conversation."""
+    parts = [
+        (tokenizer.encode(_prompt(turn.instruction, turn.context)), encode_response(tokenizer, turn.response))
+        for turn in turns
+    ]
+    parts[0] = ([tokenizer.eot_id, *parts[0][0]], parts[0][1])
+    return parts
 
 
 def encode_response(tokenizer: "Tokenizer", response: str) -> list[int]:
