@@ -9,7 +9,6 @@ A folder counts only when every file matches the manifest, which is written last
 import contextlib
 import json
 import logging
-import os
 import re
 import shutil
 import uuid
@@ -23,9 +22,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from neogpt import atomic, ledger
-from neogpt.config import SaveConfig
+from neogpt.config import GPT2Config, SaveConfig
 from neogpt.errors import CheckpointError
-from neogpt.model import GPT2, load_pretrained, save_pretrained
+from neogpt.model import GPT2, load_pretrained, save_weights
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
 
@@ -51,28 +50,40 @@ class TrainerState:
     """Of torch and of NeoGPT, for the reader."""
 
 
-def save(
-    run: RunDir,
-    state: TrainerState,
-    model: GPT2,
-    tokenizer: Tokenizer,
-    optimizer: dict[str, torch.Tensor],
-) -> Path:
-    """Write the checkpoint of `state.step` and return its folder.
+@dataclass(frozen=True)
+class Content:
+    """All that a checkpoint holds but the tokenizer; its tensors may be the run's own or a copy of them."""
+
+    state: TrainerState
+    model: GPT2Config
+    weights: dict[str, torch.Tensor]
+    """By Hugging Face's names, whole (never a shard)."""
+    optimizer: dict[str, torch.Tensor]
+    """As `optim.state_tensors` names them, whole."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Of all tensors."""
+        tensors = [*self.weights.values(), *self.optimizer.values()]
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def save(run: RunDir, content: Content, tokenizer: Tokenizer) -> Path:
+    """Write the checkpoint of `content.state.step` and return its folder, once it is durable.
 
     Errors: CheckpointError when the disk is full or refuses; older checkpoints are untouched by that.
     """
+    state = content.state
     folder = run.checkpoint(state.step)
-    what = f"the checkpoint of step {state.step}"
     with (
-        disk_errors(run, what, _bytes_needed(model, optimizer)),
+        disk_errors(run, f"the checkpoint of step {state.step}", content.n_bytes),
         atomic.directory(folder, failpoints="checkpoint") as temporary,
     ):
-        save_pretrained(model, temporary, tokenizer.eot_id)
+        save_weights(content.model, content.weights, temporary, tokenizer.eot_id)
         atomic.failpoint("checkpoint.model")
-        tokenizer.save(temporary, model.config.n_positions)
+        tokenizer.save(temporary, content.model.n_positions)
         (temporary / "README.md").write_text(card(state))
-        _save_tensors(optimizer, temporary / "trainer.safetensors")
+        _save_tensors(content.optimizer, temporary / "trainer.safetensors")
         atomic.failpoint("checkpoint.optimizer")
         (temporary / "trainer.json").write_text(json.dumps(asdict(state), indent=2, sort_keys=True) + "\n")
     return folder
@@ -94,20 +105,10 @@ def disk_errors(run: RunDir, what: str, need_bytes: int = 0) -> Iterator[None]:
 
 
 def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
+    path.touch()
+    mode = path.stat().st_mode  # safetensors makes files private; the umask decides here
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-    path.chmod(0o666 & ~_umask())
-
-
-def _umask() -> int:
-    """The process's umask (readable only by setting it)."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _bytes_needed(model: GPT2, optimizer: dict[str, torch.Tensor]) -> int:
-    tensors = [*model.parameters(), *optimizer.values()]
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    path.chmod(mode)
 
 
 def steps(run: RunDir) -> list[int]:

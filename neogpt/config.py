@@ -162,6 +162,8 @@ class SaveConfig:
     """Keep also each one at a multiple of this many steps; 0: none."""
     keep_best: bool = True
     """Keep also the one with the lowest validation loss."""
+    background: bool = True
+    """Write while training goes on, from a copy in memory (on a GPU: of the host). False: training waits."""
 
     def __post_init__(self) -> None:
         for name in ("every", "keep_last", "keep_every"):

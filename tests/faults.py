@@ -76,6 +76,30 @@ def killed_at(place: str, hit: int) -> None:
     atomic.failpoint = failpoint
 
 
+def killed_behind(place: str, hit: int, rows: int, metrics: str) -> None:
+    """A power cut at that instant of a save, once the loop has written that many rows of its ledger."""
+    from neogpt import atomic
+
+    seen = 0
+
+    def failpoint(name: str) -> None:
+        nonlocal seen
+        seen += name == place
+        if name == place and seen == hit:
+            while Path(metrics).read_bytes().count(b"\n") < rows:
+                time.sleep(0.001)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    atomic.failpoint = failpoint
+
+
+def slow_to_write(seconds: float) -> None:
+    """Each instant of a save takes this much longer."""
+    from neogpt import atomic
+
+    atomic.failpoint = lambda name: time.sleep(seconds)
+
+
 def small_files(size: int) -> None:
     """No file may grow beyond `size` bytes: a write fails with EFBIG, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

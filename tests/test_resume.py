@@ -23,7 +23,7 @@ from training import (
 )
 
 PLACES = ("model", "optimizer", "filled", "manifest", "before_rename", "renamed")
-"""The instants of a save, in order."""
+"""The instants of a save, in order (before them, in the background only: "copied")."""
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -47,24 +47,31 @@ def test_killed_and_resumed_on_other_processes_gives_the_same_bits(
     assert starts[-1]["step"] > 0
 
 
-def test_killed_at_each_instant_of_a_save(launcher: Launcher, bases: dict[str, Path], tmp_path: Path) -> None:
+@pytest.mark.parametrize("background", [True, False])
+def test_killed_at_each_instant_of_a_save(
+    background: bool, launcher: Launcher, bases: dict[str, Path], tmp_path: Path
+) -> None:
     """After every kill the newest checkpoint is whole, what was torn is swept up, and the end has equal bits."""
-    folder = tmp_path / "run"
-    group = launcher.train(1, "pretrain", folder, environment={"NEOGPT_FAILPOINT": "checkpoint.model"})
+    folder, how = tmp_path / "run", ("--save.background", str(background))
+    first = {"NEOGPT_FAILPOINT": "checkpoint.copied" if background else "checkpoint.model"}
+    group = launcher.train(1, "pretrain", folder, *how, environment=first)
     assert group.wait() == [-9]
     assert saved(folder) == []
     for number, place in enumerate(PLACES):
         options = {"place": f"checkpoint.{place}", "hit": 1 if place == "renamed" else 2}
         world = 1 + number % 2
-        group = launcher.train(world, "pretrain", folder, resume="auto", patch="killed_at", options=options)
+        group = launcher.train(
+            world, "pretrain", folder, *how, resume="auto", patch="killed_at", options=options
+        )
         assert group.wait() == [-9, 1][:world], group.text()
         assert max(saved(folder)) == 2 * (number + 1)
         if world == 2:
             assert "another one has ended" in group.text(1)
             assert "Traceback" not in group.text(1)
-    group = launcher.train(1, "pretrain", folder, resume="auto")
+    group = launcher.train(1, "pretrain", folder, *how, resume="auto")
     assert group.wait() == [0], group.text()
-    assert different(outcome(folder), outcome(bases["pretrain"])) == []
+    said = {f"checkpoints/step-00000012/{name}" for name in ("trainer.json", "MANIFEST.json")}  # how it saves
+    assert set(different(outcome(folder), outcome(bases["pretrain"]))) == (set() if background else said)
     assert leftovers(folder) == []
 
 
@@ -130,12 +137,16 @@ def test_torchrun_stopped_and_resumed(launcher: Launcher, bases: dict[str, Path]
 def test_killed_at_fifty_random_instants(
     stage: str, launcher: Launcher, bases: dict[str, Path], tmp_path: Path
 ) -> None:
-    """Never without a whole checkpoint once there is one, never a mixed one, and the end has equal bits."""
+    """Never without a whole checkpoint once there is one, never a mixed one, and the end has equal bits.
+
+    Saves are in the background; each second one is slow to write, so that kills also find the loop ahead of it.
+    """
     folder, start = tmp_path / "run", start_of(stage, bases)
     dice = random.Random(stage)
     best = 0
     for _ in range(50):
-        group = launcher.train(dice.choice([1, 2, 4]), stage, folder, *start, resume="auto")
+        slow = {"patch": "slow_to_write", "options": {"seconds": dice.choice([0, 0.2])}}
+        group = launcher.train(dice.choice([1, 2, 4]), stage, folder, *start, resume="auto", **slow)
         before = n_rows(folder)
         kill_at_rows(group, folder, min(before, dice.randrange(4)), dice.random() * 1.5)
         if best:

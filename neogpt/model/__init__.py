@@ -3,6 +3,14 @@
 from neogpt.model.cache import KVCache
 from neogpt.model.cross_entropy import cross_entropy_sum, log_probs
 from neogpt.model.gpt2 import GPT2
-from neogpt.model.hf import load_pretrained, save_pretrained
+from neogpt.model.hf import load_pretrained, save_pretrained, save_weights
 
-__all__ = ["GPT2", "KVCache", "cross_entropy_sum", "load_pretrained", "log_probs", "save_pretrained"]
+__all__ = [
+    "GPT2",
+    "KVCache",
+    "cross_entropy_sum",
+    "load_pretrained",
+    "log_probs",
+    "save_pretrained",
+    "save_weights",
+]

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +50,23 @@ def save_pretrained(model: GPT2, folder: str | Path, eot_id: int | None = None) 
     eot_id: the id of end-of-text, where generation stops; without it GPT-2's own for its 50,257 ids, else
     none. The same model gives the same bytes. Errors: OSError when the disk refuses.
     """
-    folder = Path(folder)
+    save_weights(model.config, model.state_dict(), Path(folder), eot_id)
+
+
+def save_weights(
+    config: GPT2Config, weights: Mapping[str, Tensor], folder: Path, eot_id: int | None = None
+) -> None:
+    """What `save_pretrained` does, from a model's named tensors: they may be a copy, or gathered."""
     folder.mkdir(parents=True, exist_ok=True)
-    if eot_id is None and model.config.vocab_size == _GPT2_VOCAB:
+    if eot_id is None and config.vocab_size == _GPT2_VOCAB:
         eot_id = _GPT2_EOT
-    atomic.write_json(folder / CONFIG, _config_json(model, eot_id))
+    dtype = next(iter(weights.values())).dtype
+    atomic.write_json(folder / CONFIG, _config_json(config, dtype, eot_id))
     ids = {"bos_token_id": eot_id, "eos_token_id": eot_id, "pad_token_id": eot_id}
     atomic.write_json(
         folder / "generation_config.json", {name: id for name, id in ids.items() if id is not None}
     )
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     temporary = folder / f"{WEIGHTS}.tmp-{uuid.uuid4().hex[:8]}"
     try:
         save_file(tensors, temporary, metadata={"format": "pt"})
@@ -95,8 +103,7 @@ def load_pretrained(folder: str | Path) -> GPT2:
     return model.requires_grad_(True).eval()
 
 
-def _config_json(model: GPT2, eot_id: int | None) -> dict[str, Any]:
-    config = model.config
+def _config_json(config: GPT2Config, dtype: torch.dtype, eot_id: int | None) -> dict[str, Any]:
     return {
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
@@ -115,7 +122,7 @@ def _config_json(model: GPT2, eot_id: int | None) -> dict[str, Any]:
         "tie_word_embeddings": True,
         "bos_token_id": eot_id,
         "eos_token_id": eot_id,
-        "dtype": str(model.transformer.wte.weight.dtype).removeprefix("torch."),
+        "dtype": str(dtype).removeprefix("torch."),
         "use_cache": True,
     }
 

@@ -29,6 +29,7 @@ from neogpt.train import sums
 from neogpt.train.device import autocast, describe, pick_device, versions
 from neogpt.train.distributed import World, connected, world_from_environment
 from neogpt.train.guard import Guard
+from neogpt.train.saver import Saver
 from neogpt.train.signals import StopFlag, stop_flag
 from neogpt.train.speed import Stopwatch, compiled
 from neogpt.train.start import Start, evaluated, prepare
@@ -67,7 +68,9 @@ def train(
     with connected(world, pick_device(run.device)), _locked(files, world):
         start = prepare(run, files, world, resume)
         with stop_flag() as stop:
-            Loop(start, evaluate, listeners, stop, command).run_to_end()
+            loop = Loop(start, evaluate, listeners, stop, command)
+            with loop.saver:
+                loop.run_to_end()
 
 
 def _locked(files: RunDir, world: World) -> AbstractContextManager[None]:
@@ -96,6 +99,7 @@ class Loop:
         self.evaluated = evaluated(start.history, self.step)
         self.notes = start.notes
         self.watch = Stopwatch(self.model.config, self.run)
+        self.saver = Saver(self.files, self.run.save, self.tokenizer, self._event)
 
     def run_to_end(self) -> None:
         """Train from the current step to the last, evaluating and saving on the way."""
@@ -121,9 +125,11 @@ class Loop:
                 stopping = self._step()
             if progress := self.watch.lap(self.step, self.tokens):
                 self._event("progress", **progress)
+            self.saver.poll()
             if self._save_due() or stopping:
                 self._save()
             if stopping and self.step < self.run.steps:
+                self._settle()
                 self._event("preempted", step=self.step, signal=self.stop.raised)
                 raise PreemptedError(
                     f"stopped by a signal at step {self.step} of {self.run.steps}; everything is saved",
@@ -132,6 +138,7 @@ class Loop:
             if self._evaluation_due():
                 self._evaluate()
                 self.watch.skip()
+        self._settle()
         if self.world.is_main:
             checkpoint.retain(self.files, self.run.save)
         self._event("end", step=self.step, seconds=round(time.monotonic() - began, 3))
@@ -184,6 +191,7 @@ class Loop:
         return float(norm)
 
     def _update(self, gradient: list[torch.Tensor], lr: float) -> None:
+        self.saver.before_update()
         for (_, parameter), tensor in zip(self.named, gradient, strict=True):
             parameter.grad = tensor
         optim.set_lr(self.optimizers, lr)
@@ -200,22 +208,22 @@ class Loop:
         return self.step in (0, self.run.steps) or bool(every and self.step % every == 0)
 
     def _save(self) -> None:
-        """Write a checkpoint, durable before anything else goes on; the other processes wait."""
+        """Save this step, in the background where that is wanted; the other processes wait for the copy."""
         if self.world.is_main:
-            began = time.monotonic()
             tensors = optim.state_tensors(self.optimizers, self.named)
             config = config_values(self.run)
             state = checkpoint.TrainerState(
                 self.step, self.tokens, config, self.objective.data_hash, self.origin, versions()
             )
-            with checkpoint.disk_errors(self.files, "the ledger"):
-                atomic.fsync(self.files.metrics)
-            checkpoint.save(self.files, state, self.model, self.tokenizer, tensors)
-            removed = checkpoint.retain(self.files, self.run.save)
-            seconds = round(time.monotonic() - began, 3)
-            self._event("save", step=self.step, seconds=seconds, removed=removed)
+            content = checkpoint.Content(state, self.model.config, self.model.state_dict(), tensors)
+            self.saver.save(content)
         self.world.barrier()
         self.watch.skip()
+
+    def _settle(self) -> None:
+        """No process goes on before the last save is durable."""
+        self.saver.settle()
+        self.world.barrier()
 
     def _evaluate(self) -> None:
         """Held-out loss on all processes, then the evals on the main one; one ledger row."""
