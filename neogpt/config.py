@@ -144,9 +144,15 @@ class EvalConfig:
     """Evals beside the held-out loss (`neogpt list evals`)."""
     val_samples: int = 512
     """Held-out sequences, examples or pairs that the validation loss is taken over; 0: no validation."""
+    hellaswag_limit: int = 0
+    """HellaSwag tasks, from the first on; 0: all 10,042."""
+    hellaswag_style: Literal["build-nanogpt", "lm-eval"] = "build-nanogpt"
+    """How HellaSwag's text is laid out and scored; figures of different styles do not compare."""
+    hellaswag_data: str = ""
+    """File of HellaSwag tasks (hellaswag_val.jsonl); empty: NEOGPT_DATA, the cache, or downloaded."""
 
     def __post_init__(self) -> None:
-        for name in ("every", "val_samples"):
+        for name in ("every", "val_samples", "hellaswag_limit"):
             _between(self, name, 0)
 
 

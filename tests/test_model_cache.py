@@ -162,3 +162,21 @@ def test_refuses_rows_that_there_are_not(rows: list[int]) -> None:
     for use in (cache.select, cache.reset):
         with pytest.raises(ConfigError, match="rows from 0 to 1"):
             use(rows)
+
+
+def test_forked_rows_go_on_apart(model: GPT2) -> None:
+    """Copies of a row continue differently, and neither they nor the row see each other."""
+    shared, other = text(9, 1), text(4, 2)
+    cache = KVCache(CONFIG, 2, 12)
+    model(padded([shared, other]), cache)
+    cache.advance([9, 4])
+    ends = [text(5, 3), text(2, 4), text(7, 5)]
+    fork = cache.fork([0, 1, 0], 16)
+    rows = [shared + ends[0], other + ends[1], shared + ends[2]]
+    check(model(padded(ends), fork), model, rows, [5, 2, 7])
+    fork.advance([5, 2, 7])
+    assert (fork.lengths_B.tolist(), cache.lengths_B.tolist()) == ([14, 6, 16], [9, 4])
+    tail = text(2, 6)
+    check(model(padded([tail, tail]), cache), model, [shared + tail, other + tail], [2, 2])
+    with pytest.raises(ConfigError, match="a row of 9 tokens in a cache"):
+        cache.fork([0], 8)

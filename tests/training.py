@@ -40,7 +40,7 @@ def tiny(stage: str, *more: str) -> AnyRun:
     return config.parse(getattr(tinyworld, stage)(), flags(stage, *more))
 
 
-def probe(model: Any, tokenizer: Any) -> tuple[dict[str, float], list[dict[str, Any]]]:
+def probe(model: Any, tokenizer: Any, world: Any = None) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """A quick evaluation whose scores and samples change with the weights' last bits."""
     total = float(sum(tensor.double().sum() for tensor in model.state_dict().values()))
     return {"probe/sum": total}, [{"question": f"{i}?", "answer": repr(total + i)} for i in range(3)]

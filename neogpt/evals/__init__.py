@@ -1,14 +1,21 @@
-"""One file is one eval: `run(model, tokenizer, source, limit)` gives scores by name, `samples` shows answers."""
+"""One file is one eval: `run(model, tokenizer, source, limit, ...)` gives scores by name.
 
-from collections.abc import Callable, Sequence
+It may also have `samples` (answers to show), `prepare` (its options from a run's settings, and a first look
+whether it can run at all), and IS_SHARED, which says that all processes of a run take part.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from neogpt import plugins
 from neogpt.config import AnyRun, SourceConfig
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
+from neogpt.train.distributed import World
 
 Scores = dict[str, float]
+Options = Mapping[str, Mapping[str, Any]]
+"""By eval: arguments that its `run` has beside the usual ones."""
 
 
 def evaluate(
@@ -17,23 +24,43 @@ def evaluate(
     tokenizer: Tokenizer,
     source: SourceConfig | None = None,
     limit: int | None = None,
+    options: Options | None = None,
+    world: World | None = None,
 ) -> tuple[Scores, list[dict[str, Any]]]:
-    """The scores of the named evals as `eval/score`, and their sample answers as rows with the eval's name."""
+    """The scores of the named evals as `eval/score`, and their sample answers as rows with the eval's name.
+
+    All processes of `world` call this with the same model. Only the main one gets all scores: the others take
+    part in the evals that are shared, and return what those give.
+    """
     scores: Scores = {}
     samples: list[dict[str, Any]] = []
+    world = world or World()
     for name in names:
         module = plugins.get("neogpt.evals", name)
-        results = module.run(model, tokenizer, source, limit)
+        own = {"limit": limit, **(options or {}).get(name, {})}
+        if getattr(module, "IS_SHARED", False):
+            own["world"] = world
+        elif not world.is_main:
+            continue
+        results = module.run(model, tokenizer, source, **own)
         scores.update({f"{name}/{key}": value for key, value in results.items()})
-        if hasattr(module, "samples"):
+        if world.is_main and hasattr(module, "samples"):
             samples += [{"eval": name, **row} for row in module.samples(model, tokenizer, source)]
     return scores, samples
 
 
-def evaluator(settings: AnyRun) -> Callable[[GPT2, Tokenizer], tuple[Scores, list[dict[str, Any]]]] | None:
-    """The evals of a run's settings, as the training loop calls them; None when it has none."""
-    if not settings.eval.names:
+def evaluator(
+    settings: AnyRun,
+) -> Callable[[GPT2, Tokenizer, World], tuple[Scores, list[dict[str, Any]]]] | None:
+    """The evals of a run's settings, as the training loop calls them; None when it has none.
+
+    Errors: ConfigError for an unknown eval, and what an eval says that cannot run here.
+    """
+    names = settings.eval.names
+    modules = {name: plugins.get("neogpt.evals", name) for name in names}
+    options = {name: m.prepare(settings.eval) for name, m in modules.items() if hasattr(m, "prepare")}
+    if not names:
         return None
-    for name in settings.eval.names:
-        plugins.get("neogpt.evals", name)
-    return lambda model, tokenizer: evaluate(settings.eval.names, model, tokenizer, settings.source)
+    return lambda model, tokenizer, world: evaluate(
+        names, model, tokenizer, settings.source, options=options, world=world
+    )

@@ -65,6 +65,30 @@ class KVCache:
         view._plan = None
         return view
 
+    def fork(self, rows: Sequence[int] | Tensor, max_length: int) -> "KVCache":
+        """A cache of its own storage whose rows begin as copies of these: one may be copied several times.
+
+        For continuations that share a beginning: it goes through the model once. Errors: ConfigError when a row
+        is longer than `max_length`.
+        """
+        source = self._chosen(rows)
+        S = int(self._lengths_R[source].max())
+        if max_length < S:
+            raise ConfigError(f"a row of {S} tokens in a cache", f"at most max_length = {max_length}")
+        forked = object.__new__(KVCache)
+        forked.__dict__.update(self.__dict__)
+        forked.max_length, forked._plan, forked._n_changes = max_length, None, [0]
+        of = source.to(self.device)
+        for name in ("_k_LRHSK", "_v_LRHSK"):
+            old_LRHSK = getattr(self, name)
+            L, _, H, _, K = old_LRHSK.shape
+            new_LRHSK = old_LRHSK.new_zeros(L, len(of), H, max_length + 1, K)
+            new_LRHSK[:, :, :, :S] = old_LRHSK[:, of, :, :S]
+            setattr(forked, name, new_LRHSK)
+        forked._lengths_R = self._lengths_R[source]
+        forked._rows_B, forked._first_row = torch.arange(len(of)), 0
+        return forked
+
     def reset(self, rows: Sequence[int] | Tensor | None = None) -> None:
         """Empty these rows (all of them without an argument), for new prompts."""
         self._lengths_R[self._rows_B if rows is None else self._chosen(rows)] = 0

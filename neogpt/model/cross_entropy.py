@@ -62,13 +62,19 @@ def log_probs(
     x_BTD = model.hidden(tokens_BT, lengths=lengths)
     wte_VD = model.transformer.wte.weight
     x_ND, targets_N, _, where = _weighted(x_BTD, targets_BT, weights_BT)
-    dtype = _product_dtype(x_BTD)
-    size = chunk or _default_chunk(x_BTD, wte_VD.shape[0], dtype)
-    logp_N = _LogProbs.apply(x_ND, wte_VD, targets_N, size, dtype)
+    logp_N = token_log_probs(x_ND, wte_VD, targets_N, chunk)
     if where is None:
         return logp_N.view(targets_BT.shape)
     flat = torch.zeros(targets_BT.numel(), dtype=logp_N.dtype, device=logp_N.device)
     return flat.index_copy(0, where, logp_N).view(targets_BT.shape)
+
+
+def token_log_probs(x_ND: Tensor, wte_VD: Tensor, targets_N: Tensor, chunk: int | None = None) -> Tensor:
+    """log p of each target given its token's hidden state: (N,), differentiable; logits a chunk at a time."""
+    dtype = _product_dtype(x_ND)
+    size = chunk or _default_chunk(x_ND, wte_VD.shape[0], dtype)
+    logp_N: Tensor = _LogProbs.apply(x_ND, wte_VD, targets_N, size, dtype)
+    return logp_N
 
 
 def _weighted(

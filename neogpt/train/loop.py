@@ -35,8 +35,9 @@ from neogpt.train.speed import Stopwatch, compiled
 from neogpt.train.start import Start, evaluated, prepare
 from neogpt.train.tree import TreeSum
 
-Evaluate = Callable[[GPT2, Tokenizer], tuple[dict[str, float], list[Row]]]
-"""(model, tokenizer) -> scores by name, and sample rows (question, answer, ...)."""
+Evaluate = Callable[[GPT2, Tokenizer, World], tuple[dict[str, float], list[Row]]]
+"""(model, tokenizer, world) -> scores by name, and sample rows (question, answer, ...); called on every process,
+and what the main one gets counts."""
 
 
 class Listener(Protocol):
@@ -226,14 +227,15 @@ class Loop:
         self.world.barrier()
 
     def _evaluate(self) -> None:
-        """Held-out loss on all processes, then the evals on the main one; one ledger row."""
+        """Held-out loss and evals on all processes; one ledger row."""
         began = time.monotonic()
         row: Row = {"step": self.step, **self._validation()}
-        if self.world.is_main and self.evaluate and (self.step or self.run.init_from):
+        if self.evaluate and (self.step or self.run.init_from):
             with torch.inference_mode(), autocast(self.run):
-                scores, samples = self.evaluate(self.model, self.tokenizer)
+                scores, samples = self.evaluate(self.model, self.tokenizer, self.world)
             row.update(scores)
-            self._write_samples(samples)
+            if self.world.is_main:
+                self._write_samples(samples)
         self._row(row)
         self._event("eval", step=self.step, seconds=round(time.monotonic() - began, 3))
         self.world.barrier()
