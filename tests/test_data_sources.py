@@ -357,7 +357,7 @@ def test_without_a_file_the_error_says_how_to_name_one(
         monkeypatch.delenv("NEOGPT_DATA", raising=False)
         if folder:
             monkeypatch.setenv("NEOGPT_DATA", folder)
-        with pytest.raises(ConfigError, match=r"--source.path"):
+        with pytest.raises(DataError, match=r"could not be downloaded(.|\n)*--source.path"):
             module.parts(module.Config())
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
 
+from neogpt.data.sources._hub import PREFIX, fetch
 from neogpt.errors import ConfigError, DataError
 from neogpt.paths import local_data
 
@@ -24,11 +25,12 @@ def expand(path: str, suffixes: Sequence[str]) -> list[str]:
     """The files that `path` means, sorted: itself, all below a folder, or all that match a glob.
 
     Only files whose name ends in one of `suffixes` count, unless `path` names the file itself. Names that
-    begin with a dot are passed over below a folder. Errors: DataError says what was found instead.
+    begin with a dot are passed over below a folder. `hf://datasets/OWNER/NAME` is a data set of the Hugging Face
+    Hub (see `_hub.py`). Errors: DataError says what was found instead.
     """
     if not path:
         raise ConfigError("no input is named", "a file, a folder or a glob", "--source.path PATH")
-    root = Path(path).expanduser()
+    root = fetch(path, suffixes) if path.startswith(PREFIX) else Path(path).expanduser()
     if root.is_file():
         return [str(root)]
     if root.is_dir():
@@ -48,18 +50,10 @@ def expand(path: str, suffixes: Sequence[str]) -> list[str]:
     return [str(p) for p in wanted]
 
 
-def default_path(path: str, name: str) -> str:
-    """`path`, or where it is empty the file `name` in the folder NEOGPT_DATA; ConfigError with neither."""
-    if path:
-        return path
+def default_path(path: str, name: str, hub: str) -> str:
+    """`path`; where it is empty, the file `name` in the folder NEOGPT_DATA, else the data set on the Hub."""
     folder = local_data()
-    if folder and (folder / name).is_file():
-        return str(folder / name)
-    raise ConfigError(
-        f"this source needs a file, and NEOGPT_DATA names no folder that has {name}",
-        f"a local copy of {Path(name).name}",
-        f"--source.path {Path(name).name}",
-    )
+    return path or (str(folder / name) if folder and (folder / name).is_file() else hub)
 
 
 def part_file(part: str) -> Path:

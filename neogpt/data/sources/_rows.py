@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from neogpt.config import SourceConfig
-from neogpt.data.records import Document, Instruction, Pair, Quarantine
+from neogpt.data.records import Document, Quarantine
 
 BLANK = "blank {}"
 RecordT = TypeVar("RecordT")
@@ -27,6 +27,8 @@ class Columns(SourceConfig):
     """Column of the answer (sft)."""
     category_column: str = "category"
     """Column of an instruction's category (sft)."""
+    messages_column: str = "messages"
+    """Column of a whole conversation in OpenAI's form, read where there is no request column (sft)."""
     chosen_column: str = "chosen"
     """Column of the preferred answer (dpo)."""
     rejected_column: str = "rejected"
@@ -84,30 +86,6 @@ def distinct(
 def to_document(values: Mapping[str, Any], columns: Columns) -> Document:
     """The text column."""
     return Document(needed(values, columns.text_column))
-
-
-def to_instruction(values: Mapping[str, Any], columns: Columns) -> Instruction:
-    """The request, its context, the answer and the category."""
-    return Instruction(
-        needed(values, columns.instruction_column),
-        optional(values, columns.context_column),
-        needed(values, columns.response_column),
-        optional(values, columns.category_column),
-    )
-
-
-def to_pair(values: Mapping[str, Any], columns: Columns) -> Pair:
-    """The request, its context, the two answers and the kind."""
-    chosen, rejected = needed(values, columns.chosen_column), needed(values, columns.rejected_column)
-    if chosen == rejected:
-        raise RefusedRow("equal answers")
-    return Pair(
-        needed(values, columns.instruction_column),
-        optional(values, columns.context_column),
-        chosen,
-        rejected,
-        optional(values, columns.kind_column),
-    )
 
 
 def needed(values: Mapping[str, Any], column: str) -> str:

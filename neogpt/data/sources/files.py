@@ -1,10 +1,10 @@
 """A folder of mixed files: parquet, JSON lines and text, each read by its suffix."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from neogpt.data.records import Document, Quarantine
-from neogpt.data.sources import _rows, jsonl, parquet, text
+from neogpt.data.records import Document, Instruction, Pair, Quarantine
+from neogpt.data.sources import _rows, _tables, jsonl, parquet, text
 from neogpt.data.sources._files import expand, part_file
 
 
@@ -27,6 +27,35 @@ def documents(config: Config, part: str, bad: Quarantine) -> Iterator[Document]:
     if name.endswith(jsonl.SUFFIXES):
         return jsonl.documents(config, part, bad)
     return text.documents(text.Config(path=config.path), part, bad)
+
+
+def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
+    """Every row of the tables with a request and an answer, each once."""
+    found = table_rows(tables(config.path), _tables.instruction_columns(config), bad)
+    yield from _tables.instructions(found, config, bad)
+    bad.check()
+
+
+def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
+    """Every row of the tables with a request and two different answers, each once."""
+    found = table_rows(tables(config.path), _tables.pair_columns(config), bad)
+    yield from _tables.pairs(found, config, bad)
+    bad.check()
+
+
+def tables(path: str) -> list[str]:
+    """The parts of all tables that `path` means."""
+    found = expand(path, parquet.SUFFIXES + jsonl.SUFFIXES)
+    return [part for file in found for part in (parquet.file_parts(file) if _is_parquet(file) else [file])]
+
+
+def table_rows(found: Sequence[str], choose: _tables.Choose, bad: Quarantine) -> Iterator[_rows.Row]:
+    """The rows of tables of any format, in order; of parquet files only the columns that `choose` names."""
+    for part in found:
+        if _is_parquet(str(part_file(part))):
+            yield from parquet.all_rows([part], choose)
+        else:
+            yield from jsonl.rows(part, bad)
 
 
 def _is_parquet(name: str) -> bool:

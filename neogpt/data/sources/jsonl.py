@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from neogpt.data.records import Document, Instruction, Pair, Quarantine
-from neogpt.data.sources import _rows
+from neogpt.data.sources import _rows, _tables
 from neogpt.data.sources._files import COMPRESSED, expand, part_file
 from neogpt.data.sources._lines import lines
 
@@ -31,15 +31,13 @@ def documents(config: _rows.Columns, part: str, bad: Quarantine) -> Iterator[Doc
 
 def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
     """Every row with a request and an answer, each once."""
-    yield from _rows.distinct(
-        all_rows(parts(config), bad), partial(_rows.to_instruction, columns=config), bad
-    )
+    yield from _tables.instructions(all_rows(parts(config), bad), config, bad)
     bad.check()
 
 
 def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
     """Every row with a request and two different answers, each once."""
-    yield from _rows.distinct(all_rows(parts(config), bad), partial(_rows.to_pair, columns=config), bad)
+    yield from _tables.pairs(all_rows(parts(config), bad), config, bad)
     bad.check()
 
 

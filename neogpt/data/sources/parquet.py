@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from neogpt.data.records import Document, Instruction, Pair, Quarantine
-from neogpt.data.sources import _rows
+from neogpt.data.sources import _rows, _tables
 from neogpt.data.sources._files import expand, need_pyarrow, part_file, part_groups
 from neogpt.errors import DataError
 
@@ -50,29 +50,22 @@ def documents(config: _rows.Columns, part: str, bad: Quarantine) -> Iterator[Doc
 
 def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
     """Every row with a request and an answer, each once."""
-    found = _all_rows(
-        config,
-        [config.instruction_column, config.response_column],
-        [config.context_column, config.category_column],
-    )
-    yield from _rows.distinct(found, partial(_rows.to_instruction, columns=config), bad)
+    found = all_rows(parts(config), _tables.instruction_columns(config))
+    yield from _tables.instructions(found, config, bad)
     bad.check()
 
 
 def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
     """Every row with a request and two different answers, each once."""
-    found = _all_rows(
-        config,
-        [config.instruction_column, config.chosen_column, config.rejected_column],
-        [config.context_column, config.kind_column],
-    )
-    yield from _rows.distinct(found, partial(_rows.to_pair, columns=config), bad)
+    yield from _tables.pairs(all_rows(parts(config), _tables.pair_columns(config)), config, bad)
     bad.check()
 
 
-def _all_rows(config: Config, wanted: Sequence[str], more: Sequence[str]) -> Iterator[_rows.Row]:
-    for part in parts(config):
-        yield from rows(part, wanted, more)
+def all_rows(found: Sequence[str], choose: _tables.Choose) -> Iterator[_rows.Row]:
+    """The rows of several parts, in order, with the columns that `choose` names for each file."""
+    for part in found:
+        names = _open(part_file(part)).schema_arrow.names
+        yield from rows(part, *choose(names))
 
 
 def rows(part: str, wanted: Sequence[str], more: Sequence[str] = ()) -> Iterator[_rows.Row]:
@@ -120,9 +113,21 @@ def _check_columns(path: Path, schema: Any, wanted: Sequence[str], more: Sequenc
     for column in columns:
         kind = schema.field(column).type
         value = kind.value_type if types.is_dictionary(kind) else kind
-        if not (types.is_string(value) or types.is_large_string(value) or types.is_null(value)):
+        text = types.is_string(value) or types.is_large_string(value) or types.is_null(value)
+        if not text and not _is_messages(kind):
             raise DataError(f"column {column!r} of {path} holds {kind}", "a column of text (string)")
     return columns
+
+
+def _is_messages(kind: Any) -> bool:
+    """Whether a column holds conversations in OpenAI's form."""
+    import pyarrow.types as types
+
+    return (
+        types.is_list(kind)
+        and types.is_struct(kind.value_type)
+        and kind.value_type.get_field_index("role") >= 0
+    )
 
 
 def _damaged(path: Path, error: BaseException) -> DataError:

@@ -6,10 +6,12 @@ from typing import Any
 
 from neogpt.config import SourceConfig
 from neogpt.data.records import Pair, Quarantine
-from neogpt.data.sources import _rows, jsonl
+from neogpt.data.sources import _rows, _tables, files
 from neogpt.data.sources._files import default_path
 
 DEFAULT = "preference/red_team_pairwise_format.jsonl"
+HUB = "hf://datasets/andersonbcdefg/red_teaming_reward_modeling_pairwise"
+COLUMNS = ["prompt", "response_a", "response_b", "preferred"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,14 +19,14 @@ class Config(SourceConfig):
     """Columns prompt, response_a, response_b, explanation, preferred ("A" or "B")."""
 
     path: str = ""
-    """A file of JSON lines; empty: the copy in the folder NEOGPT_DATA."""
+    """A file or folder; empty: the copy in NEOGPT_DATA, else the one of the Hugging Face Hub."""
     max_refused: float = 0.2
     """Share of rows that may be without a usable preference; more is an error."""
 
 
 def parts(config: Config) -> list[str]:
     """The file or files."""
-    return jsonl.parts(jsonl.Config(path=default_path(config.path, DEFAULT)))
+    return files.tables(default_path(config.path, DEFAULT, HUB))
 
 
 def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
@@ -33,7 +35,8 @@ def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
     Real files hold rows that prefer neither, or whose answers are blank or equal: those are refused, and
     counted.
     """
-    yield from _rows.distinct(jsonl.all_rows(parts(config), bad), to_pair, bad)
+    rows = files.table_rows(parts(config), _tables.only(COLUMNS), bad)
+    yield from _rows.distinct(rows, to_pair, bad)
     bad.check()
     bad.check_refused(config.max_refused, "allow more with --source.max-refused")
 

@@ -1,0 +1,100 @@
+"""Several sources of instructions or preferences in one, each with a weight."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import parse_qsl
+
+from neogpt import plugins
+from neogpt.config import SourceConfig
+from neogpt.data.records import Instruction, Pair, Quarantine
+from neogpt.errors import ConfigError
+
+RecordT = TypeVar("RecordT", Instruction, Pair)
+_EXAMPLE = "--source.of dolly 'jsonl?path=more.jsonl&weight=0.5'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(SourceConfig):
+    """Any sources that yield instructions (sft) or pairs (dpo)."""
+
+    of: tuple[str, ...] = ()
+    """Each as NAME or NAME?setting=value&weight=2. A weight says how often an epoch sees each row (1): 2 is
+    twice, 0.5 once for half of the rows, chosen by their hash."""
+
+
+class Part(NamedTuple):
+    """One source of a mix."""
+
+    text: str
+    source: ModuleType
+    config: SourceConfig
+    weight: float
+
+
+def parts(config: Config) -> list[str]:
+    """The files of all sources."""
+    return [file for part in _parts(config) for file in part.source.parts(part.config)]
+
+
+def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
+    """The instructions of each source in turn; what another one has already is refused and counted."""
+    return _records(config, "instructions", bad)
+
+
+def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
+    """The pairs of each source in turn; what another one has already is refused and counted."""
+    return _records(config, "pairs", bad)
+
+
+def _records(config: Config, what: str, bad: Quarantine) -> Iterator[Any]:
+    elsewhere: set[Any] = set()
+    for part in _parts(config):
+        if not hasattr(part.source, what):
+            raise ConfigError(f"the source {part.text} has no {what}", f"sources that have {what}", _EXAMPLE)
+        read: Callable[..., Iterator[Any]] = getattr(part.source, what)
+        mine = set()
+        for number, item in enumerate(read(part.config, bad), start=1):
+            if item in elsewhere:
+                bad.refuse(part.text, number, "also in another source of the mix")
+                continue
+            mine.add(item)
+            yield dataclasses.replace(item, weight=item.weight * part.weight)
+        elsewhere |= mine
+
+
+def _parts(config: Config) -> list[Part]:
+    if not config.of:
+        raise ConfigError("the mix has no sources", "at least one", _EXAMPLE)
+    return [_part(text) for text in config.of]
+
+
+def _part(text: str) -> Part:
+    """NAME?setting=value&weight=2; ConfigError for what does not exist or has the wrong type."""
+    name, _, query = text.partition("?")
+    source = plugins.get("neogpt.data.sources", name)
+    settings = dict(parse_qsl(query, keep_blank_values=True))
+    weight = _value(text, "weight", settings.pop("weight", "1"), 1.0)
+    if not 0 <= weight < 1e6:
+        raise ConfigError(f"{text}: weight is {weight}", "a number from 0 up")
+    default = source.Config()
+    known = [field.name for field in dataclasses.fields(default)]
+    changes = {}
+    for key, value in settings.items():
+        field = key.replace("-", "_")
+        if field not in known:
+            raise plugins.unknown("setting", key, known).within(text)
+        changes[field] = _value(text, key, value, getattr(default, field))
+    return Part(text, source, dataclasses.replace(default, **changes), weight)
+
+
+def _value(text: str, key: str, value: str, default: Any) -> Any:
+    """A setting's value in its default's type."""
+    if isinstance(default, bool) or not isinstance(default, str | int | float):
+        raise ConfigError(f"{text}: {key} cannot be set here", "a setting that is text or a number")
+    try:
+        return type(default)(value)
+    except ValueError:
+        raise ConfigError(f"{text}: {key} is {value!r}", f"a {type(default).__name__}") from None

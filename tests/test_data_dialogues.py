@@ -1,0 +1,247 @@
+"""Conversations, mixes and the Hub: what fine-tuning reads beside plain tables."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neogpt.data.records import Instruction, Pair, Quarantine
+from neogpt.data.sources import dolly, files, hh_rlhf, jsonl, mix, parquet, red_team_pairs
+from neogpt.errors import ConfigError, DataError
+from neogpt.tokenizer.template import Turn
+
+
+def write(path: Path, rows: list[Any]) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
+    return str(path)
+
+
+def said(role: str, content: Any) -> dict[str, Any]:
+    return {"role": role, "content": content}
+
+
+CHAT = [
+    said("system", "Be brief."),
+    said("user", "Who?"),
+    said("assistant", "She."),
+    said("user", "Where?"),
+    said("assistant", "Rome."),
+]
+CHAT_RECORD = Instruction("Where?", "", "Rome.", "", (Turn("Who?", "Be brief.", "She."),))
+
+
+# --- messages ----------------------------------------------------------------------------------------------
+
+
+def test_conversations_in_openai_form_from_both_table_formats(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    rows = [{"messages": CHAT}, {"messages": [*CHAT, said("user", "And then?")]}, {"messages": CHAT[:3]}]
+    write(tmp_path / "j" / "a.jsonl", rows)
+    (tmp_path / "p").mkdir()
+    pq.write_table(pa.table({"messages": [row["messages"] for row in rows]}), tmp_path / "p" / "a.parquet")
+    module: Any
+    for module, folder in ((jsonl, "j"), (parquet, "p"), (files, "j"), (files, "p")):
+        bad = Quarantine()
+        found = list(module.instructions(module.Config(path=str(tmp_path / folder)), bad))
+        assert found == [CHAT_RECORD, Instruction("Who?", "Be brief.", "She.")]
+        assert bad.reasons == {"exact duplicate": 1}  # the one with a question that nobody answers
+
+
+BAD_MESSAGES = {
+    "no list": ("hello", "messages: str, not a list"),
+    "two questions": ([CHAT[1], CHAT[1], CHAT[2]], "out of turn"),
+    "an answer first": ([CHAT[2]], "out of turn"),
+    "a strange role": ([said("tool", "x")], "role 'tool'"),
+    "no role": ([{"from": "human", "value": "x"}], "role None"),
+    "content in parts": ([said("user", [{"type": "text", "text": "x"}])], "content holds list"),
+    "half a surrogate pair": ([said("user", "\ud800"), CHAT[2]], "half a surrogate pair"),
+}
+REFUSED_MESSAGES = {
+    "no answer": ([CHAT[1]], "nothing is answered"),
+    "nothing": ([], "nothing is answered"),
+    "a blank answer": ([CHAT[1], said("assistant", " ")], "blank response"),
+    "a blank question": ([said("user", ""), CHAT[2]], "blank request"),
+}
+
+
+@pytest.mark.parametrize("fault", [*BAD_MESSAGES, *REFUSED_MESSAGES])
+def test_conversations_that_are_none_are_counted_with_line_and_reason(tmp_path: Path, fault: str) -> None:
+    messages, reason = {**BAD_MESSAGES, **REFUSED_MESSAGES}[fault]
+    rows = [{"messages": [said("user", f"{i}?"), CHAT[2]]} for i in range(199)]
+    path = write(tmp_path / "a.jsonl", [*rows, {"messages": messages}])
+    bad = Quarantine()
+    assert len(list(jsonl.instructions(jsonl.Config(path=path), bad))) == 199
+    assert (bad.broken, bad.refused) == ((1, 0) if fault in BAD_MESSAGES else (0, 1))
+    assert bad.shown[0].line == 200
+    assert reason in bad.shown[0].reason
+
+
+def test_a_file_without_the_columns_names_those_that_there_are(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [{"question": "x", "answer": "y"}])
+    with pytest.raises(DataError, match=r"no column 'instruction'; there are: 'question', 'answer'"):
+        list(jsonl.instructions(jsonl.Config(path=path), Quarantine()))
+    with pytest.raises(DataError, match=r"no column 'chosen'; there are: 'question', 'answer'"):
+        list(jsonl.pairs(jsonl.Config(path=path), Quarantine()))
+
+
+# --- pairs -------------------------------------------------------------------------------------------------
+
+
+def test_pairs_of_prompts_and_of_conversations(tmp_path: Path) -> None:
+    plain = write(tmp_path / "a.jsonl", [{"prompt": "Hit him?", "chosen": "No.", "rejected": "Yes."}])
+    config = jsonl.Config(path=plain, instruction_column="prompt")
+    assert list(jsonl.pairs(config, Quarantine())) == [Pair("Hit him?", "", "No.", "Yes.")]
+    other = [*CHAT[:4], said("assistant", "Paris.")]
+    elsewhere = [CHAT[1], said("assistant", "He."), *CHAT[3:]]
+    rows = [
+        {"chosen": CHAT, "rejected": other},
+        {"chosen": CHAT, "rejected": CHAT},
+        {"chosen": CHAT, "rejected": elsewhere},
+    ]
+    bad = Quarantine()
+    found = list(jsonl.pairs(jsonl.Config(path=write(tmp_path / "b.jsonl", rows)), bad))
+    assert found == [Pair("Where?", "", "Rome.", "Paris.", "", (Turn("Who?", "Be brief.", "She."),))]
+    assert bad.reasons == {"equal answers": 1, "the dialogues differ before the last answer": 1}
+
+
+START = "\n\nHuman: Who?\n\nAssistant: She.\n\nHuman: Where?\n\nAssistant:"
+HH_PAIR = Pair("Where?", "", "Rome.", "Paris.", "hh", (Turn("Who?", "", "She."),))
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_hh_dialogues_with_and_without_a_prompt_column(tmp_path: Path, split: bool) -> None:
+    row = {"chosen": " Rome.", "rejected": " Paris.\n"}
+    row = {"prompt": START, **row} if split else {side: START + text for side, text in row.items()}
+    path = write(tmp_path / "a.jsonl", [row])
+    assert list(hh_rlhf.pairs(hh_rlhf.Config(path=path), Quarantine())) == [HH_PAIR]
+
+
+HH_REFUSED = {
+    "blank": ((START, START + " Paris."), "blank response"),
+    "equal": ((START + " Rome.", START + " Rome. "), "equal answers"),
+    "goes on": (
+        (START + " Rome.\n\nHuman: Yes?\n\nAssistant: Yes.", START + " Paris."),
+        "the dialogues differ",
+    ),
+    "two in a row": (("\n\nHuman: a\n\nHuman: b\n\nAssistant: c",) * 2, "speakers do not take turns"),
+    "nobody answers": (("\n\nHuman: a", "\n\nHuman: b"), "nothing is answered"),
+}
+
+
+@pytest.mark.parametrize("fault", HH_REFUSED)
+def test_hh_rows_of_no_use_are_refused_and_counted(tmp_path: Path, fault: str) -> None:
+    (chosen, rejected), reason = HH_REFUSED[fault]
+    good = [{"chosen": START + f" {i}.", "rejected": START + " No."} for i in range(9)]
+    path = write(tmp_path / "a.jsonl", [*good, {"chosen": chosen, "rejected": rejected}])
+    bad = Quarantine()
+    assert len(list(hh_rlhf.pairs(hh_rlhf.Config(path=path), bad))) == 9
+    assert bad.shown[0].reason.startswith(reason)
+    with pytest.raises(DataError, match="1 of 10 rows are of no use"):
+        list(hh_rlhf.pairs(hh_rlhf.Config(path=path, max_refused=0.05), Quarantine()))
+
+
+def test_real_hh_dialogues(real_data: Path) -> None:
+    bad = Quarantine()
+    found = list(hh_rlhf.pairs(hh_rlhf.Config(), bad))
+    assert (bad.rows, bad.broken, len(found) + bad.refused) == (2019, 0, 2019)
+    assert len(found) > 1990
+    assert all(pair.chosen.strip() != pair.rejected.strip() for pair in found)
+
+
+def test_red_team_pairs_from_parquet(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    row = {"prompt": "Hit?", "response_a": "Yes.", "response_b": "No.", "explanation": "", "preferred": "B"}
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "train-00000.parquet")
+    [pair] = red_team_pairs.pairs(red_team_pairs.Config(path=str(tmp_path)), Quarantine())
+    assert (pair.chosen, pair.rejected) == ("No.", "Yes.")
+
+
+# --- mixes -------------------------------------------------------------------------------------------------
+
+
+def test_a_mix_gives_each_source_its_weight_and_no_row_twice(tmp_path: Path) -> None:
+    first = write(tmp_path / "a.jsonl", [{"q": "Who?", "response": "She."}, {"q": "Why?", "response": "So."}])
+    second = write(tmp_path / "b.jsonl", [{"instruction": "Who?", "response": "She."}, {"messages": CHAT}])
+    config = mix.Config(of=(f"jsonl?path={first}&instruction-column=q&weight=2", f"jsonl?path={second}"))
+    bad = Quarantine()
+    found = list(mix.instructions(config, bad))
+    assert found == [
+        Instruction("Who?", "", "She.", weight=2.0),
+        Instruction("Why?", "", "So.", weight=2.0),
+        CHAT_RECORD,
+    ]
+    assert bad.reasons == {"also in another source of the mix": 1}
+    assert mix.parts(config) == [first, second]
+
+
+def test_a_mix_of_red_team_and_helpful_pairs(tmp_path: Path) -> None:
+    row = {"prompt": "Hit?", "response_a": "Yes.", "response_b": "No.", "explanation": "", "preferred": "B"}
+    red = write(tmp_path / "red.jsonl", [row])
+    kind = write(tmp_path / "kind.jsonl", [{"instruction": "Bake?", "chosen": "Gladly.", "rejected": "No."}])
+    config = mix.Config(of=(f"red-team-pairs?path={red}", f"jsonl?path={kind}&weight=2"))
+    found = list(mix.pairs(config, Quarantine()))
+    assert [(pair.chosen, pair.weight) for pair in found] == [("No.", 1.0), ("Gladly.", 2.0)]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dolyl", "did you mean dolly"),
+        ("jsonl?paht=x", "there is no setting named 'paht'"),
+        ("jsonl?weight=much", "weight is 'much'"),
+        ("jsonl?weight=-1", "weight is -1.0"),
+        ("jsonl?weight=nan", "weight is nan"),
+        ("dolly?max-refused=x", "max-refused is 'x'"),
+        ("text?path=x", "has no instructions"),
+    ],
+)
+def test_a_mix_that_cannot_be_says_why(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        list(mix.instructions(mix.Config(of=(text,)), Quarantine()))
+
+
+def test_an_empty_mix_says_what_to_type() -> None:
+    with pytest.raises(ConfigError, match=r"--source.of dolly"):
+        list(mix.instructions(mix.Config(), Quarantine()))
+
+
+# --- the Hub -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data set as huggingface_hub keeps it on disk, so that no network is needed."""
+    import huggingface_hub.constants
+
+    root = tmp_path / "hub" / "datasets--databricks--databricks-dolly-15k"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    (root / "refs").mkdir(parents=True)
+    (root / "refs" / "main").write_text(commit)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setenv("NEOGPT_DATA", "")
+    return root / "snapshots" / commit
+
+
+def test_dolly_from_the_hub(hub: Path) -> None:
+    row = {"instruction": "Why?", "context": "", "response": "So.", "category": "open_qa"}
+    write(hub / "databricks-dolly-15k.jsonl", [row])
+    (hub / "README.md").write_text("about it")
+    assert list(dolly.instructions(dolly.Config(), Quarantine())) == [Instruction(**row)]
+    config = jsonl.Config(path="hf://datasets/databricks/databricks-dolly-15k/databricks-dolly-15k.jsonl")
+    assert list(jsonl.instructions(config, Quarantine())) == [Instruction(**row)]
+
+
+def test_what_the_hub_has_not_is_an_error(hub: Path) -> None:
+    for name, message in (
+        ("nobody/nothing", "nobody/nothing is not on this disk"),
+        ("nobody", "names no data"),
+    ):
+        with pytest.raises((DataError, ConfigError), match=message):
+            jsonl.parts(jsonl.Config(path=f"hf://datasets/{name}"))
