@@ -1,0 +1,60 @@
+"""The arithmetic of benchmarks that print more than a time."""
+
+import importlib.util
+import math
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"benchmark_{name}", ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+ladder = script("ladder")
+
+
+@pytest.mark.parametrize("t", [0.0, 0.3, 2.0, 12.7])
+def test_the_tail_of_students_t_in_closed_form(t: float) -> None:
+    """One degree of freedom is Cauchy's distribution; two and four have elementary tails too."""
+    assert ladder.tail(t, 1) == pytest.approx(0.5 - math.atan(t) / math.pi, rel=1e-6)
+    assert ladder.tail(t, 2) == pytest.approx(0.5 - t / (2 * math.sqrt(2 + t * t)), rel=1e-6)
+    u = t / math.sqrt(4 + t * t)
+    assert ladder.tail(t, 4) == pytest.approx(0.5 - 0.75 * (u - u**3 / 3), rel=1e-6)
+
+
+def test_welch_on_a_table() -> None:
+    """t = -2.46, 25.0 degrees of freedom, p = 0.021 (first example of the Wikipedia article on the test)."""
+    a = [27.5, 21.0, 19.0, 23.6, 17.0, 17.9, 16.9, 20.1, 21.9, 22.6, 23.1, 19.6, 19.0, 21.7, 21.4]
+    b = [27.1, 22.0, 20.8, 23.4, 23.4, 23.5, 25.8, 22.0, 24.8, 20.2, 21.9, 22.1, 22.9, 20.5, 24.4]
+    assert ladder.p_value(a, b) == pytest.approx(0.021, abs=0.001)
+    assert ladder.p_value(b, a) == ladder.p_value(a, b)
+
+
+def test_tokens_until_a_loss_by_a_straight_line() -> None:
+    found = [(0, 8.0), (100, 6.0), (200, 5.0)]
+    assert ladder.tokens_to(found, 7.0) == 50
+    assert ladder.tokens_to(found, 5.5) == 150
+    assert ladder.tokens_to(found, 5.0) == 200
+    assert ladder.tokens_to(found, 4.0) == math.inf
+
+
+def test_a_rung_that_was_not_kept_is_under_no_other() -> None:
+    rungs = tuple(ladder.Rung(name, "", f"--{name}", kept) for name, kept in (("a", True), ("b", False), ("c", True)))
+    plan = ladder.flags_of(ladder.Size("r", "", 160, rungs))
+    assert {name: flags.split() for name, flags in plan.items()} == {
+        "a": ["--a", "--tokens", "160"],
+        "b": ["--a", "--b", "--tokens", "160"],
+        "c": ["--a", "--c", "--tokens", "160"],
+        "fast-short": ["--a", "--c", "--tokens", "100"],
+    }
