@@ -11,6 +11,7 @@ Losses are on held-out text; p is of Welch's t-test between seeds (two-sided; on
 """
 
 import argparse
+import itertools
 import json
 import math
 import platform
@@ -50,21 +51,55 @@ class Size:
     rungs: tuple[Rung, ...]
 
 
+_PUBLISHED = "--optim.name adamw --optim.schedule cosine --optim.final 0.1 --optim.warmup 0.0375"
+_TRAPEZOID = "--optim.schedule trapezoid --optim.decay 0.5 --optim.final 0"
+_4096 = "--batch.size 32 --eval.every 32"
+_BRANCHES = (
+    Rung("zero-residual", "blocks begin as the identity", "--init zero-residual", kept=False),
+    Rung("growth", "sequences grow over the first half", "--objective.growth 0.5", kept=False),
+    Rung("alone", "documents are read alone", "--objective.alone True", kept=False),
+    Rung("z-loss", "logits pulled towards 0", "--objective.z-loss 1e-4", kept=False),
+    Rung("slow-embeddings", "embeddings at 0.4 of Muon's rate", "--optim.adamw-share 0.4", kept=False),
+    Rung("no-decay", "no weight decay", "--optim.weight-decay 0", kept=False),
+)
 CPU = Size(
     "laptop",
     "--data.tokenizer trained --data.vocab-size 4096 --dtype bfloat16 --threads 1 --save.every 0 --eval.names "
     "--model.n-layer 4 --model.n-head 4 --model.n-embd 128 --model.n-positions 128 --objective.sequence-tokens 128 "
-    "--batch.micro-batches 1 --eval.val-samples 512 --eval.every 32",
-    2**20,
-    (),
+    "--batch.micro-batches 1 --eval.val-samples 256",
+    2**19,
+    (
+        Rung(
+            "published",
+            "AdamW, cosine to a tenth, the best of three rates",
+            f"{_PUBLISHED} --optim.lr 2e-3 {_4096}",
+        ),
+        Rung("trapezoid", "flat, then straight down to 0 over the second half", _TRAPEZOID),
+        Rung("muon", "Muon for the blocks' matrices", "--optim.name muon --optim.lr 1e-2"),
+        Rung("batch", "half the batch, twice the steps", "--batch.size 16 --eval.every 64"),
+        *_BRANCHES,
+    ),
 )
-GPT2 = Size("gpt2-124m", "", 1_000_000_000, ())
+GPT2 = Size(
+    "gpt2-124m",
+    "",
+    10**9,
+    (
+        Rung("published", "the published recipe", ""),
+        Rung("trapezoid", "flat, then straight down to 0 over the second half", _TRAPEZOID),
+        Rung("muon", "Muon for the blocks' matrices", "--optim.name muon --optim.lr 3e-3"),
+        Rung("batch", "half the batch, twice the steps", "--batch.size 256"),
+        *_BRANCHES,
+    ),
+)
 SIZES = {"cpu": CPU, "gpt2-124m": GPT2}
 
 
 def main() -> int:
     """Run what is missing, print the table, write the results."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--size", choices=SIZES, default="cpu")
     parser.add_argument("--data", help="folder of text files; none: only read the runs that are there")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -86,18 +121,32 @@ def main() -> int:
 
 def flags_of(size: Size) -> dict[str, str]:
     """Every rung's whole settings, from the published recipe to the recipe with all that was kept, cut short."""
-    below, plan = "", {}
+    below: dict[str, str] = {}
+    plan = {}
     for rung in size.rungs:
-        plan[rung.name] = f"{below} {rung.flags} --tokens {size.tokens}"
-        below = f"{below} {rung.flags}" if rung.kept else below
-    return {**plan, "fast-short": f"{below} --tokens {round(size.tokens / SHORTER)}"}
+        words = rung.flags.split()
+        settings = below | dict(zip(words[::2], words[1::2], strict=True))
+        plan[rung.name] = settings | {"--tokens": str(size.tokens)}
+        below = settings if rung.kept else below
+    plan["fast-short"] = below | {"--tokens": str(round(size.tokens / SHORTER))}
+    return {name: " ".join(itertools.chain(*settings.items())) for name, settings in plan.items()}
 
 
 def run(size: Size, folder: Path, flags: str, data: str) -> None:
     """One run by the command line, taken up where it stopped; nothing when it is done."""
     if any(row["event"] == "end" for row in ledger.read(RunDir(folder).events)):
         return
-    command = [sys.executable, "-m", "neogpt", "pretrain", size.recipe, "--run", str(folder), "--resume", "auto"]
+    command = [
+        sys.executable,
+        "-m",
+        "neogpt",
+        "pretrain",
+        size.recipe,
+        "--run",
+        str(folder),
+        "--resume",
+        "auto",
+    ]
     command += ["--source.path", data, *size.flags.split(), *flags.split()]
     print(" ".join(command[1:]), file=sys.stderr, flush=True)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -129,7 +178,9 @@ def print_table(size: Size, curves: dict[str, list[list[tuple[int, float]]]]) ->
         short = [found[-1][1] for found in curves["fast-short"]]
         share = 1 / SHORTER
         print(f"| fast-short | all that is kept, {share:.3f} of the tokens | {spread(short)} | ", end="")
-        print(f"{statistics.mean(short) - goal:+.4f} to the first | {p_value(short, base) / 2:.1g} | {share:.3f} |")
+        print(
+            f"{statistics.mean(short) - goal:+.4f} to the first | {p_value(short, base) / 2:.1g} | {share:.3f} |"
+        )
 
 
 def spread(values: list[float]) -> str:
@@ -147,7 +198,7 @@ def difference(values: list[float], others: list[float]) -> str:
 
 def tokens_to(found: list[tuple[int, float]], goal: float) -> float:
     """Training tokens at which a curve first reaches `goal`, between evaluations by a straight line."""
-    for (t0, l0), (t1, l1) in zip(found, found[1:], strict=False):
+    for (t0, l0), (t1, l1) in itertools.pairwise(found):
         if l1 <= goal:
             return t0 + (t1 - t0) * (l0 - goal) / (l0 - l1) if l0 > goal else t0
     return math.inf

@@ -50,11 +50,11 @@ def test_tokens_until_a_loss_by_a_straight_line() -> None:
 
 
 def test_a_rung_that_was_not_kept_is_under_no_other() -> None:
-    rungs = tuple(ladder.Rung(name, "", f"--{name}", kept) for name, kept in (("a", True), ("b", False), ("c", True)))
-    plan = ladder.flags_of(ladder.Size("r", "", 160, rungs))
-    assert {name: flags.split() for name, flags in plan.items()} == {
-        "a": ["--a", "--tokens", "160"],
-        "b": ["--a", "--b", "--tokens", "160"],
-        "c": ["--a", "--c", "--tokens", "160"],
-        "fast-short": ["--a", "--c", "--tokens", "100"],
+    changes = (("a", "--x 1 --y 1", True), ("b", "--x 2", False), ("c", "--y 3", True))
+    rungs = tuple(ladder.Rung(name, "", flags, kept) for name, flags, kept in changes)
+    assert ladder.flags_of(ladder.Size("r", "", 160, rungs)) == {
+        "a": "--x 1 --y 1 --tokens 160",
+        "b": "--x 2 --y 1 --tokens 160",
+        "c": "--x 1 --y 3 --tokens 160",
+        "fast-short": "--x 1 --y 3 --tokens 100",
     }

@@ -1,6 +1,7 @@
 """What `-fast` may change in pretraining: sequences that grow, first weights, the rate of the embeddings."""
 
 import dataclasses
+import itertools
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from neogpt.config import OptimConfig
 from neogpt.data.vocabulary import tokenizer_for
 from neogpt.model import GPT2
 from neogpt.objectives import pretrain
+from neogpt.objectives._base import on_device
 from neogpt.tokenizer import Tokenizer
 
 
@@ -48,6 +50,24 @@ def test_without_growth_every_row_is_whole(tokenizer: Tokenizer) -> None:
 def test_lengths_that_do_not_halve_stay_whole(tokenizer: Tokenizer) -> None:
     run = settings("pretrain", pretrain.Config(sequence_tokens=25, growth=1.0))
     assert pretrain.Pretrain(run, tokenizer, 96).batch(0, 0).tokens.shape == (4, 25)
+
+
+def test_documents_read_alone_are_each_a_sequence_of_its_own(tokenizer: Tokenizer) -> None:
+    """The loss of a batch is the sum of those of its documents' pieces, each given to the model by itself."""
+    alone, whole = objective(tokenizer, alone=True), objective(tokenizer)
+    model = GPT2(dataclasses.replace(SHAPE, vocab_size=tokenizer.vocab_size)).double()
+    loss = alone.loss(model, on_device(alone.batch(0, 1), torch.device("cpu"))).loss_sum["loss"]
+    batch, expected, pieces = whole.batch(0, 1), 0.0, 0
+    for tokens, targets in zip(batch.tokens, batch.targets, strict=True):
+        starts = sorted({0, *np.flatnonzero(tokens == tokenizer.eot_id).tolist()})
+        for start, end in itertools.pairwise([*starts, len(tokens)]):
+            logits = model(torch.tensor(tokens[None, start:end]))[0]
+            wanted = torch.tensor(targets[start:end])
+            expected += torch.nn.functional.cross_entropy(logits, wanted, reduction="sum").item()
+            pieces += 1
+    assert pieces > len(batch.tokens)
+    assert loss.item() == pytest.approx(expected, rel=1e-12)
+    assert alone.weights(alone.batch(0, 1)) == whole.weights(batch)
 
 
 def test_silent_residual_weights_make_every_block_the_identity() -> None:

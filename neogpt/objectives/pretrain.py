@@ -30,6 +30,8 @@ class Config(ObjectiveConfig):
     """Tokens a training sequence."""
     growth: float = 0.0
     """Share of the run over which sequences grow to that length, from an eighth of it (Li et al. 2022)."""
+    alone: bool = False
+    """Read each document alone: attention stays inside it, and positions begin anew (not in validation)."""
     z_loss: float = 0.0
     """Weight of the squared log-normaliser, which keeps logits near 0; not part of the reported loss."""
 
@@ -64,7 +66,7 @@ class Pretrain(Objective):
         cut = [
             part.reshape(-1, part.shape[1] // pieces) for part in (whole.tokens, whole.targets, whole.weights)
         ]
-        return Batch(*cut)
+        return one_by_one(Batch(*cut), self.tokenizer.eot_id) if self.options.alone else Batch(*cut)
 
     def _pieces(self, step: int) -> int:
         """Into how many short sequences each window falls: 8, 4, 2, then 1. The tokens are the same."""
@@ -80,6 +82,15 @@ class Pretrain(Objective):
 
     def loss(self, model: GPT2, batch: Batch) -> LossTerms:
         return LossTerms({"loss": token_loss(model, batch, self.options.z_loss)})
+
+
+def one_by_one(batch: Batch, eot_id: int) -> Batch:
+    """The rows of (B, T) as one row (1, B * T) of documents that are read alone; each begins with end-of-text."""
+    begins_BT = batch.tokens == eot_id
+    begins_BT[:, 0] = True
+    lengths_N = np.diff(np.append(np.flatnonzero(begins_BT), begins_BT.size))
+    row = (part.reshape(1, -1) for part in (batch.tokens, batch.targets, batch.weights))
+    return Batch(*row, {"lengths": lengths_N})
 
 
 build = Pretrain
