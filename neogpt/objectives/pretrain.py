@@ -89,8 +89,8 @@ def one_by_one(batch: Batch, eot_id: int) -> Batch:
     begins_BT = batch.tokens == eot_id
     begins_BT[:, 0] = True
     lengths_N = np.diff(np.append(np.flatnonzero(begins_BT), begins_BT.size))
-    row = (part.reshape(1, -1) for part in (batch.tokens, batch.targets, batch.weights))
-    return Batch(*row, {"lengths": lengths_N})
+    tokens, targets, weights = (part.reshape(1, -1) for part in (batch.tokens, batch.targets, batch.weights))
+    return Batch(tokens, targets, weights, {"lengths": lengths_N})
 
 
 build = Pretrain
