@@ -1,6 +1,7 @@
 """`neogpt COMMAND ...`: finds the command's file, runs it, turns errors into messages and exit codes."""
 
 import ast
+import os
 import sys
 import traceback
 from importlib import resources
@@ -27,6 +28,7 @@ _ORDER = (
 
 def main(args: list[str] | None = None) -> int:
     """Run one command line; returns its exit code (0 ok, 2 usage, 3 data, 4 checkpoint, 5 diverged, 75 saved)."""
+    _spin_less()
     args = list(sys.argv[1:] if args is None else args)
     verbose = "-v" in args
     args = [arg for arg in args if arg != "-v"]
@@ -56,6 +58,16 @@ def main(args: list[str] | None = None) -> int:
             traceback.print_exc()
         print(f"neogpt: {error}", file=sys.stderr)
         return 1
+
+
+def _spin_less() -> None:
+    """Let torch's CPU threads sleep soon when they wait for each other, unless the user says how they should.
+
+    They spin for milliseconds by default, which beside other work keeps the one that is awaited off its core.
+    libgomp reads this when torch is loaded; no result depends on it.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+        os.environ["GOMP_SPINCOUNT"] = "1000"
 
 
 def _commands() -> list[str]:

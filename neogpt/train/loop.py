@@ -29,7 +29,7 @@ from neogpt.train import sums
 from neogpt.train.device import autocast, describe, pick_device, versions
 from neogpt.train.distributed import World, connected, world_from_environment
 from neogpt.train.guard import Guard
-from neogpt.train.saver import Saver
+from neogpt.train.saver import Saver, free_bytes
 from neogpt.train.signals import StopFlag, stop_flag
 from neogpt.train.speed import Stopwatch, compiled
 from neogpt.train.start import Start, evaluated, prepare
@@ -98,8 +98,9 @@ class Loop:
         self.guard = Guard(self.run.spike_sigma)
         self.guard.recall(start.history)
         self.evaluated = evaluated(start.history, self.step)
+        self.skipped = sum("skipped" in row for row in start.history)
         self.notes = start.notes
-        self.watch = Stopwatch(self.model.config, self.run)
+        self.watch = Stopwatch(self.model.config, self.run, processes=self.world.size)
         self.saver = Saver(self.files, self.run.save, self.tokenizer, self._event)
 
     def run_to_end(self) -> None:
@@ -118,6 +119,7 @@ class Loop:
             params=self.model.n_params,
             data=self.objective.notes,
         )
+        self._warn_if_short()
         began = time.monotonic()
         if self._evaluation_due() and not self.evaluated:
             self._evaluate()
@@ -125,7 +127,7 @@ class Loop:
             with compiled(self.model, self.run.compile):
                 stopping = self._step()
             if progress := self.watch.lap(self.step, self.tokens):
-                self._event("progress", **progress)
+                self._event("progress", **progress, disk_free_bytes=free_bytes(self.files))
             self.saver.poll()
             if self._save_due() or stopping:
                 self._save()
@@ -142,7 +144,8 @@ class Loop:
         self._settle()
         if self.world.is_main:
             checkpoint.retain(self.files, self.run.save)
-        self._event("end", step=self.step, seconds=round(time.monotonic() - began, 3))
+        seconds = round(time.monotonic() - began, 3)
+        self._event("end", step=self.step, seconds=seconds, skipped=self.skipped)
 
     def _step(self) -> bool:
         """One update (or a refused one) and its ledger row; True when some process was asked to stop."""
@@ -168,6 +171,9 @@ class Loop:
         self.step, self.tokens = self.step + 1, self.tokens + round(metrics.pop("tokens"))
         row = {"step": self.step, "tokens": self.tokens, **metrics, "lr": lr, "grad_norm": norm}
         self._row({**row, "skipped": refused} if refused else row)
+        if refused:
+            self.skipped += 1
+            self._event("skipped", step=self.step, reason=refused, total=self.skipped)
         self.guard.give_up(self.step)
         return stopping
 
@@ -220,6 +226,11 @@ class Loop:
             self.saver.save(content)
         self.world.barrier()
         self.watch.skip()
+
+    def _warn_if_short(self) -> None:
+        if self.world.is_main:  # three numbers a parameter: itself and two moments
+            size = 3 * sum(p.numel() * p.element_size() for _, p in self.named)
+            self.saver.warn_if_short(self.step, self.run.steps, size)
 
     def _settle(self) -> None:
         """No process goes on before the last save is durable."""

@@ -6,6 +6,7 @@ an event, by the loop, only once it is durable.
 
 import contextlib
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,6 +21,7 @@ from neogpt.config import SaveConfig
 from neogpt.errors import NeoGPTError
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
+from neogpt.train.room import checkpoints_to_come, warning
 
 
 class Tell(Protocol):
@@ -86,6 +88,11 @@ def _copy(sources: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> None:
         target.copy_(sources[name], non_blocking=True)
 
 
+def free_bytes(files: RunDir) -> int:
+    """Left on the disk of a run's folder."""
+    return shutil.disk_usage(files.root).free
+
+
 class Saver:
     """Writes a run's checkpoints one after another and deletes those that the settings do not keep."""
 
@@ -94,6 +101,7 @@ class Saver:
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._under_way: Future[dict[str, Any]] | None = None
         self._mirror = Mirror()
+        self._warned = False
 
     def save(self, content: checkpoint.Content) -> None:
         """Save `content`: to the end, or (in the background) until it may change; an earlier one ends first.
@@ -111,6 +119,14 @@ class Saver:
         content = dataclasses.replace(content, weights=weights, optimizer=optimizer)
         atomic.failpoint("checkpoint.copied")
         self._under_way = self._writer.submit(self._write, content, began, wait)
+
+    def warn_if_short(self, step: int, steps: int, one_bytes: int) -> None:
+        """Tell, once, that the saves up to the last step will not fit; a checkpoint takes about `one_bytes`."""
+        more = checkpoints_to_come(checkpoint.steps(self.files), self.config, step, steps)
+        message = warning(free_bytes(self.files), one_bytes, more)
+        if message and not self._warned:
+            self._warned = True
+            self.tell("warning", message=message)
 
     def before_update(self) -> None:
         """To be called before the saved tensors change."""

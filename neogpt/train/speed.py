@@ -10,8 +10,31 @@ import torch
 from neogpt.config import AnyRun, GPT2Config
 from neogpt.model import GPT2
 
-_PEAK_FLOPS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "RTX 4090": 165e12}
-"""Dense bfloat16 peak by GPU name, from the makers' data sheets."""
+_PEAK_FLOPS = {
+    "B200": 2250e12,
+    "GH200": 989e12,
+    "H200": 989e12,
+    "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
+    "H100": 989e12,
+    "H800": 989e12,
+    "A100": 312e12,
+    "A800": 312e12,
+    "L40S": 362e12,
+    "L40": 181e12,
+    "L4": 121e12,
+    "A10G": 70e12,
+    "A10": 125e12,
+    "A40": 150e12,
+    "RTX A6000": 155e12,
+    "RTX 5090": 210e12,
+    "RTX 4090": 165e12,
+    "RTX 4080": 97e12,
+    "RTX 3090": 71e12,
+    "MI300X": 1307e12,
+    "MI250X": 383e12,
+}
+"""Dense bfloat16 peak (summed in float32) by GPU name, from the makers' data sheets; the first that fits counts."""
 
 
 def flops_per_token(config: GPT2Config, n_params: int, length: int) -> float:
@@ -22,10 +45,10 @@ def flops_per_token(config: GPT2Config, n_params: int, length: int) -> float:
 class Stopwatch:
     """Turns steps into tokens a second, leaving out saving and evaluating."""
 
-    def __init__(self, config: GPT2Config, run: AnyRun, every_s: float = 2.0) -> None:
+    def __init__(self, config: GPT2Config, run: AnyRun, every_s: float = 2.0, processes: int = 1) -> None:
         self.config, self.every_s = config, every_s
         self.length = getattr(run.objective, "sequence_tokens", 0)
-        self.peak = _peak_flops(run.device)
+        self.peak = _peak_of(run.device) * processes
         self._last: tuple[float, int, int] | None = None
 
     def skip(self) -> None:
@@ -50,14 +73,17 @@ class Stopwatch:
 
     def _flops(self) -> float:
         c = self.config
-        n_params = 12 * c.n_layer * c.n_embd**2 + (c.vocab_size + c.n_positions) * c.n_embd
+        block = 12 * c.n_embd**2 + 13 * c.n_embd
+        n_params = c.n_layer * block + (c.vocab_size + c.n_positions + 2) * c.n_embd
         return flops_per_token(c, n_params, self.length)
 
 
-def _peak_flops(device: str) -> float:
-    if not device.startswith("cuda"):
-        return 0.0
-    name = torch.cuda.get_device_name(torch.device(device))
+def _peak_of(device: str) -> float:
+    return peak_flops(torch.cuda.get_device_name(torch.device(device))) if device.startswith("cuda") else 0.0
+
+
+def peak_flops(name: str) -> float:
+    """The peak of the GPU of this name (as torch gives it); 0 for one that is not known."""
     return next((peak for known, peak in _PEAK_FLOPS.items() if known in name), 0.0)
 
 
