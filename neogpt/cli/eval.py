@@ -58,6 +58,7 @@ def _eval(
     folder = checkpoint.resolve(model)
     options: dict[str, dict[str, Any]] = {
         "hellaswag": {"data": data, **({"style": style} if style else {})},
+        "instructions": _taught(folder),
         "lm-eval": {"folder": folder, "data": data, **({"tasks": tasks} if tasks else {})},
     }
     with torch.inference_mode():
@@ -93,11 +94,24 @@ def _refuse_idle(evals: tuple[str, ...], style: str, tasks: tuple[str, ...], dat
 
 def _source(folder: Path) -> SourceConfig | None:
     """The data source's options of the run that made a checkpoint (tinyworld's seed, ...); None elsewhere."""
-    file = folder / "trainer.json"
-    if not file.is_file():
+    settings = _settings(folder)
+    if not settings:
         return None
-    settings = json_format.loads(file.read_text())["config"]
     options: SourceConfig = plugins.get("neogpt.data.sources", settings["source_name"]).Config(
         **settings["source"]
     )
     return options
+
+
+def _taught(folder: Path) -> dict[str, Any]:
+    """Whether the model was taught instructions of its own, and what share of them was held out."""
+    settings = _settings(folder)
+    if settings.get("stage") != "sft":
+        return {}
+    return {"own": True, "val_fraction": settings["objective"]["val_fraction"]}
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """The settings of the run that made a checkpoint; none elsewhere."""
+    file = folder / "trainer.json"
+    return dict(json_format.loads(file.read_text())["config"]) if file.is_file() else {}

@@ -8,7 +8,7 @@ def held_out(text: str, fraction: float) -> bool:
 
     What is held out at a smaller fraction is also held out at every larger one.
     """
-    return _number(text) < fraction * 2.0**64
+    return number(text) < fraction * 2.0**64
 
 
 def copies(text: str, weight: float) -> int:
@@ -16,5 +16,6 @@ def copies(text: str, weight: float) -> int:
     return int(weight) + held_out(f"weight\0{text}", weight % 1)
 
 
-def _number(text: str) -> int:
+def number(text: str) -> int:
+    """The 64 bits by which a text is held out: the smaller, the earlier."""
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")

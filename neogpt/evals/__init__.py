@@ -1,7 +1,8 @@
 """One file is one eval: `run(model, tokenizer, source, limit, ...)` gives scores by name.
 
-It may also have `samples` (answers to show), `prepare` (its options from a run's settings, and a first look
-whether it can run at all), and IS_SHARED, which says that all processes of a run take part.
+It may also have `samples` (answers to show), `prepare` (its options from a run's eval settings, and a first look
+whether it can run at all), `of_run` (options from all settings of a run), and IS_SHARED, which says that all
+processes of a run take part.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -59,6 +60,7 @@ def evaluator(
     names = settings.eval.names
     modules = {name: plugins.get("neogpt.evals", name) for name in names}
     options = {name: m.prepare(settings.eval) for name, m in modules.items() if hasattr(m, "prepare")}
+    options |= {name: m.of_run(settings) for name, m in modules.items() if hasattr(m, "of_run")}
     if not names:
         return None
     return lambda model, tokenizer, world: evaluate(

@@ -17,7 +17,7 @@ def sft() -> AnyRun:
         objective=sft_objective.Config(packing=True),
         batch=BatchConfig(size=32, micro_batches=4),
         optim=OptimConfig(lr=3e-4, warmup=0.05, schedule="cosine", final=0.1),
-        eval=EvalConfig(every=150, names=("samples",), val_samples=256),
+        eval=EvalConfig(every=150, names=("instructions", "samples"), val_samples=256),
         save=SaveConfig(every=150),
     )
 

@@ -16,6 +16,6 @@ def sft() -> AnyRun:
         objective=objective.Config(max_tokens=1024),
         batch=BatchConfig(size=32, micro_batches=4),
         optim=OptimConfig(lr=3e-4, warmup=0.05, schedule="cosine", final=0.1),
-        eval=EvalConfig(every=150, names=("samples",), val_samples=256),
+        eval=EvalConfig(every=150, names=("instructions", "samples"), val_samples=256),
         save=SaveConfig(every=150),
     )

@@ -1,0 +1,124 @@
+"""Answers to held-out instructions: loss, whether they end, length, repetition, ROUGE-L by category."""
+
+import math
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from neogpt.config import AnyRun, SourceConfig
+from neogpt.data.records import Instruction, Quarantine
+from neogpt.data.sources import dolly
+from neogpt.data.split import held_out, number
+from neogpt.errors import DataError
+from neogpt.evals._rouge import repetition, rouge_l
+from neogpt.generate import Engine, Sampling
+from neogpt.model import GPT2
+from neogpt.objectives._base import Row, on_device, pad, token_loss
+from neogpt.objectives._split import opening
+from neogpt.tokenizer import Tokenizer
+from neogpt.tokenizer.template import Turn, encode_turns
+
+LIMIT = 64
+NEW_TOKENS = 128
+_ROOM = 16  # a prompt that leaves less of the context is passed over
+_ROWS = 8  # answers scored at once
+
+
+class Case(NamedTuple):
+    """A held-out request: the ids before the answer, the ids of the reference answer, and the record."""
+
+    prompt: list[int]
+    response: list[int]
+    item: Instruction
+
+
+def of_run(run: AnyRun) -> dict[str, Any]:
+    """The options of a run: its own held-out instructions where it was taught some, Dolly's elsewhere."""
+    own = run.stage == "sft"
+    return {"own": own, "val_fraction": getattr(run.objective, "val_fraction", 0.02) if own else 0.02}
+
+
+def run(
+    model: GPT2,
+    tokenizer: Tokenizer,
+    source: SourceConfig | None = None,
+    limit: int | None = None,
+    own: bool = False,
+    val_fraction: float = 0.02,
+) -> dict[str, float]:
+    """Scores of the likeliest answers (greedy, at most 128 tokens) to up to `limit` (64) held-out requests.
+
+    loss, perplexity: of the reference answers' tokens. stop: share of answers that end by themselves. tokens:
+    mean length. repetition: share of 4-grams that stood before. rouge_l: against the reference answers, also by
+    category. `own`: the requests are the source's, held out as in training; else those of Dolly.
+    """
+    chosen = cases(
+        tokenizer, source if own and source else dolly.Config(), val_fraction, model.config.n_positions
+    )
+    chosen = chosen[: LIMIT if limit is None else limit]
+    if not chosen:
+        raise DataError(
+            f"no instruction of {val_fraction:.1%} held out fits {model.config.n_positions} tokens",
+            "at least one",
+            "--objective.val-fraction 0.05",
+        )
+    sampling = Sampling(max_new_tokens=NEW_TOKENS, temperature=0)
+    found = Engine(model, tokenizer, LIMIT).complete([case.prompt for case in chosen], sampling)
+    rouge = [rouge_l(case.item.response, answer.text) for case, answer in zip(chosen, found, strict=True)]
+    loss = _loss(model, [(case.prompt, case.response) for case in chosen], tokenizer.eot_id)
+    scores = {
+        "loss": loss,
+        "perplexity": math.exp(min(loss, 700)),
+        "stop": _mean([answer.finish_reason == "stop" for answer in found]),
+        "tokens": _mean([len(answer.tokens) for answer in found]),
+        "repetition": _mean([repetition(answer.tokens) for answer in found]),
+        "rouge_l": _mean(rouge),
+    }
+    categories = sorted({case.item.category for case in chosen} - {""})
+    for category in categories:
+        mine = [value for case, value in zip(chosen, rouge, strict=True) if case.item.category == category]
+        scores[f"rouge_l/{category}"] = _mean(mine)
+    return scores
+
+
+def cases(tokenizer: Tokenizer, source: SourceConfig, val_fraction: float, n_positions: int) -> list[Case]:
+    """The held-out requests that fit, one for each opening, in the order of their hashes.
+
+    So the first of them are held out at every fraction that holds out as many.
+    """
+    module = sys.modules[type(source).__module__]
+    module = module if hasattr(module, "instructions") else sys.modules[module.__name__.rpartition(".")[0]]
+    by_opening: dict[str, Instruction] = {}
+    for item in module.instructions(source, Quarantine()):
+        if held_out(opening(item), val_fraction):
+            by_opening.setdefault(opening(item), item)
+    ordered = [by_opening[text] for text in sorted(by_opening, key=number)]
+    return [case for case in (_case(tokenizer, item, n_positions) for item in ordered) if case.response]
+
+
+def _case(tokenizer: Tokenizer, item: Instruction, n_positions: int) -> Case:
+    """The item's ids; no response where the prompt leaves too little room for one."""
+    turns = encode_turns(tokenizer, [*item.history, Turn(item.instruction, item.context, item.response)])
+    *before, response = [part for turn in turns for part in turn]
+    prompt = [token for part in before for token in part]
+    room = n_positions + 1 - len(prompt)
+    return Case(prompt, response[:room] if room > _ROOM else [], item)
+
+
+def _loss(model: GPT2, rows: Sequence[Row], fill: int) -> float:
+    """-log p of a token of the responses, the mean over all of them."""
+    rows = sorted(rows, key=lambda row: sum(map(len, row)))
+    total, weight = 0.0, 0.0
+    for start in range(0, len(rows), _ROWS):
+        batch = pad(rows[start : start + _ROWS], fill)
+        weight += float(batch.weights.sum())
+        with torch.no_grad():
+            total += float(token_loss(model, on_device(batch, model.device)))
+    return total / weight
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(np.asarray(values, np.float64)))

@@ -1,0 +1,144 @@
+"""The eval `instructions`: ROUGE-L against its definition, and scores of models that are known."""
+
+import json
+import random
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from neogpt.config import GPT2Config
+from neogpt.data.records import Quarantine
+from neogpt.data.sources import jsonl, tinyworld
+from neogpt.data.split import held_out
+from neogpt.errors import DataError
+from neogpt.evals import instructions
+from neogpt.evals._rouge import common_subsequence, repetition, rouge_l
+from neogpt.generate import Engine, Sampling
+from neogpt.model import GPT2
+from neogpt.tokenizer import Tokenizer
+from neogpt.tokenizer.template import encode_example
+
+
+def by_brute_force(one: str, other: str) -> int:
+    """The longest of all 2^n selections of one text's letters that the other has in order."""
+    for size in range(len(one), 0, -1):
+        for chosen in combinations(one, size):
+            rest = iter(other)
+            if all(letter in rest for letter in chosen):
+                return size
+    return 0
+
+
+def test_common_subsequence_is_the_longest_of_all() -> None:
+    dice = random.Random(0)
+    for _ in range(300):
+        one, other = ("".join(dice.choices("abc", k=dice.randrange(9))) for _ in range(2))
+        assert common_subsequence(one, other) == by_brute_force(one, other)
+
+
+def test_rouge_l_is_that_of_the_package() -> None:
+    scorer: Any = pytest.importorskip("rouge_score.rouge_scorer", reason="rouge-score is not installed")
+    referee = scorer.RougeScorer(["rougeL"], use_stemmer=False)
+    dice = random.Random(1)
+    words = ["The", "cat's", "sat,", "on", "2", "mats", "für", "E-mail", "...", "a_b"]
+    for _ in range(200):
+        one, other = (" ".join(dice.choices(words, k=dice.randrange(15))) for _ in range(2))
+        assert rouge_l(one, other) == pytest.approx(referee.score(one, other)["rougeL"].fmeasure)
+
+
+def test_rouge_l_by_hand() -> None:
+    assert rouge_l("the cat sat", "The CAT sat!") == 1
+    assert rouge_l("a b c d", "b x d") == pytest.approx(2 * 2 / 7)
+    assert rouge_l("", "a") == rouge_l("a", "...") == 0
+
+
+def test_repetition_by_hand() -> None:
+    assert repetition([1, 2, 3]) == 0
+    assert repetition([1, 2, 3, 4, 5]) == 0
+    assert repetition([7] * 13) == pytest.approx(0.9)
+
+
+# --- the whole eval ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train(["Who is number 1234567890? It is she. Response: Context:"] * 4, 300)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> jsonl.Config:
+    rows = [
+        {"instruction": f"Who is {i}?", "response": f"It is {i}.", "category": f"kind {i % 2}"}
+        for i in range(300)
+    ]
+    path = tmp_path / "a.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return jsonl.Config(path=str(path))
+
+
+def model(n_positions: int = 64) -> GPT2:
+    return GPT2(GPT2Config(n_layer=1, n_head=2, n_embd=16, n_positions=n_positions, vocab_size=300), seed=2)
+
+
+def test_only_what_is_held_out_is_asked(source: jsonl.Config, tokenizer: Tokenizer) -> None:
+    found = instructions.cases(tokenizer, source, 0.2, 64)
+    expected = {
+        item.instruction
+        for item in jsonl.instructions(source, Quarantine())
+        if held_out(f"{item.instruction}\n{item.context}", 0.2)
+    }
+    assert {case.item.instruction for case in found} == expected
+    fewer = instructions.cases(tokenizer, source, 0.05, 64)
+    assert 0 < len(fewer) < len(found)
+    assert found[: len(fewer)] == fewer
+
+
+def test_scores_are_those_of_plain_pytorch(source: jsonl.Config, tokenizer: Tokenizer) -> None:
+    net = model()
+    scores = instructions.run(net, tokenizer, source, limit=9, own=True, val_fraction=0.2)
+    chosen = instructions.cases(tokenizer, source, 0.2, 64)[:9]
+    nll = []
+    for case in chosen:
+        prompt, response = encode_example(tokenizer, case.item.instruction, "", case.item.response)
+        logits = net(torch.tensor([prompt + response]))[0, len(prompt) - 1 : -1]
+        nll.append(F.cross_entropy(logits, torch.tensor(response), reduction="none").detach())
+    assert scores["loss"] == pytest.approx(torch.cat(nll).mean().item(), rel=1e-5)
+    assert scores["perplexity"] == pytest.approx(torch.cat(nll).mean().exp().item(), rel=1e-5)
+    engine, greedy = Engine(net, tokenizer), Sampling(max_new_tokens=128, temperature=0)
+    answers = [engine.complete([case.prompt], greedy)[0] for case in chosen]
+    assert scores["stop"] == sum(a.finish_reason == "stop" for a in answers) / 9
+    assert scores["tokens"] == pytest.approx(sum(len(a.tokens) for a in answers) / 9)
+    by_kind = [scores[f"rouge_l/kind {i}"] for i in range(2)]
+    assert min(by_kind) <= scores["rouge_l"] <= max(by_kind)
+
+
+class Parrot(Engine):
+    """Gives every request the answer that stands in the data."""
+
+    def complete(self, prompts: Any, *args: Any, **more: Any) -> Any:
+        found = super().complete(prompts, *args, **more)
+        for completion, prompt in zip(found, prompts, strict=True):
+            asked = self.tokenizer.decode(prompt[1:]).partition("\n")[0]
+            completion.__dict__.update(text=asked.replace("Who is", "It is").replace("?", "."))
+        return found
+
+
+def test_a_right_answer_has_a_rouge_of_one(
+    source: jsonl.Config, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instructions, "Engine", Parrot)
+    scores = instructions.run(model(), tokenizer, source, own=True, val_fraction=0.2)
+    assert scores["rouge_l"] == scores["rouge_l/kind 0"] == 1
+
+
+def test_the_world_can_be_asked_too_and_a_short_context_is_an_error(tokenizer: Tokenizer) -> None:
+    world = tinyworld.Config(n_people=6, biographies=2)
+    scores = instructions.run(model(), tokenizer, world, limit=2, own=True, val_fraction=0.2)
+    assert 0 <= scores["stop"] <= 1
+    with pytest.raises(DataError, match="fits 8 tokens"):
+        instructions.run(model(8), tokenizer, world, own=True)
