@@ -54,7 +54,7 @@ def test_every_room_has_its_place_in_the_layers() -> None:
 
 
 def test_the_rooms_without_torch_are_those_below_the_model() -> None:
-    floor = {"errors", "paths", "atomic", "fetch", "ledger", "plugins", "config", "tokenizer", "data"}
+    floor = {"errors", "paths", "atomic", "fetch", "ledger", "plugins", "config", "plan", "tokenizer", "data"}
     assert {name.removeprefix("neogpt.") for name in NO_TORCH["source_modules"]} == floor
     assert NO_TORCH["forbidden_modules"] == ["torch"]
 

@@ -22,7 +22,9 @@ _ORDER = (
     "generate",
     "chat",
     "report",
+    "plan",
     "list",
+    "doctor",
 )
 
 

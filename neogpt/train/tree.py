@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from neogpt.plan.shape import fits as fits
+
 Gradient = list[Tensor]
 
 
@@ -45,11 +47,3 @@ def tree_sum(leaves: Sequence[Tensor]) -> Tensor:
     for leaf in leaves:
         total.add([leaf])
     return total.result()[0]
-
-
-def fits(micro_batches: int, world_size: int) -> bool:
-    """Whether every process holds whole subtrees: alone, or 2^k micro-batches on each."""
-    if world_size == 1:
-        return True
-    share, rest = divmod(micro_batches, world_size)
-    return rest == 0 and share > 0 and share & (share - 1) == 0

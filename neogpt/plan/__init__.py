@@ -1,0 +1,6 @@
+"""What a run needs before it is begun: parameters, FLOPs, memory, time, cost, disk. Arithmetic only, no torch."""
+
+from neogpt.plan.memory import Memory, Work, memory_of
+from neogpt.plan.whole import Plan, plan
+
+__all__ = ["Memory", "Plan", "Work", "memory_of", "plan"]

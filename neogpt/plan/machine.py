@@ -1,0 +1,67 @@
+"""What this machine has for us: cores and memory, also inside a container that is allowed less of them."""
+
+import os
+from pathlib import Path
+
+_CGROUP = Path("/sys/fs/cgroup")
+_UNLIMITED = 1 << 60
+
+
+def cores(cgroup: Path = _CGROUP) -> float:
+    """Processor cores that this process may use: its affinity, or its container's share where that is less."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(float(allowed), cgroup_cores(cgroup) or float(allowed))
+
+
+def cgroup_cores(cgroup: Path = _CGROUP) -> float | None:
+    """The container's share of the processor in cores; None without a limit."""
+    quota, _, period = (_read(cgroup / "cpu.max") or "max").partition(" ")
+    if quota == "max":  # version 1 of the same
+        quota = _read(cgroup / "cpu" / "cpu.cfs_quota_us") or "-1"
+        period = _read(cgroup / "cpu" / "cpu.cfs_period_us") or "100000"
+    try:
+        return int(quota) / int(period) if int(quota) > 0 else None
+    except ValueError:
+        return None
+
+
+def ram_bytes(cgroup: Path = _CGROUP) -> int:
+    """Memory of the machine, or of the container where that is less."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        total = 0
+    return min(total, cgroup_ram_bytes(cgroup) or total)
+
+
+def cgroup_ram_bytes(cgroup: Path = _CGROUP) -> int | None:
+    """The container's memory limit; None without one."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        text = _read(cgroup / name)
+        if text and text.isdigit() and int(text) < _UNLIMITED:
+            return int(text)
+    return None
+
+
+def available_ram_bytes(cgroup: Path = _CGROUP) -> int:
+    """Memory that is free or can be freed."""
+    free = ram_bytes(cgroup)
+    for line in (_read(Path("/proc/meminfo")) or "").splitlines():
+        if line.startswith("MemAvailable:"):
+            free = min(free, int(line.split()[1]) * 1024)
+    limit, used = cgroup_ram_bytes(cgroup), _read(cgroup / "memory.current")
+    if limit is not None and used and used.isdigit():
+        free = min(free, max(0, limit - int(used)))
+    return free
+
+
+def multiplies_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 natively (x86, Linux)."""
+    return "avx512_bf16" in (_read(Path("/proc/cpuinfo")) or "")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

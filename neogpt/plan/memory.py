@@ -1,0 +1,204 @@
+"""What a training step keeps in memory, part by part, at each moment that can be the fullest.
+
+Every byte here is a tensor of `model/`, `optim/` or `train/`; tests compare the sum with what real steps take. Not
+counted: the framework itself (the interpreter, torch, a GPU's context), and what an allocator wastes.
+
+Letters: B rows of a micro-batch, T tokens of each, D n_embd, L n_layer, H heads, K = D / H, V vocab_size.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from neogpt.config import GPT2Config
+from neogpt.plan.shape import fits, n_block_matrices, n_params
+
+_CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**29}  # model/cross_entropy.py: logits at once, in the products' type
+_SCRATCH = 2**20  # there: logits in float32 at once
+_QUERIES = 128  # model/kernels.py: queries a block of attention
+
+_LIBRARIES = {"float32": 8_000_000, "bfloat16": 24_000_000}  # what oneDNN keeps on a CPU, as measured
+
+Parts = dict[str, int]
+"""Bytes by name."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one process does in a step."""
+
+    model: GPT2Config
+    rows: int
+    """Sequences of a micro-batch (B)."""
+    length: int
+    """Tokens a sequence (T)."""
+    micro_batches: int
+    """Of this process, a step."""
+    processes: int = 1
+    optimizer: str = "adamw"
+    dtype: str = "float32"
+    device: str = "cpu"
+    reduction: str = "exact"
+    checkpointing: bool = False
+    """Keep each block's input only, and run it again in the backward."""
+
+    @property
+    def n_tokens(self) -> int:
+        """B x T."""
+        return self.rows * self.length
+
+    @property
+    def width(self) -> int:
+        """Bytes of a number in the matrix products."""
+        return 2 if self.dtype == "bfloat16" else 4
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The fullest moment of a step, and how full the others are."""
+
+    moment: str
+    parts: Parts
+    """At that moment, in bytes."""
+    moments: dict[str, int]
+    """Bytes at each moment."""
+
+    @property
+    def peak(self) -> int:
+        """Bytes at the fullest moment."""
+        return sum(self.parts.values())
+
+
+def memory_of(work: Work) -> Memory:
+    """Bytes of one process's device by part."""
+    always = {
+        "weights": 4 * n_params(work.model),
+        "optimizer": optimizer_bytes(work),
+        "batches": _batches(work),
+        "libraries": _LIBRARIES[work.dtype] if work.device == "cpu" else 0,
+    }
+    moments = {name: _nonzero(always | part(work)) for name, part in _MOMENTS.items()}
+    totals = {name: sum(parts.values()) for name, parts in moments.items()}
+    fullest = max(totals, key=lambda name: totals[name])
+    return Memory(fullest, moments[fullest], totals)
+
+
+def fewest_micro_batches(work: Work, size: int, limit_bytes: float) -> int:
+    """Into how many micro-batches (of all processes) a batch of `size` must be cut to fit; 0: no number does.
+
+    Only numbers that divide the batch and that the processes can share count: what can be typed.
+    """
+    for total in range(work.processes, size + 1):
+        if size % total == 0 and fits(total, work.processes):
+            rows, share = size // total, total // work.processes
+            if memory_of(dataclasses.replace(work, rows=rows, micro_batches=share)).peak <= limit_bytes:
+                return total
+    return 0
+
+
+def optimizer_bytes(work: Work) -> int:
+    """AdamW: two float32 a parameter. Muon: one for the blocks' matrices, AdamW's two for the rest."""
+    matrices = n_block_matrices(work.model) if work.optimizer == "muon" else 0
+    return 8 * n_params(work.model) - 4 * matrices
+
+
+def activation_bytes(work: Work) -> int:
+    """What the forward of a micro-batch keeps for its backward."""
+    D, stream = work.model.n_embd, 4 * work.n_tokens * work.model.n_embd
+    last = stream + 8 * work.n_tokens  # into the final LayerNorm, and its statistics
+    block = block_bytes(work)
+    copies = 2 * (12 * D * D + 9 * D) if work.width == 2 else 0  # the block's weights in bfloat16
+    if work.checkpointing:
+        return work.model.n_layer * stream + block + copies + last
+    return work.model.n_layer * (block + copies) + last
+
+
+def block_bytes(work: Work) -> int:
+    """Of one block: float32 stream into each LayerNorm; the rest in the products' type.
+
+    Output of both LayerNorms (2 D), queries, keys and values (3 D), attention's output (D), the GELU's slope or input
+    (4 D) and its output (4 D).
+    """
+    D = work.model.n_embd
+    a_token = 2 * 4 * D + (2 + 3 + 1 + 8) * D * work.width + 4 * 4
+    return work.n_tokens * a_token + _attention_bytes(work)
+
+
+def _attention_bytes(work: Work) -> int:
+    """Probabilities where bfloat16 is trained on a CPU and they are few, else one float32 a token and head."""
+    T, H = work.length, work.model.n_head
+    if work.device != "cpu" or work.width == 4:
+        return 4 * H * work.n_tokens
+    scores = sum((min(b + _QUERIES, T) - b) * min(b + _QUERIES, T) for b in range(0, T, _QUERIES))
+    return 2 * H * work.rows * scores if scores <= 3 * T * work.model.n_embd // H else 0
+
+
+def held_gradients(micro_batches: int) -> int:
+    """Sums that wait in the tree while a micro-batch is computed, at most (train/tree.py)."""
+    return max(i.bit_count() for i in range(micro_batches))
+
+
+def _batches(work: Work) -> int:
+    return work.micro_batches * work.n_tokens * 20  # tokens, targets (int64), weights (float32)
+
+
+def _waiting(work: Work) -> Parts:
+    return {"gradient sums": held_gradients(work.micro_batches) * 4 * n_params(work.model)}
+
+
+def _loss(work: Work) -> Parts:
+    """The forward's end: dW, dX, a chunk of logits, and in bfloat16 copies of X and W (model/cross_entropy.py)."""
+    D, V, N = work.model.n_embd, work.model.vocab_size, work.n_tokens
+    chunk = min(max(1, _CHUNK_BYTES.get(work.device, 2**29) // (V * work.width)), N)
+    scratch = 4 * V * min(max(1, _SCRATCH // V), N)
+    copies = 2 * D * (N + V) if work.width == 2 else 0
+    workspace = 4 * V * D + work.width * N * D + chunk * V * work.width + scratch + copies
+    stream = 4 * N * D  # what the loss is computed from
+    return {**_waiting(work), "activations": activation_bytes(work), "loss": workspace + stream}
+
+
+def _backward_begins(work: Work) -> Parts:
+    """The head's gradient and its scaled copy, or later the last block's MLP with the head's gradient."""
+    D, V, N = work.model.n_embd, work.model.vocab_size, work.n_tokens
+    head = 2 * 4 * V * D + (2 * work.width + 4) * N * D
+    mlp = 4 * V * D + (4 + 4 * work.width + (2 if work.width == 2 else 0)) * N * D
+    again = block_bytes(work) if work.checkpointing else 0
+    return {**_waiting(work), "activations": activation_bytes(work) - again, "loss": max(head, mlp + again)}
+
+
+def _backward_ends(work: Work) -> Parts:
+    """All gradients; the embedding's comes in two parts, from head and input, beside their sum."""
+    D, V = work.model.n_embd, work.model.vocab_size
+    rest = {"gradients": 4 * n_params(work.model), "loss": 4 * V * D}
+    return {**_waiting(work), **rest, "activations": 8 * work.n_tokens * D}
+
+
+def _sum(work: Work) -> Parts:
+    """The sum over processes (train/distributed.py): flat copies to send, to receive, and of the result."""
+    gradient = 4 * n_params(work.model)
+    copies = {"exact": 5, "fast": 1}[work.reduction] if work.processes > 1 else 0
+    held = held_gradients(work.micro_batches) * gradient if not copies else 0
+    return {"gradients": gradient, "gradient sums": held, "sum over processes": copies * gradient}
+
+
+def _update(work: Work) -> Parts:
+    """Fused AdamW works in place. Muon makes all matrices of one shape orthogonal together (optim/muon.py).
+
+    Fullest with queries, keys and values, 3 L D^2 numbers: Nesterov's direction three times in float32, four times in
+    bfloat16 inside the iteration, and two Gram matrices; 24 bytes a number.
+    """
+    fused = 3 * work.model.n_layer * work.model.n_embd**2 if work.optimizer == "muon" else 0
+    return {"gradients": 4 * n_params(work.model), "update": 24 * fused}
+
+
+def _nonzero(parts: Parts) -> Parts:
+    return {name: size for name, size in parts.items() if size}
+
+
+_MOMENTS: dict[str, Callable[[Work], Parts]] = {
+    "loss": _loss,
+    "backward begins": _backward_begins,
+    "backward ends": _backward_ends,
+    "sum of gradients": _sum,
+    "update": _update,
+}

@@ -1,0 +1,40 @@
+"""How many numbers a GPT-2 of some shape has, and how many operations a token costs.
+
+Letters: L n_layer, D n_embd, V vocab_size, P n_positions, T tokens of a sequence, N parameters.
+"""
+
+from neogpt.config import GPT2Config
+
+
+def n_params(config: GPT2Config) -> int:
+    """Trainable numbers, exactly; the tied head counts once."""
+    D = config.n_embd
+    block = 12 * D * D + 13 * D  # four matrices (3 + 1 + 4 + 4 D^2), their biases, two LayerNorms
+    return (config.vocab_size + config.n_positions) * D + config.n_layer * block + 2 * D
+
+
+def n_block_matrices(config: GPT2Config) -> int:
+    """Numbers in the blocks' matrices: what Muon updates."""
+    return 12 * config.n_layer * config.n_embd**2
+
+
+def flops_per_token(config: GPT2Config, length: int) -> int:
+    """Training FLOPs a token: 6 N + 12 L D T (Chowdhery et al. 2022, appendix B).
+
+    N counts all parameters: the embedding is the output head too. The second part is attention, counted as if every
+    token saw all T, as everybody does who quotes an MFU.
+    """
+    return 6 * n_params(config) + attention_flops_per_token(config, length)
+
+
+def attention_flops_per_token(config: GPT2Config, length: int) -> int:
+    """The part of `flops_per_token` that grows with the length of a sequence."""
+    return 12 * config.n_layer * config.n_embd * length
+
+
+def fits(micro_batches: int, processes: int) -> bool:
+    """Whether every process holds whole subtrees of the sum (train/tree.py): alone, or 2^k micro-batches on each."""
+    if processes == 1:
+        return True
+    share, rest = divmod(micro_batches, processes)
+    return rest == 0 and share > 0 and share & (share - 1) == 0

@@ -1,0 +1,161 @@
+"""The whole plan of a pretraining run: model, run, memory, and what each device makes of it."""
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from neogpt.config import AnyRun
+from neogpt.errors import ConfigError
+from neogpt.plan import machine, shape
+from neogpt.plan.budget import Budget, budget_of
+from neogpt.plan.devices import Device
+from neogpt.plan.memory import Memory, Work, fewest_micro_batches, memory_of, optimizer_bytes
+
+BASE_BYTES = {"cuda": 900_000_000, "cpu": 400_000_000}
+"""The framework itself, assumed: a CUDA context with cuBLAS's workspace; the interpreter with torch."""
+WASTE = 1.05
+"""Assumed: what an allocator takes beside what was asked for."""
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """What some number of one device makes of a run."""
+
+    device: str
+    gpus: int
+    fits: bool
+    """As the recipe cuts its batch."""
+    micro_batches: int
+    """The fewest that fit, of all processes; 0 when none does."""
+    micro_batches_checkpointed: int
+    """The same with activation checkpointing."""
+    tokens_per_s: float
+    seconds: float
+    dollars: float
+    mfu: float
+    mfu_source: str
+    dollars_per_hour: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that `neogpt plan` says, in numbers."""
+
+    recipe: str
+    model: dict[str, int]
+    params: int
+    flops_per_token: int
+    attention_share: float
+    """Of the FLOPs."""
+    budget: Budget
+    batch: int
+    micro_batches: int
+    length: int
+    processes: int
+    sharing: list[int]
+    """Numbers of processes that can share a step."""
+    dtype: str
+    optimizer: str
+    reduction: str
+    base_bytes: int
+    memory: Memory
+    memory_checkpointed: Memory
+    devices: list[OnDevice]
+
+
+def plan(run: AnyRun, devices: Sequence[Device], gpus: int) -> Plan:
+    """The plan of `run` on each device; the memory is that of the first. Errors: ConfigError, bad arithmetic."""
+    length = sequence_tokens(run)
+    _refuse(run, gpus)
+    budget = budget_of(run, optimizer_bytes(_work(run, devices[0], gpus)))
+    first = _work(run, devices[0], gpus)
+    flops = shape.flops_per_token(run.model, length)
+    return Plan(
+        recipe=run.recipe,
+        model=dataclasses.asdict(run.model),
+        params=shape.n_params(run.model),
+        flops_per_token=flops,
+        attention_share=shape.attention_flops_per_token(run.model, length) / flops,
+        budget=budget,
+        batch=run.batch.size,
+        micro_batches=run.batch.micro_batches,
+        length=length,
+        processes=gpus,
+        sharing=_sharing(run.batch.micro_batches),
+        dtype=first.dtype,
+        optimizer=run.optim.name,
+        reduction=run.reduction,
+        base_bytes=BASE_BYTES[first.device],
+        memory=memory_of(first),
+        memory_checkpointed=memory_of(dataclasses.replace(first, checkpointing=True)),
+        devices=[_on(run, device, gpus, budget) for device in devices],
+    )
+
+
+def sequence_tokens(run: AnyRun) -> int:
+    """Tokens of a training sequence; ConfigError for a stage where that is not fixed."""
+    length = getattr(run.objective, "sequence_tokens", None)
+    if not isinstance(length, int):
+        raise ConfigError(f"{run.stage} has no fixed number of tokens a step", "a pretraining recipe")
+    return length
+
+
+def _sharing(micro_batches: int) -> list[int]:
+    return [w for w in range(1, micro_batches + 1) if shape.fits(micro_batches, w)]
+
+
+def _refuse(run: AnyRun, gpus: int) -> None:
+    size, micro_batches = run.batch.size, run.batch.micro_batches
+    if size % max(1, micro_batches):
+        raise ConfigError(
+            f"a batch of {size} does not divide into {micro_batches} micro-batches",
+            "batch.size a multiple of batch.micro-batches",
+        )
+    if not shape.fits(micro_batches, gpus):
+        raise ConfigError(
+            f"{micro_batches} micro-batches cannot be shared by {gpus} processes",
+            f"{', '.join(map(str, _sharing(micro_batches)))} processes",
+            f"--batch.micro-batches {gpus}",
+        )
+    if not (run.steps or run.tokens):
+        raise ConfigError("0 steps and 0 tokens", "a horizon", "--steps 1000")
+
+
+def _work(run: AnyRun, device: Device, gpus: int) -> Work:
+    kind = "cpu" if device.name == "cpu" else "cuda"
+    native = kind == "cuda" or machine.multiplies_bfloat16()
+    dtype = run.dtype if run.dtype != "auto" else "bfloat16" if native else "float32"
+    return Work(
+        model=run.model,
+        rows=run.batch.size // run.batch.micro_batches,
+        length=sequence_tokens(run),
+        micro_batches=run.batch.micro_batches // gpus,
+        processes=gpus,
+        optimizer=run.optim.name,
+        dtype=dtype,
+        device=kind,
+        reduction=run.reduction,
+    )
+
+
+def _on(run: AnyRun, device: Device, gpus: int, budget: Budget) -> OnDevice:
+    work, size = _work(run, device, gpus), run.batch.size
+    whole = device.memory_bytes or machine.ram_bytes() // gpus
+    limit = (whole - BASE_BYTES[work.device]) / WASTE
+    speed = device.peak_flops * device.mfu * (machine.cores() if device.name == "cpu" else gpus)
+    seconds = budget.seconds(speed)
+    return OnDevice(
+        device=device.name,
+        gpus=gpus,
+        fits=memory_of(work).peak <= limit,
+        micro_batches=fewest_micro_batches(work, size, limit),
+        micro_batches_checkpointed=fewest_micro_batches(
+            dataclasses.replace(work, checkpointing=True), size, limit
+        ),
+        tokens_per_s=budget.tokens / budget.flops * speed,
+        seconds=seconds,
+        dollars=seconds / 3600 * gpus * device.dollars_per_hour,
+        mfu=device.mfu,
+        mfu_source=device.mfu_source,
+        dollars_per_hour=device.dollars_per_hour,
+    )

@@ -1,0 +1,188 @@
+"""`neogpt plan`: what it prints, time and disk against simulation, and the errors that name what to type."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training import ROOT
+
+from neogpt import checkpoint
+from neogpt.cli.main import main
+from neogpt.config import SaveConfig
+from neogpt.paths import RunDir
+from neogpt.plan import budget, devices, machine, memory, shape
+from neogpt.plan.memory import Work
+
+
+def plan(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
+    assert main(["plan", *args, "--json"]) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_the_published_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """124M on 10B tokens: 859.9 MFLOP a token and so 8.6e18 in all; the speed is 40 % of 8 x 989 TFLOP/s."""
+    found = plan(capsys, "gpt2-124m", "--on", "h100", "--gpus", "8", "--price", "3")
+    assert (found["params"], found["flops_per_token"]) == (124_439_808, 859_885_056)
+    assert found["budget"]["steps"] == 19073
+    assert found["budget"]["data_bytes"] == 2 * 19073 * 524_288
+    (device,) = found["devices"]
+    by_hand = 859_885_056 * 19073 * 524_288 / (8 * 989e12 * 0.4)
+    assert by_hand < device["seconds"] < 1.04 * by_hand  # the held-out loss is counted too
+    assert device["dollars"] == pytest.approx(device["seconds"] / 3600 * 8 * 3)
+    assert sum(found["memory"]["parts"].values()) == max(found["memory"]["moments"].values())
+
+
+def test_the_recipes_own_flags_count(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = plan(capsys, "gpt2-124m", "--on", "rtx-4090")
+    less = plan(
+        capsys, "gpt2-124m", "--on", "rtx-4090", "--tokens", "1000000000", "--batch.micro-batches", "32"
+    )
+    assert less["budget"]["steps"] == 1907
+    assert less["memory"]["parts"]["activations"] < 0.55 * whole["memory"]["parts"]["activations"]
+    muon = plan(capsys, "gpt2-124m", "--optim.name", "muon")
+    assert muon["memory"]["parts"]["optimizer"] < whole["memory"]["parts"]["optimizer"]
+    faster = plan(capsys, "gpt2-124m", "--on", "rtx-4090", "--mfu", "0.8")
+    assert faster["devices"][0]["seconds"] == pytest.approx(whole["devices"][0]["seconds"] / 2)
+
+
+def test_every_recipe_fits_an_eighty_gigabyte_node_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("gpt2-124m", "gpt2-124m-fast", "gpt2-355m", "gpt2-774m", "gpt2-1.5b"):
+        (device,) = plan(capsys, name, "--on", "h100", "--gpus", "8")["devices"]
+        assert device["fits"], name
+
+
+def test_text_has_every_part(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "gpt2-355m"]) == 0
+    shown = capsys.readouterr().out
+    for word in (
+        "354,823,168",
+        "6 N + 12 L D T",
+        "checkpointed",
+        "activations",
+        "optimizer",
+        "peak",
+        "assumptions",
+    ):
+        assert word in shown
+    assert all(name in shown for name in devices.DEVICES if name != "cpu")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        ([], "needs a recipe"),
+        (["gpt2-124m", "--on", "h10"], "did you mean h100"),
+        (["gpt2-124m", "--gpus", "3"], "1, 2, 4, 8, 16 processes"),
+        (["gpt2-124m", "--gpus", "0"], "from 1 up"),
+        (["gpt2-124m", "--mfu", "40"], "between 0 and 1"),
+        (["gpt2-124m", "--batch.micro-batches", "7"], "7 micro-batches"),
+        (["gpt2-124m", "--steps", "0", "--tokens", "0"], "a horizon"),
+        (["gpt2-42m"], "gpt2-124m"),
+        (["sft-dolly"], "pretrain"),
+    ],
+)
+def test_errors_say_what_to_type(args: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *args]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_it_is_quick_because_torch_stays_out() -> None:
+    code = "import sys; from neogpt.cli.main import main; main(['plan', 'gpt2-124m']); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.split()[-1] == "False"
+
+
+# Arithmetic
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 8])
+def test_the_fewest_micro_batches_are_the_first_that_fit(gpus: int) -> None:
+    """Against trying them all, for a range of limits."""
+    config = shape.GPT2Config(n_layer=2, n_head=2, n_embd=64, n_positions=64, vocab_size=512)
+
+    def peak(total: int) -> int:
+        return memory.memory_of(Work(config, 48 // total, 64, total // gpus, gpus)).peak
+
+    can = [m for m in range(1, 49) if 48 % m == 0 and shape.fits(m, gpus)]
+    work = Work(config, 1, 64, 1, gpus)
+    for limit in range(8_000_000, 40_000_000, 1_000_000):
+        found = memory.fewest_micro_batches(work, 48, limit)
+        assert found == next((m for m in can if peak(m) <= limit), 0)
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        SaveConfig(every=10),
+        SaveConfig(every=10, keep_last=3, keep_every=50, keep_best=False),
+        SaveConfig(every=15, keep_last=1, keep_every=50),
+        SaveConfig(every=0),
+        SaveConfig(every=7, keep_last=2, keep_every=21),
+        SaveConfig(every=1000),
+    ],
+)
+@pytest.mark.parametrize("steps", [1, 50, 200, 333])
+def test_checkpoints_on_disk_are_no_more_than_said(save: SaveConfig, steps: int) -> None:
+    """Against saving and retaining by the policy itself, the first one being the best."""
+    held: list[int] = []
+    most = 0
+    for step in range(1, steps + 1):
+        if step == steps or (save.every and step % save.every == 0):
+            held.append(step)
+            most = max(most, len(held))
+            held = checkpoint.kept_steps(held, held[0] if save.keep_best else None, save)
+    assert most <= budget.most_checkpoints(steps, save) <= most + 1
+
+
+def test_checkpoint_bytes_are_those_on_disk(bases: dict[str, Path]) -> None:
+    folder = RunDir(bases["pretrain"]).checkpoint(12)
+    facts = json.loads((folder / "trainer.json").read_text())["config"]["model"]
+    config = shape.GPT2Config(**facts)
+    said = 4 * shape.n_params(config) + memory.optimizer_bytes(Work(config, 1, 1, 1))
+    held = sum((folder / name).stat().st_size for name in ("model.safetensors", "trainer.safetensors"))
+    assert said == pytest.approx(held, rel=0.1)  # at this size the names of the tensors are a twentieth
+
+
+# Machine
+
+
+def test_a_containers_limits_are_the_machines(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    (tmp_path / "memory.max").write_text(f"{2**30}\n")
+    assert machine.cgroup_cores(tmp_path) == 1.5
+    assert machine.cores(tmp_path) <= 1.5
+    assert machine.ram_bytes(tmp_path) == 2**30
+    (tmp_path / "memory.current").write_text(f"{2**29}\n")
+    assert machine.available_ram_bytes(tmp_path) == 2**29
+
+
+def test_no_limits_is_the_whole_machine(tmp_path: Path) -> None:
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert (machine.cgroup_cores(tmp_path), machine.cgroup_ram_bytes(tmp_path)) == (None, None)
+    assert machine.cores(tmp_path) >= 1
+    assert machine.ram_bytes(tmp_path) >= machine.available_ram_bytes(tmp_path) > 0
+
+
+def test_version_one_of_the_limits(tmp_path: Path) -> None:
+    for folder, name, text in (
+        ("cpu", "cpu.cfs_quota_us", "50000"),
+        ("cpu", "cpu.cfs_period_us", "100000"),
+        ("memory", "memory.limit_in_bytes", "12345678"),
+    ):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / name).write_text(text)
+    assert (machine.cgroup_cores(tmp_path), machine.cgroup_ram_bytes(tmp_path)) == (0.5, 12345678)
+
+
+def test_gpus_are_known_by_the_names_their_drivers_give() -> None:
+    assert devices.peak_flops("NVIDIA H100 80GB HBM3") == 989e12
+    assert (
+        devices.peak_flops("NVIDIA A100-SXM4-40GB") == devices.peak_flops("NVIDIA A100 80GB PCIe") == 312e12
+    )
+    assert devices.peak_flops("NVIDIA GeForce RTX 4090") == 165e12
+    assert devices.peak_flops("Unheard Of") == 0.0
