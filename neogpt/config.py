@@ -176,6 +176,9 @@ class SaveConfig:
             _between(self, name, 0)
 
 
+HORIZONS = ("steps", "tokens", "hours")
+"""The settings that say how long a run is; one of them is set."""
+
 ObjectiveT = TypeVar("ObjectiveT", bound=ObjectiveConfig)
 SourceT = TypeVar("SourceT", bound=SourceConfig)
 
@@ -200,16 +203,24 @@ class RunConfig(Generic[ObjectiveT, SourceT]):
     """Optimizer steps; the learning-rate schedule ends there."""
     tokens: int = 0
     """Training tokens, in place of steps (pretrain)."""
+    hours: float = 0.0
+    """Hours of training, in place of steps: a few steps are timed first, and the run gets as many as fit."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:0, mps, ..."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the matrix products; weights and optimizer stay float32."""
     compile: bool = False
-    """Compile the model with torch.compile."""
+    """Compile the model's blocks with torch.compile; evaluation and generation use the plain ones."""
+    activation_checkpointing: bool = False
+    """Keep only what enters a block and run the block again for its gradient: less memory, a third more work."""
     threads: int = 0
     """CPU threads a process (part of the result's bits); 0: all cores, shared by the processes here."""
     reduction: Literal["exact", "fast"] = "exact"
-    """exact: gradients summed in one fixed tree, equal bits on any number of processes. fast: not."""
+    """exact: gradients summed in one fixed tree, equal bits on any number of processes. fast: summed while the
+    backward runs, in an order that depends on the number of processes."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Over several processes. ddp: each holds the whole model. fsdp: each holds a part of weights, gradients and
+    optimizer state (needs --reduction fast)."""
     spike_sigma: float = 0.0
     """Skip steps whose loss lies this many deviations above its running mean; 0: never skip."""
     model: GPT2Config = field(default_factory=GPT2Config)
@@ -222,7 +233,7 @@ class RunConfig(Generic[ObjectiveT, SourceT]):
     save: SaveConfig = field(default_factory=SaveConfig)
 
     def __post_init__(self) -> None:
-        for name in ("seed", "steps", "tokens", "threads", "spike_sigma"):
+        for name in ("seed", *HORIZONS, "threads", "spike_sigma"):
             _between(self, name, 0)
 
 
@@ -289,10 +300,20 @@ def parse(
     kind: Any = RunConfig.__class_getitem__((type(default.objective), type(default.source)))  # type: ignore[attr-defined]
     flags = [*from_file, *args]
     config: AnyRun = tyro.cli(kind, default=default, args=flags, prog=prog, config=(FlagConversionOff,))
-    if config.tokens != default.tokens and config.steps == default.steps:
-        return dataclasses.replace(config, steps=0)  # tokens were asked for; the recipe's own steps give way
-    if config.steps != default.steps and config.tokens == default.tokens:
-        return dataclasses.replace(config, tokens=0)  # and the other way round
+    return _horizon(config, args, from_file)
+
+
+def _horizon(config: AnyRun, *sources: Sequence[str]) -> AnyRun:
+    """The same settings with the horizon that the first source names alone: a recipe's or file's own gives way.
+
+    Two that are named side by side stay, and are refused when the run starts.
+    """
+    for flags in sources:
+        named = {flag.partition("=")[0] for flag in flags}
+        asked = [name for name in HORIZONS if f"--{name}" in named and getattr(config, name)]
+        if asked:
+            zeros: Any = {name: type(getattr(config, name))() for name in HORIZONS if name not in asked}
+            return dataclasses.replace(config, **zeros)
     return config
 
 

@@ -131,3 +131,45 @@ def late(rank: int, seconds: float) -> None:
         begin(self, *args)
 
     Loop.__init__ = begin_late  # type: ignore[method-assign]
+
+
+def float32_muon() -> None:
+    """Muon's iterations in float32: in bfloat16 the last bit of a gradient can be seen in the update."""
+    import torch
+
+    from neogpt.optim import muon
+
+    orthogonal = muon.orthogonal
+
+    def wide(m_NRC: Any) -> Any:
+        before, torch.Tensor.bfloat16 = torch.Tensor.bfloat16, lambda tensor: tensor  # type: ignore[method-assign]
+        try:
+            return orthogonal(m_NRC)
+        finally:
+            torch.Tensor.bfloat16 = before  # type: ignore[method-assign]
+
+    muon.orthogonal = wide
+
+
+def noted_sums(path: str, bucket_bytes: int) -> None:
+    """Each sum over processes writes a line: its name, and whether a backward was running."""
+    import torch
+    import torch.distributed as dist
+
+    from neogpt.train import parallel
+
+    parallel._BUCKET_BYTES = bucket_bytes
+
+    def noted(name: str) -> None:
+        call = getattr(dist, name)
+
+        def noting(*args: Any, **options: Any) -> Any:
+            place = "backward" if torch._C._current_graph_task_id() >= 0 else "outside"
+            with open(f"{path}.{os.environ['RANK']}", "a") as file:
+                file.write(f"{name} {place}\n")
+            return call(*args, **options)
+
+        setattr(dist, name, noting)
+
+    for name in ("all_reduce", "reduce_scatter_single"):
+        noted(name)

@@ -20,11 +20,13 @@ from typing import Any
 
 import torch
 import torch._dynamo  # what the first optimizer of a process would import, for two seconds
+import torch.distributed.fsdp
 
 import neogpt.cli._progress
 import neogpt.evals
 import neogpt.recipes.tinyworld
-import neogpt.train  # noqa: F401 (imported once, for all that are forked)
+import neogpt.train
+import neogpt.train.sharding  # noqa: F401 (imported once, for all that are forked)
 
 _DIE_WITH_PARENT = 1
 

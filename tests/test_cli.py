@@ -64,7 +64,7 @@ def test_no_command_is_help_and_version_is_one_line(neogpt: Say) -> None:
         (["pretrain", "tinyworld", "--config", "no.toml"], ["there is no file no.toml"]),
         (["pretrain", "tinyworld", "--device", "cdua"], ["'cdua' is no device", "--device auto"]),
         (["sft", "tinyworld"], ["sft has no model to start from", "--from runs/NAME"]),
-        (pretrain("--steps", "0"), ["0 steps and 0 tokens", "a horizon", "--steps 1000"]),
+        (pretrain("--steps", "0"), ["0 steps, 0 tokens and 0 hours", "a horizon", "--steps 1000"]),
         (pretrain("--tokens", "100"), ["both --steps 12 and --tokens 100", "one of them"]),
         (pretrain("--eval.names", "tinywrld"), ["no eval named 'tinywrld'", "did you mean tinyworld?"]),
         (pretrain("--objective.sequence-tokens", "65"), ["65 tokens do not fit a context of 64"]),

@@ -38,7 +38,10 @@ def state_tensors(optimizers: list[torch.optim.Optimizer], named: Named) -> dict
 def load_state_tensors(
     optimizers: list[torch.optim.Optimizer], named: Named, tensors: Mapping[str, torch.Tensor]
 ) -> None:
-    """Put back what `state_tensors` gave; CheckpointError when a tensor fits no parameter."""
+    """Put back what `state_tensors` gave; CheckpointError when a tensor fits no parameter.
+
+    Where parameters are sharded, each process takes its part of the whole tensors.
+    """
     parameters = dict(named)
     states: dict[str, dict[str, torch.Tensor]] = {}
     for key, tensor in tensors.items():
@@ -47,11 +50,21 @@ def load_state_tensors(
             raise CheckpointError(
                 f"the optimizer state has {key!r}, which the model has not", "the same model"
             )
-        device = "cpu" if entry == "step" else parameters[name].device
-        states.setdefault(name, {})[entry] = tensor.to(device, copy=True)
+        states.setdefault(name, {})[entry] = _placed(tensor, parameters[name])
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 name = next(n for n, p in named if p is parameter)
                 if name in states:
                     optimizer.state[parameter] = states[name]
+
+
+def _placed(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+    """A copy that lies where the parameter does, as fused updates want it; counters (no dimension) stay whole."""
+    if tensor.ndim and (mesh := getattr(parameter, "device_mesh", None)):
+        from torch.distributed.tensor import distribute_tensor
+
+        placements = parameter.placements  # type: ignore[attr-defined]
+        whole = tensor.to(parameter.device)
+        return distribute_tensor(whole, mesh, placements, src_data_rank=None)
+    return tensor.to(parameter.device, copy=True)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from neogpt.config import OptimConfig
 from neogpt.optim import adamw
+from neogpt.optim._rows import apply_whole
 
 Named = list[tuple[str, torch.nn.Parameter]]
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -56,19 +57,36 @@ class Muon(torch.optim.Optimizer):
                 self._update(parameters, group)
 
     def _update(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = [p.grad for p in parameters if p.grad is not None]
         for parameter in parameters:
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        buffers = [self.state[p]["momentum_buffer"] for p in parameters]
+        buffers = [_local(self.state[p]["momentum_buffer"]) for p in parameters]
+        gradients = [_local(p.grad) for p in parameters if p.grad is not None]
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         nesterov = torch._foreach_lerp(gradients, buffers, group["momentum"])
-        pieces = torch.stack(nesterov).unflatten(2, (group["parts"], -1)).transpose(1, 2)
+        updates = _directions(torch.stack(nesterov), parameters[0], group["parts"])
+        scale = 0.2 * max(parameters[0].shape[0], parameters[0].shape[1] // group["parts"]) ** 0.5
+        held = [_local(p) for p in parameters]
+        torch._foreach_mul_(held, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_add_(held, list(updates.unbind(0)), alpha=-group["lr"] * scale)
+
+
+def _local(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor, sharing its memory: all, or some rows where it is sharded (DTensor)."""
+    part: Tensor = getattr(tensor, "_local_tensor", tensor)
+    return part
+
+
+def _directions(m_NRC: Tensor, like: Tensor, parts: int) -> Tensor:
+    """`orthogonal` of matrices with `parts` side by side in each; where `like` is sharded, of this process's rows."""
+
+    def rule(whole_NRC: Tensor) -> Tensor:
+        pieces = whole_NRC.unflatten(2, (parts, -1)).transpose(1, 2)
         directions = orthogonal(pieces.flatten(0, 1)).unflatten(0, pieces.shape[:2])
-        scale = 0.2 * max(pieces.shape[-2:]) ** 0.5
-        updates = directions.transpose(1, 2).flatten(2).to(parameters[0].dtype)
-        torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(parameters, list(updates.unbind(0)), alpha=-group["lr"] * scale)
+        return directions.transpose(1, 2).flatten(2).to(whole_NRC.dtype)
+
+    mesh = getattr(like, "device_mesh", None)
+    return apply_whole(rule, m_NRC, like.shape[0], mesh.get_group()) if mesh else rule(m_NRC)
 
 
 def orthogonal(m_NRC: Tensor) -> Tensor:

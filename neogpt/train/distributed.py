@@ -1,6 +1,6 @@
 """Processes that train together, under torchrun's environment; alone when there is none.
 
-Every process holds all weights. Process r of W computes the micro-batches r*M/W .. (r+1)*M/W - 1 of a step's
+Process r of W computes the micro-batches r*M/W .. (r+1)*M/W - 1 of a step's
 M, so their results stand in micro-batch order when they are gathered in process order.
 """
 
@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from neogpt.config import BatchConfig
 from neogpt.errors import ConfigError, NeoGPTError
 from neogpt.train.tree import Gradient, fits, tree_sum
 
@@ -34,16 +35,25 @@ class World:
         """Whether this process writes the files."""
         return self.rank == 0
 
-    def share(self, micro_batches: int) -> range:
-        """The micro-batch numbers of this process; ConfigError names the process counts that work."""
-        if not fits(micro_batches, self.size):
-            valid = [w for w in range(1, micro_batches + 1) if fits(micro_batches, w)]
+    def share(self, batch: BatchConfig, exact: bool = True) -> range:
+        """The micro-batch numbers of this process: as many for each, whole subtrees of the sum where it is exact.
+
+        Errors: ConfigError names the numbers of processes, or of micro-batches, that work.
+        """
+        n = batch.micro_batches
+        if not _shared(n, self.size, exact):
+            processes = [w for w in range(1, n + 1) if _shared(n, w, exact)]
+            cuts = [m for m in range(1, batch.size + 1) if batch.size % m == 0]
+            cuts = [m for m in cuts if _shared(m, self.size, exact)]
             raise ConfigError(
-                f"{micro_batches} micro-batches cannot be shared by {self.size} processes",
-                f"{', '.join(map(str, valid))} processes",
-                f"--batch.micro-batches {self.size}",
+                f"{n} micro-batches cannot be shared by {self.size} processes",
+                f"{', '.join(map(str, processes))} processes"
+                + (f", or {', '.join(map(str, cuts))} micro-batches" if cuts else ""),
+                f"--batch.micro-batches {min(cuts, key=lambda m: abs(m - n))}"
+                if cuts
+                else f"--batch.size {-(-batch.size // self.size) * self.size} --batch.micro-batches {self.size}",
             )
-        share = micro_batches // self.size
+        share = n // self.size
         return range(self.rank * share, (self.rank + 1) * share)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
@@ -74,14 +84,6 @@ class World:
         dist.all_gather(slices, total)
         return _unflatten(torch.cat(slices), gradient)
 
-    def sum_fast(self, gradient: Gradient) -> Gradient:
-        """The sum over processes by the backend's all-reduce: quicker, its bits depend on the processes."""
-        if self.size == 1:
-            return gradient
-        flat = torch.cat([tensor.reshape(-1) for tensor in gradient])
-        dist.all_reduce(flat)
-        return _unflatten(flat, gradient)
-
     def barrier(self) -> None:
         """Wait for everybody, however long one of them works on its own."""
         if self.size > 1:
@@ -95,6 +97,10 @@ class World:
         yield
         if self.is_main:
             self.barrier()
+
+
+def _shared(micro_batches: int, processes: int, exact: bool) -> bool:
+    return fits(micro_batches, processes) if exact else micro_batches % processes == 0
 
 
 def _unflatten(flat: Tensor, like: Gradient) -> Gradient:

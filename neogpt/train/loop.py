@@ -31,9 +31,8 @@ from neogpt.train.distributed import World, connected, world_from_environment
 from neogpt.train.guard import Guard
 from neogpt.train.saver import Saver, free_bytes
 from neogpt.train.signals import StopFlag, stop_flag
-from neogpt.train.speed import Stopwatch, compiled
+from neogpt.train.speed import Stopwatch
 from neogpt.train.start import Start, evaluated, prepare
-from neogpt.train.tree import TreeSum
 
 Evaluate = Callable[[GPT2, Tokenizer, World], tuple[dict[str, float], list[Row]]]
 """(model, tokenizer, world) -> scores by name, and sample rows (question, answer, ...); called on every process,
@@ -91,10 +90,11 @@ class Loop:
     ) -> None:
         self.run, self.files, self.world = start.run, start.files, start.world
         self.model, self.tokenizer, self.objective = start.model, start.tokenizer, start.objective
+        self.layout = start.layout
         self.named, self.optimizers = start.named, start.optimizers
         self.step, self.tokens, self.origin = start.step, start.tokens, start.origin
         self.evaluate, self.listeners, self.stop, self.command = evaluate, listeners, stop, command
-        self.micros = self.world.share(self.run.batch.micro_batches)
+        self.micros = self.world.share(self.run.batch, self.run.reduction == "exact")
         self.guard = Guard(self.run.spike_sigma)
         self.guard.recall(start.history)
         self.evaluated = evaluated(start.history, self.step)
@@ -124,8 +124,7 @@ class Loop:
         if self._evaluation_due() and not self.evaluated:
             self._evaluate()
         while self.step < self.run.steps:
-            with compiled(self.model, self.run.compile):
-                stopping = self._step()
+            stopping = self._step()
             if progress := self.watch.lap(self.step, self.tokens):
                 self._event("progress", **progress, disk_free_bytes=free_bytes(self.files))
             self.saver.poll()
@@ -152,17 +151,17 @@ class Loop:
         batches = [self.objective.batch(self.step, micro) for micro in self.micros]
         weights = [self.objective.weights(batch) for batch in batches]
         totals = sums.of_weights(weights, self.world)
-        total_gradient, rows = TreeSum(), []
+        rows = []
         for micro, batch in zip(self.micros, batches, strict=True):
             torch.manual_seed(_draw_seed(self.run.seed, self.step, micro))
-            with autocast(self.run):
-                terms = self.objective.loss(self.model, on_device(batch, self.world.device))
-            sums.scaled(terms, self.objective.coefficients, totals).backward()
-            total_gradient.add(self._take_gradient())
+            with self.layout.micro_batch(last=micro == self.micros[-1]):
+                with autocast(self.run):
+                    terms = self.layout.loss(on_device(batch, self.world.device))
+                sums.scaled(terms, self.objective.coefficients, totals).backward()
             rows.append(sums.Row(terms, n_tokens(batch), bool(self.stop)))
-        gradient = self._sum_over_processes(total_gradient.result())
+        gradient = self.layout.gradient()
         metrics = sums.merge(rows, self.objective.coefficients, totals, self.world)
-        norm = self._clip(gradient)
+        norm = self.layout.clip(gradient, self.run.optim.clip)
         lr = learning_rate(self.step, self.run.steps, self.run.optim)
         refused = self.guard.check(metrics["loss"], norm)
         if not refused:
@@ -176,26 +175,6 @@ class Loop:
             self._event("skipped", step=self.step, reason=refused, total=self.skipped)
         self.guard.give_up(self.step)
         return stopping
-
-    def _take_gradient(self) -> list[torch.Tensor]:
-        """The parameters' gradients, taken away from them (so that the next backward starts afresh)."""
-        taken = []
-        for _, parameter in self.named:
-            taken.append(parameter.grad if parameter.grad is not None else torch.zeros_like(parameter))
-            parameter.grad = None
-        return taken
-
-    def _sum_over_processes(self, gradient: list[torch.Tensor]) -> list[torch.Tensor]:
-        if self.run.reduction == "exact":
-            return self.world.sum_exact(gradient)
-        return self.world.sum_fast(gradient)
-
-    def _clip(self, gradient: list[torch.Tensor]) -> float:
-        """The norm of the whole gradient, which is scaled down to `optim.clip` where it is larger."""
-        norm = torch.nn.utils.get_total_norm(gradient)
-        if self.run.optim.clip:
-            torch._foreach_mul_(gradient, torch.clamp(self.run.optim.clip / (norm + 1e-6), max=1.0))
-        return float(norm)
 
     def _update(self, gradient: list[torch.Tensor], lr: float) -> None:
         self.saver.before_update()
@@ -216,14 +195,13 @@ class Loop:
 
     def _save(self) -> None:
         """Save this step, in the background where that is wanted; the other processes wait for the copy."""
+        weights, tensors = self.layout.to_save(optim.state_tensors(self.optimizers, self.named))
         if self.world.is_main:
-            tensors = optim.state_tensors(self.optimizers, self.named)
             config = config_values(self.run)
             state = checkpoint.TrainerState(
                 self.step, self.tokens, config, self.objective.data_hash, self.origin, versions()
             )
-            content = checkpoint.Content(state, self.model.config, self.model.state_dict(), tensors)
-            self.saver.save(content)
+            self.saver.save(checkpoint.Content(state, self.model.config, weights, tensors))
         self.world.barrier()
         self.watch.skip()
 
@@ -240,10 +218,11 @@ class Loop:
     def _evaluate(self) -> None:
         """Held-out loss and evals on all processes; one ledger row."""
         began = time.monotonic()
-        row: Row = {"step": self.step, **self._validation()}
+        model = self.layout.whole_model()
+        row: Row = {"step": self.step, **self._validation(model)}
         if self.evaluate and (self.step or self.run.init_from):
             with torch.inference_mode(), autocast(self.run):
-                scores, samples = self.evaluate(self.model, self.tokenizer, self.world)
+                scores, samples = self.evaluate(model, self.tokenizer, self.world)
             row.update(scores)
             if self.world.is_main:
                 self._write_samples(samples)
@@ -251,7 +230,7 @@ class Loop:
         self._event("eval", step=self.step, seconds=round(time.monotonic() - began, 3))
         self.world.barrier()
 
-    def _validation(self) -> Row:
+    def _validation(self, model: GPT2) -> Row:
         """Loss and metrics over the first held-out samples: the same whatever the number of processes."""
         n = min(self.objective.n_validation, self.run.eval.val_samples)
         chunks = (
@@ -267,7 +246,7 @@ class Loop:
                 batch = self.objective.validation_batch(ids)
                 weights.append(self.objective.weights(batch))
                 mine = alone or i % self.world.size == self.world.rank
-                terms = self.objective.loss(self.model, on_device(batch, self.world.device)) if mine else None
+                terms = self.objective.loss(model, on_device(batch, self.world.device)) if mine else None
                 rows.append(sums.Row(terms) if terms else None)
         world = World() if alone else self.world
         return sums.merge_validation(rows, weights, self.objective.coefficients, world) if n else {}

@@ -1,14 +1,10 @@
-"""How fast a run goes, and what makes it faster without changing what it computes."""
+"""How fast a run goes."""
 
-import contextlib
-import functools
 import time
-from collections.abc import Callable, Iterator
 
 import torch
 
 from neogpt.config import AnyRun, GPT2Config
-from neogpt.model import GPT2
 from neogpt.plan.devices import peak_flops
 from neogpt.plan.shape import flops_per_token
 
@@ -45,24 +41,3 @@ class Stopwatch:
 
 def _peak_of(device: str) -> float:
     return peak_flops(torch.cuda.get_device_name(torch.device(device))) if device.startswith("cuda") else 0.0
-
-
-@contextlib.contextmanager
-def compiled(model: GPT2, on: bool) -> Iterator[None]:
-    """Use torch.compile's version of the training forward inside the block only.
-
-    Evaluation and generation, whose shapes vary, keep the plain one: compiling never breaks them.
-    """
-    if not on:
-        yield
-        return
-    vars(model)["hidden"] = _compiled_hidden(model)
-    try:
-        yield
-    finally:
-        del vars(model)["hidden"]
-
-
-@functools.cache
-def _compiled_hidden(model: GPT2) -> Callable[..., torch.Tensor]:
-    return torch.compile(functools.partial(GPT2.hidden, model))

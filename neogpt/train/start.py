@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from neogpt import atomic, checkpoint, config, ledger, optim, plugins
-from neogpt.config import AnyRun
+from neogpt.config import HORIZONS, AnyRun
 from neogpt.data.vocabulary import tokenizer_for
 from neogpt.errors import CheckpointError, ConfigError, DataError
 from neogpt.model import GPT2, load_pretrained
@@ -17,9 +17,14 @@ from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
 from neogpt.train.device import autocast, resolve
 from neogpt.train.distributed import World
+from neogpt.train.parallel import Layout, layout
 
-_MAY_CHANGE = ("init_from", "device", "compile", "save.")
-"""Settings that a resumed run may change: they do not touch what is computed (`--from` is checked by hash)."""
+_MAY_CHANGE = (
+    *("init_from", "device", "compile", "activation_checkpointing", "parallel", "save."),
+    "reduction: 'exact' -> 'fast'",
+)
+"""Settings that a resumed run may change: they do not touch what is computed (`--from` is checked by hash). The
+promise of equal bits can be given up on the way, but not be made for what lies behind."""
 
 
 @dataclass
@@ -32,6 +37,7 @@ class Start:
     model: GPT2
     tokenizer: Tokenizer
     objective: Objective
+    layout: Layout
     named: list[tuple[str, torch.nn.Parameter]]
     optimizers: list[torch.optim.Optimizer]
     step: int
@@ -72,10 +78,12 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
         _refuse_origins(state, objective.data_hash, origin)
     with autocast(run):
         objective.begin(model)
+    if folder:
+        model.load_state_dict(load_pretrained(folder).state_dict())
+    placed = layout(run, model, objective, world)
     named = list(model.named_parameters())
     optimizers = optim.build(named, run.optim)
-    if folder and state:
-        _take_up(folder, model, optimizers, named, optimizer_tensors)
+    optim.load_state_tensors(optimizers, named, optimizer_tensors)
     if world.is_main:
         with checkpoint.disk_errors(files, "the run's files"):
             _write_down(run, files, state.step if state else -1, notes)
@@ -91,6 +99,7 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
         model,
         tokenizer,
         objective,
+        placed,
         named,
         optimizers,
         step,
@@ -173,13 +182,18 @@ def _origin(run: AnyRun) -> tuple[GPT2, Tokenizer, str]:
 def _refuse_arithmetic(run: AnyRun, world: World) -> None:
     """ConfigError, before any data is touched, for a batch that cannot be cut up or a run without an end."""
     micro_size(run.batch.size, run.batch.micro_batches)
-    world.share(run.batch.micro_batches)
-    if run.steps and run.tokens:
+    world.share(run.batch, run.reduction == "exact")
+    if run.parallel == "fsdp" and run.reduction == "exact" and world.size > 1:
         raise ConfigError(
-            f"both --steps {run.steps} and --tokens {run.tokens} are set", "one of them", "--steps 0"
+            "--parallel fsdp sums gradients in an order that depends on the number of processes",
+            "--reduction fast, which says so, or --parallel ddp",
+            "--parallel fsdp --reduction fast",
         )
-    if not run.steps and not run.tokens:
-        raise ConfigError("0 steps and 0 tokens", "a horizon", "--steps 1000")
+    asked = [f"--{name} {getattr(run, name)}" for name in HORIZONS if getattr(run, name)]
+    if len(asked) > 1:
+        raise ConfigError(f"both {' and '.join(asked)} are set", "one of them", f"{asked[-1]} alone")
+    if not asked:
+        raise ConfigError("0 steps, 0 tokens and 0 hours", "a horizon", "--steps 1000")
 
 
 def _steps(run: AnyRun, objective: Objective) -> int:
@@ -231,17 +245,6 @@ def _refuse_origins(state: checkpoint.TrainerState, data_hash: str, origin: str)
             f"one with the hash {state.origin[:12]}, found {origin[:12]}",
             "--from with the checkpoint that it began as",
         )
-
-
-def _take_up(
-    folder: Path,
-    model: GPT2,
-    optimizers: list[torch.optim.Optimizer],
-    named: list[tuple[str, torch.nn.Parameter]],
-    optimizer_tensors: dict[str, torch.Tensor],
-) -> None:
-    model.load_state_dict(load_pretrained(folder).state_dict())
-    optim.load_state_tensors(optimizers, named, optimizer_tensors)
 
 
 def _write_down(run: AnyRun, files: RunDir, step: int, notes: list[str]) -> None:
