@@ -65,11 +65,12 @@ def test_other_objectives_under_fsdp(
 def test_a_run_changes_its_layout_at_every_resume(launcher: Launcher, tmp_path: Path) -> None:
     """ddp on 1, fsdp on 2, ddp on 4, fsdp on 4, ddp on 1: the losses of the uninterrupted run."""
     folder = tmp_path / "run"
+    at_once = ("--save.background", "False")
     alone = launcher.train(1, "pretrain", tmp_path / "alone", *FAST)
     for rows, (world, layout) in zip(
         (4, 7, 10, 13), [(1, FAST), (2, FSDP), (4, FAST), (4, FSDP)], strict=True
     ):
-        group = launcher.train(world, "pretrain", folder, *layout, resume="auto")
+        group = launcher.train(world, "pretrain", folder, *layout, *at_once, resume="auto")
         kill_at_rows(group, folder, rows)
     group = launcher.train(1, "pretrain", folder, *FAST, resume="auto")
     assert (alone.wait(), group.wait()) == ([0], [0]), group.text()
