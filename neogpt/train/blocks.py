@@ -6,6 +6,7 @@ KV cache, run the plain blocks, so neither can break them.
 
 import contextlib
 import functools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,7 +30,7 @@ def training_blocks(model: GPT2, run: AnyRun) -> Iterator[None]:
     if not (run.compile or run.activation_checkpointing):
         yield
         return
-    forward: Forward = _compiled() if run.compile else Block.forward
+    forward: Forward = _where_shapes_are_few if run.compile else Block.forward
     if run.activation_checkpointing:
         forward = functools.partial(_recomputed, forward)
     blocks = list(model.transformer.h)
@@ -42,9 +43,17 @@ def training_blocks(model: GPT2, run: AnyRun) -> Iterator[None]:
             del vars(block)["forward"]
 
 
+def _where_shapes_are_few(block: Block, x_BTD: Tensor, *more: Any) -> Tensor:
+    """Packed documents come in other numbers and lengths each time: their blocks run as they are."""
+    documents = more[-1]
+    return (Block.forward if documents is not None else _compiled())(block, x_BTD, *more)
+
+
 @functools.cache
 def _compiled() -> Forward:
     """One compiled forward for all blocks of all models: they differ in their weights, which it takes as inputs."""
+    # PyTorch's tracing looks at .grad of whatever it is given, and warns its user of what it did itself.
+    warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
     return torch.compile(Block.forward)
 
 
