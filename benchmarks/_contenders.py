@@ -40,7 +40,15 @@ class Spec:
 
 def run_config(spec: Spec, compiled: bool) -> Any:
     """The run as NeoGPT's own loop takes it."""
-    from neogpt.config import BatchConfig, DataConfig, EvalConfig, GPT2Config, OptimConfig, RunConfig, SaveConfig
+    from neogpt.config import (
+        BatchConfig,
+        DataConfig,
+        EvalConfig,
+        GPT2Config,
+        OptimConfig,
+        RunConfig,
+        SaveConfig,
+    )
     from neogpt.data.sources import files, tinyworld
     from neogpt.objectives import pretrain
 
@@ -150,9 +158,7 @@ def plain(spec: Spec, gate: Gate, compiled: bool) -> None:
     gate.begin()
     for step in range(HORIZON):
         gate.step(
-            style.training_step(
-                forward, optimizer, batches, spec.micro_batches, autocast, _rate(step), CLIP
-            )
+            style.training_step(forward, optimizer, batches, spec.micro_batches, autocast, _rate(step), CLIP)
         )
 
 

@@ -143,10 +143,14 @@ def prepared(size: Size, n_steps: int, options: argparse.Namespace, folder: Path
     ids = [sample_ids(step, size.size, objective.n_samples, run.seed) for step in range(n_steps)]
     batch = objective.windows.batch(np.concatenate(ids))
     if not batch.weights.all():
-        raise SystemExit("a window of these steps has padding, which the others would count: take other --steps")
+        raise SystemExit(
+            "a window of these steps has padding, which the others would count: take other --steps"
+        )
     rows = np.concatenate([batch.tokens, batch.targets[:, -1:]], axis=1)
     np.save(folder / "batches.npy", rows.astype(np.uint16))
-    print(f"{model.n_params:,} parameters, {size.size} x {size.length} tokens a step in {size.micro_batches} parts")
+    print(
+        f"{model.n_params:,} parameters, {size.size} x {size.length} tokens a step in {size.micro_batches} parts"
+    )
     return spec
 
 
@@ -181,7 +185,7 @@ def race(names: list[str], spec: Spec, steps: int, rounds: int, clock: str) -> l
 def beside(ours: dict[str, Any], other: dict[str, Any], tokens: int) -> dict[str, Any]:
     """A row of the table: speed, ratio to NeoGPT round by round, memory."""
     ratios = sorted(b / a for a, b in zip(ours["seconds"], other["seconds"], strict=True))
-    low, middle, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    low, _, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
     return {
         "name": other["name"],
         "tokens_per_s": tokens / statistics.median(other["seconds"]),
@@ -300,7 +304,12 @@ def main() -> None:
             timed = dataclasses.replace(spec, dtype=options.dtype)
             rows = compare(timed, names, steps, options)
         shape = {**dataclasses.asdict(size), "shape": spec.shape}
-        results["sizes"][label] = {"size": shape, "steps_a_turn": steps, "float32_losses": losses, "rows": rows}
+        results["sizes"][label] = {
+            "size": shape,
+            "steps_a_turn": steps,
+            "float32_losses": losses,
+            "rows": rows,
+        }
         if options.json:
             Path(options.json).write_text(json.dumps(results, indent=1) + "\n")
 
