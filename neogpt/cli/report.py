@@ -22,7 +22,10 @@ def run(args: list[str]) -> int:
 
 
 def _report(
-    run: Annotated[Positional[Path], arg(metavar="RUN")], out: Path | None = None, json: bool = False
+    run: Annotated[Positional[Path], arg(metavar="RUN")],
+    out: Path | None = None,
+    reference: Path | None = None,
+    json: bool = False,
 ) -> None:
     """Write report.html, report.md and loss.png of a run, or of a folder of runs, from their ledgers.
 
@@ -33,12 +36,13 @@ def _report(
     Args:
         run: A run directory, or a folder of the run directories of several stages.
         out: Folder to write to; by default the run directory itself.
+        reference: Folder with the original NeoGPT's curves; by default NEOGPT_DATA/reference, if that is there.
         json: Print the facts as JSON, for a script.
     """
     from neogpt import report
     from neogpt.report import facts, png
 
-    written = report.write(run, out)
+    written = report.write(run, out, reference)
     if json:
         print(_json(run, written))
         return

@@ -8,26 +8,30 @@ from typing import Any
 
 from neogpt import atomic
 from neogpt.errors import DataError
-from neogpt.report import facts, html, markdown, png, runs
+from neogpt.report import facts, html, markdown, png, references, runs
 from neogpt.report.runs import Stage, read
 
 __all__ = ["Stage", "read", "summary", "write"]
 
 
-def write(folder: Path | str, out: Path | str | None = None) -> list[Path]:
+def write(
+    folder: Path | str, out: Path | str | None = None, reference: Path | str | None = None
+) -> list[Path]:
     """Write the report of a run, or of a folder of stage runs, into `out` (default: that folder).
 
     Returns the files written: report.html, report.md, and with matplotlib (`pip install 'neogpt[plot]'`)
-    loss.png and, when HellaSwag was measured, hellaswag.png. Errors: DataError when there is nothing to
+    loss.png and, when HellaSwag was measured, hellaswag.png. `reference`: folder with the original NeoGPT's
+    curves (default: NEOGPT_DATA/reference, where that is there). Errors: DataError when there is nothing to
     report or `out` cannot be written.
     """
     folder = Path(folder)
     target = Path(out) if out else folder
     stages, silent = runs.read(folder)
     title, notes = folder.resolve().name, [*facts.notes(stages), *silent]
-    images = _images(stages)
+    original = references.read(Path(reference) if reference else None)
+    images = _images(stages, original)
     files = {
-        "report.html": html.page(title, stages, notes).encode(),
+        "report.html": html.page(title, stages, notes, original).encode(),
         "report.md": markdown.page(title, stages, notes, list(images)).encode(),
         **images,
     }
@@ -42,10 +46,10 @@ def write(folder: Path | str, out: Path | str | None = None) -> list[Path]:
     return [target / name for name in files]
 
 
-def _images(stages: list[Stage]) -> dict[str, bytes]:
+def _images(stages: list[Stage], original: references.Original) -> dict[str, bytes]:
     if not png.is_available():
         return {}
-    drawn = {"loss.png": png.losses(stages), "hellaswag.png": png.hellaswag(stages)}
+    drawn = {"loss.png": png.losses(stages, original), "hellaswag.png": png.hellaswag(stages, original)}
     return {name: data for name, data in drawn.items() if data is not None}
 
 

@@ -6,6 +6,7 @@ from neogpt.report import answers, facts, measures, plots, svg
 from neogpt.report.answers import Question
 from neogpt.report.facts import Score
 from neogpt.report.markup import Markup, join, tag
+from neogpt.report.references import Original
 from neogpt.report.runs import Stage
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -13,8 +14,8 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 ANSWER_CHARACTERS = 600
 
 
-def page(title: str, stages: list[Stage], notes: list[str]) -> str:
-    """The whole report as HTML."""
+def page(title: str, stages: list[Stage], notes: list[str], original: Original | None = None) -> str:
+    """The whole report as HTML; `original`: curves to compare with."""
     style = Path(__file__).with_name("style.css").read_text()
     head = tag(
         "head",
@@ -29,9 +30,9 @@ def page(title: str, stages: list[Stage], notes: list[str]) -> str:
         _scores(stages),
         _life(stages),
         _lesson(stages),
-        _plots("Loss", plots.losses(stages)),
+        _plots("Loss", plots.losses(stages, original)),
         _plots("Preferences", plots.preferences(stages)),
-        _plots("HellaSwag", plots.hellaswag(stages)),
+        _plots("HellaSwag", plots.hellaswag(stages, original)),
         _answers(stages),
         _training(stages),
         _commands(stages),

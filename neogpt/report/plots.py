@@ -1,16 +1,20 @@
 """Which curves a report shows, as data for either kind of drawing (SVG in the page, PNG beside it)."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from neogpt.report import curves, facts, measures, svg
+import numpy as np
+
+from neogpt.report import curves, facts, measures, references, svg
+from neogpt.report.references import Original
 from neogpt.report.runs import KINDS, Stage
 from neogpt.report.svg import Axis, Line, Style
 
 LOG_FROM = 300
 """A pretraining curve of at least this many steps gets a logarithmic step axis: most happens early."""
-GPT2_124M_HELLASWAG = 0.2945
-"""HellaSwag of OpenAI's GPT-2 124M, the line that the original NeoGPT drew for comparison."""
+SHOWN = 100
+"""On a logarithmic axis of tokens, the picture begins after this part of the run: what came before is steep."""
 COLOURS = {"pretrain": "base", "sft": "sft", "dpo": "dpo", "grpo": "rl", "rl": "rl"}
 
 
@@ -23,6 +27,7 @@ class Plot:
     axis: Axis
     topic: str = ""
     explanation: str = ""
+    caption: str = ""
     form: Callable[[float], str] = svg.plain
 
 
@@ -31,10 +36,11 @@ def colour(stage: Stage) -> str:
     return "lesson" if stage.is_lesson else COLOURS.get(stage.kind, "other")
 
 
-def losses(stages: list[Stage]) -> list[Plot]:
+def losses(stages: list[Stage], original: Original | None = None) -> list[Plot]:
     """Training loss (as logged, and its trend) and validation loss of each stage that has any.
 
-    Where a loss has several terms, the stage's own one is drawn.
+    Where a loss has several terms, the stage's own one is drawn. Pretraining on text stands beside OpenAI's
+    GPT-2 124M and the original NeoGPT's run, by tokens.
     """
     found = []
     for stage in stages:
@@ -42,13 +48,67 @@ def losses(stages: list[Stage]) -> list[Plot]:
         lines = _trend(stage, stage.own("loss"), colour(stage), "training", early=log)
         lines += _held_out(stage, stage.own("val_loss"), "validation", first=1 if log else 0)
         if lines:
-            axis = Axis("step (logarithmic)" if log else "step", log=log)
-            topic, text = (
+            plot = Plot(
+                stage.label,
+                lines,
+                Axis("step (logarithmic)" if log else "step", log=log),
                 KINDS.get(stage.kind, stage.kind),
                 measures.LOSS_LINES.get(stage.kind, "Lower is better."),
             )
-            found.append(Plot(stage.label, lines, axis, topic, text))
+            is_compared = stage.kind == "pretrain" and references.is_comparable(stage) and stage.tokens
+            found.append(_compared_losses(stage, plot, original or {}) if is_compared else plot)
     return found
+
+
+def _compared_losses(stage: Stage, plot: Plot, original: Original) -> Plot:
+    """The same losses over tokens, which another run's are comparable by, with the references beside them."""
+    high = float(stage.tokens or 0)
+    low = max(_tokens(stage, [1.0])[0], high / SHOWN)
+    lines = [line for old in plot.lines if (line := _by_tokens(stage, old, low, high))]
+    for kind in ("val_loss", "train_loss"):  # the original's first validation comes after 131M tokens
+        xs, ys = _between(*original.get(kind, ([], [])), low, high)
+        if len(xs) > 1:
+            lines.append(Line(xs, ys, "dpo", f"original NeoGPT {ys[-1]:.4f}", "thin"))
+            break
+    gpt2 = f"GPT-2 124M {references.GPT2_124M_LOSS}"
+    lines.append(Line([low, high], [references.GPT2_124M_LOSS] * 2, "rl", gpt2, "dash"))
+    axis = Axis("tokens (logarithmic)", _token_marks(low, high, log=True), log=True, ends=(low, high))
+    caption = references.caption(_has_original(lines), ", on FineWeb-Edu")
+    return replace(plot, lines=lines, axis=axis, caption=caption, explanation=f"{plot.explanation} {caption}")
+
+
+def _has_original(lines: Sequence[Line]) -> bool:
+    return any(line.label.startswith("original") for line in lines)
+
+
+def _by_tokens(stage: Stage, line: Line, low: float = 0.0, high: float = math.inf) -> Line | None:
+    """A line over steps as one over tokens, those between `low` and `high`; None when nothing is left."""
+    xs, ys = _between(_tokens(stage, line.xs), line.ys, low, high)
+    return replace(line, xs=xs, ys=ys) if xs else None
+
+
+def _tokens(stage: Stage, steps: Sequence[float]) -> list[float]:
+    """Tokens trained on at these steps."""
+    known, values = stage.series("tokens")
+    return [float(x) for x in np.interp(steps, [0.0, *known], [0.0, *values])]
+
+
+def _between(xs: Sequence[float], ys: Sequence[float], low: float, high: float) -> references.Curve:
+    points = [(x, y) for x, y in zip(xs, ys, strict=True) if low <= x <= high]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _token_marks(low: float, high: float, log: bool = False) -> list[tuple[float, str]]:
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high))) if log else ()
+    fine = [m * 10.0**p for p in powers for m in (1, 2, 5)] + [10.0**p * 10 for p in powers[-1:]]
+    marks = [mark for mark in fine if low <= mark <= high] if log else curves.ticks(low, high)
+    return [(mark, _short(mark)) for mark in marks or [high]]
+
+
+def _short(tokens: float) -> str:
+    """A count on an axis: 500M, 1.5B."""
+    size, unit = next(((s, u) for s, u in ((1e9, "B"), (1e6, "M"), (1e3, "k")) if tokens >= s), (1.0, ""))
+    return f"{tokens / size:.3g}{unit}"
 
 
 def _trend(
@@ -97,7 +157,7 @@ def preferences(stages: list[Stage]) -> list[Plot]:
         if wins:
             heading, text = "Chosen answer preferred", measures.ACCURACY_LINE
             name = f"{stage.label}: {heading.lower()}"
-            found.append(Plot(name, wins, Axis("step"), heading, text, svg.percent))
+            found.append(Plot(name, wins, Axis("step"), heading, text, form=svg.percent))
     return found
 
 
@@ -144,21 +204,50 @@ def _worst(stage: Stage, ending: str) -> tuple[list[float], list[float]]:
     return sorted(highest), [highest[step] for step in sorted(highest)]
 
 
-def hellaswag(stages: list[Stage]) -> list[Plot]:
-    """HellaSwag accuracy of each stage that measured it, above chance and beside OpenAI's GPT-2 124M."""
+def hellaswag(stages: list[Stage], original: Original | None = None) -> list[Plot]:
+    """HellaSwag accuracy of each stage that measured it, above chance.
+
+    A run on text stands beside OpenAI's GPT-2 124M; pretraining also beside the original NeoGPT, by tokens.
+    """
     found = []
     for stage in stages:
         lines: list[Line] = []
         for key, name in (("hellaswag/acc_norm", "acc_norm"), ("hellaswag/acc", "acc")):
             steps, values = stage.series(key)
             if values:
-                style: Style = "dash" if lines else "line"
-                lines.append(Line(steps, values, colour(stage), f"{name} {values[-1]:.4f}", style))
+                label = f"{name} {values[-1]:.4f}"
+                errors = stage.series(f"{key}_stderr")[1]
+                label += f" ± {errors[-1]:.4f}" if errors else ""
+                first = not lines
+                spread = errors if first and len(errors) == len(values) else ()
+                line = Line(steps, values, colour(stage), label, "line" if first else "thin", spread=spread)
+                lines.append(line)
         if lines:
-            ends = [lines[0].xs[0], lines[0].xs[-1]]
-            lines.append(Line(ends, [GPT2_124M_HELLASWAG] * 2, "ink", "GPT-2 124M 0.2945", "dash"))
-            lines.append(Line(ends, [0.25] * 2, "other", "chance 0.25", "dash"))
             text = measures.measure("hellaswag/acc_norm").explanation
             name = f"{stage.label}: HellaSwag"
-            found.append(Plot(name, lines, Axis("step"), "HellaSwag", text, svg.percent))
+            plot = Plot(name, lines, Axis("step"), "HellaSwag", text, form=svg.percent)
+            found.append(_beside_references(stage, plot, original or {}))
     return found
+
+
+def _beside_references(stage: Stage, plot: Plot, original: Original) -> Plot:
+    """The plot with chance, and with the original project's figures where they are comparable."""
+    lines, axis, caption = plot.lines, plot.axis, ""
+    is_comparable = references.is_comparable_hellaswag(stage)
+    if is_comparable and stage.kind == "pretrain" and stage.tokens:
+        lines = [line for old in lines if (line := _by_tokens(stage, old))]
+        high = max(lines[0].xs[-1], 1.0)
+        axis = Axis("tokens", _token_marks(0, high), ends=(0.0, high))
+        xs, ys = _between(*original.get("hellaswag_acc_norm", ([], [])), 0, high)
+        if len(xs) > 1:
+            lines.append(Line(xs, ys, "dpo", f"original NeoGPT {ys[-1]:.4f}", "thin"))
+    ends = axis.ends or (lines[0].xs[0], lines[0].xs[-1])
+    if is_comparable:
+        value, caption = (
+            references.GPT2_124M_HELLASWAG,
+            references.caption(_has_original(lines), " of acc_norm"),
+        )
+        lines.append(Line(ends, [value] * 2, "rl", f"GPT-2 124M {value}", "dash"))
+    lines = [*lines, Line(ends, [0.25] * 2, "other", "chance 0.25", "dash")]
+    explanation = f"{plot.explanation} {caption}".strip()
+    return replace(plot, lines=lines, axis=axis, caption=caption, explanation=explanation)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from neogpt.report import curves, plots
+from neogpt.report.references import Original
 from neogpt.report.runs import Stage
 from neogpt.report.svg import Line
 
@@ -23,6 +24,7 @@ SOFT, GRID = "#5c6670", "#e3e7eb"
 LOOKS: dict[str, dict[str, Any]] = {
     "faint": {"linewidth": 0.7, "alpha": 0.3},
     "line": {"linewidth": 1.8},
+    "thin": {"linewidth": 1.1},
     "dash": {"linewidth": 1.8, "linestyle": (0, (3, 2))},
     "dots": {"linewidth": 0, "marker": "o", "markersize": 3.2, "clip_on": False, "zorder": 4},
 }
@@ -42,15 +44,15 @@ def is_available() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-def losses(stages: list[Stage]) -> bytes | None:
+def losses(stages: list[Stage], original: Original | None = None) -> bytes | None:
     """One panel a stage with its loss curves, as PNG; None when no stage has logged a loss."""
-    found = plots.losses(stages)
+    found = plots.losses(stages, original)
     return _drawn(found, "loss") if found else None
 
 
-def hellaswag(stages: list[Stage]) -> bytes | None:
-    """HellaSwag accuracy over the steps, beside chance and GPT-2 124M; None when not measured."""
-    found = plots.hellaswag(stages)
+def hellaswag(stages: list[Stage], original: Original | None = None) -> bytes | None:
+    """HellaSwag accuracy, above chance and beside what it compares with; None when not measured."""
+    found = plots.hellaswag(stages, original)
     return _drawn(found, "accuracy") if found else None
 
 
@@ -82,7 +84,13 @@ def _panel(panel: Any, plot: plots.Plot, quantity: str) -> None:
     noisy = [v for line in plot.lines if line.noisy for v in line.ys]
     low, high = curves.bounds([v for line in plot.lines if not line.noisy for v in line.ys], noisy)
     panel.set_ylim(low, high)
-    if plot.axis.log:
+    if plot.axis.ends and plot.axis.marks:
+        if plot.axis.log:
+            panel.set_xscale("log")
+        panel.set_xlim(*plot.axis.ends)
+        panel.set_xticks([x for x, _ in plot.axis.marks], [text for _, text in plot.axis.marks], minor=False)
+        panel.set_xticks([], minor=True)
+    elif plot.axis.log:
         panel.set_xscale("log")
         panel.set_xlim(1, max(line.xs[-1] for line in plot.lines))
         marks = curves.log_ticks(1, panel.get_xlim()[1])
@@ -98,6 +106,17 @@ def _panel(panel: Any, plot: plots.Plot, quantity: str) -> None:
     _labels(panel, [line for line in plot.lines if line.label], low, high)
     panel.set_title(plot.heading, loc="left", fontsize=11, fontweight="bold", color=COLOURS["ink"], pad=10)
     panel.set_xlabel(plot.axis.name)
+    if plot.caption:
+        panel.annotate(
+            plot.caption,
+            (0, 0),
+            (0, -34),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            va="top",
+            fontsize=7.5,
+            color=SOFT,
+        )
     panel.set_ylabel(quantity)
     panel.grid(axis="y", color=GRID, linewidth=0.8)
     panel.set_axisbelow(True)
@@ -109,6 +128,9 @@ def _curve(panel: Any, line: Line) -> None:
     if line.style == "dots":
         panel.plot(line.xs, line.ys, color=COLOURS[line.colour], linewidth=0.9, alpha=0.5, linestyle=":")
     panel.plot(line.xs, line.ys, color=COLOURS[line.colour], solid_capstyle="round", **LOOKS[line.style])
+    if line.spread:
+        low, high = zip(*((y - e, y + e) for y, e in zip(line.ys, line.spread, strict=True)), strict=True)
+        panel.fill_between(line.xs, low, high, color=COLOURS[line.colour], alpha=0.15, linewidth=0)
 
 
 def _labels(panel: Any, lines: Sequence[Line], low: float, high: float) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 from neogpt.report import curves
 from neogpt.report.markup import Markup, tag
 
-Style = Literal["line", "faint", "dash", "dots"]
+Style = Literal["line", "thin", "faint", "dash", "dots"]
 LABEL_GAP = 15
 CHARACTER = 6.6
 """Width of an average character at the chart's font size of 12, in the chart's units."""
@@ -27,6 +27,8 @@ class Line:
     """Its highest half per cent may leave the frame."""
     dotted: bool = False
     """Each point is marked."""
+    spread: Sequence[float] = ()
+    """Standard error of each value, drawn as a band around the curve."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,63 @@
+"""The original project's figures, for comparison: OpenAI's GPT-2 124M as it measured it, and its own run."""
+
+import csv
+from pathlib import Path
+
+from neogpt.errors import DataError
+from neogpt.paths import local_data
+from neogpt.report.runs import Stage
+
+GPT2_124M_LOSS = 3.2924
+"""Validation loss of OpenAI's GPT-2 124M on FineWeb-Edu, as the original NeoGPT and build-nanogpt state it."""
+GPT2_124M_HELLASWAG = 0.2945
+"""HellaSwag (acc_norm, build-nanogpt's style) of OpenAI's GPT-2 124M, from the same place."""
+TOKENS_PER_STEP = 524_288
+"""Of the original NeoGPT's run."""
+FILE = "neogpt_pretrain_curve.csv"
+
+Curve = tuple[list[float], list[float]]
+"""Tokens and values."""
+Original = dict[str, Curve]
+"""The original NeoGPT's curves by kind: train_loss, val_loss, hellaswag_acc_norm."""
+
+
+def is_comparable(stage: Stage) -> bool:
+    """True for a run on text (not tinyworld) with GPT-2's vocabulary: only there losses mean the same."""
+    model = stage.config.get("model")
+    vocabulary = model.get("vocab_size") if isinstance(model, dict) else None
+    return vocabulary == 50257 and stage.config.get("source_name") not in (None, "tinyworld")
+
+
+def is_comparable_hellaswag(stage: Stage) -> bool:
+    """The same for HellaSwag, in the style of the original's figures."""
+    settings = stage.config.get("eval")
+    style = settings.get("hellaswag_style") if isinstance(settings, dict) else None
+    return is_comparable(stage) and style in (None, "build-nanogpt")
+
+
+def caption(with_original: bool, detail: str) -> str:
+    """What stands under a picture that shows these figures."""
+    names = "OpenAI's GPT-2 124M and original NeoGPT" if with_original else "OpenAI's GPT-2 124M"
+    return f"{names}: the original project's reference figures{detail}."
+
+
+def read(folder: Path | None = None) -> Original:
+    """The curves in `folder`, by default NEOGPT_DATA/reference; none where that has no such file.
+
+    Errors: DataError when a folder that is named has not the file, or the file is not as published.
+    """
+    data = local_data()
+    place = folder or (data / "reference" if data else None)
+    if place is None or (folder is None and not (place / FILE).is_file()):
+        return {}
+    try:
+        with open(place / FILE, encoding="utf-8", newline="") as file:
+            rows = [(row["kind"], float(row["step"]), float(row["value"])) for row in csv.DictReader(file)]
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        raise DataError(
+            f"{place / FILE} cannot be read: {error!r}", "a table of the original's run: step,kind,value"
+        ) from None
+    by_kind: dict[str, dict[float, float]] = {}
+    for kind, step, value in rows:  # it went back once: what came later counts
+        by_kind.setdefault(kind, {})[step * TOKENS_PER_STEP] = value
+    return {kind: (sorted(curve), [curve[x] for x in sorted(curve)]) for kind, curve in by_kind.items()}
