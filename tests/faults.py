@@ -1,10 +1,12 @@
 """Faults that a test puts into a training process before it starts (see training.run_here)."""
 
 import ctypes
+import itertools
 import os
 import resource
 import signal
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +175,16 @@ def noted_sums(path: str, bucket_bytes: int) -> None:
 
     for name in ("all_reduce", "reduce_scatter_single"):
         noted(name)
+
+
+def ticking_clocks() -> None:
+    """The clock of the horizon goes on by a second whenever it is read; the second process's by three."""
+    from neogpt.train import horizon
+
+    ticks = itertools.count(step=1 + 2 * int(os.environ["RANK"]))
+    horizon._clock = lambda: float(next(ticks))
+
+
+def deprecations() -> None:
+    """Not a fault: PyTorch's compiler imports modules of PyTorch that call themselves deprecated."""
+    warnings.filterwarnings("ignore", category=DeprecationWarning)

@@ -143,7 +143,7 @@ def test_really_compiled_on_two_processes(
         ("plain", ()),
         ("compiled", ("--compile", "True", "--activation-checkpointing", "True")),
     ):
-        group = launcher.train(2, "pretrain", tmp_path / name, *settings, *more)
+        group = launcher.train(2, "pretrain", tmp_path / name, *settings, *more, patch="deprecations")
         assert group.wait(240) == [0, 0], group.text()
     plain, compiled = (
         [row.get("loss", row.get("val_loss")) for row in ledger.read(RunDir(tmp_path / name).metrics)]

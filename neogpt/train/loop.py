@@ -25,7 +25,7 @@ from neogpt.objectives._base import n_tokens, on_device
 from neogpt.optim._schedule import learning_rate
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
-from neogpt.train import sums
+from neogpt.train import horizon, sums
 from neogpt.train.device import autocast, describe, pick_device, versions
 from neogpt.train.distributed import World, connected, world_from_environment
 from neogpt.train.guard import Guard
@@ -70,6 +70,7 @@ def train(
         with stop_flag() as stop:
             loop = Loop(start, evaluate, listeners, stop, command)
             with loop.saver:
+                horizon.settle(loop)
                 loop.run_to_end()
 
 

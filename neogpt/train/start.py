@@ -146,6 +146,8 @@ def _adopt(run: AnyRun, state: checkpoint.TrainerState | None) -> AnyRun:
     if state is None:
         return run
     old = state.config
+    if run.hours:
+        run = dataclasses.replace(run, steps=old["steps"], hours=0.0)
     return dataclasses.replace(
         run,
         dtype=old.get("dtype", run.dtype) if run.dtype == "auto" else run.dtype,
@@ -197,8 +199,8 @@ def _refuse_arithmetic(run: AnyRun, world: World) -> None:
 
 
 def _steps(run: AnyRun, objective: Objective) -> int:
-    """The horizon in updates, from --steps or --tokens."""
-    if run.steps:
+    """The horizon in updates, from --steps or --tokens; 0 where --hours will decide it (horizon.py)."""
+    if run.steps or run.hours:
         return run.steps
     if not objective.tokens_per_step:
         raise ConfigError(
