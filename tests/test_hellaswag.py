@@ -20,6 +20,7 @@ from neogpt.cli import main as command_line
 from neogpt.errors import ConfigError, DataError
 from neogpt.evals import _choices, _hellaswag_tasks, hellaswag
 from neogpt.evals._choices import Request
+from neogpt.evals._counts import standard_error
 from neogpt.evals._hellaswag_tasks import Task
 from neogpt.model import GPT2
 from neogpt.paths import RunDir
@@ -154,8 +155,8 @@ def test_rounding_decides_nothing() -> None:
 def test_standard_error_is_the_sample_deviation_over_root_n() -> None:
     for right, n in ((3, 10), (0, 7), (7, 7), (2953, 10_042)):
         sample = np.array([1.0] * right + [0.0] * (n - right))
-        assert hellaswag.standard_error(right, n) == pytest.approx(sample.std(ddof=1) / math.sqrt(n))
-    assert hellaswag.standard_error(1, 1) == 0
+        assert standard_error(right, n) == pytest.approx(sample.std(ddof=1) / math.sqrt(n))
+    assert standard_error(1, 1) == 0
 
 
 def test_text_of_the_two_styles_on_the_published_form(tmp_path: Path) -> None:
@@ -191,7 +192,7 @@ def test_scores_are_shares_of_the_first_tasks(invented: Path) -> None:
     found = hellaswag.run(model, tokenizer, limit=21, style="lm-eval", data=str(invented))
     assert found["acc"] == sum(plain for plain, _ in right) / 21
     assert found["acc_norm"] == sum(normed for _, normed in right) / 21
-    assert found["acc_stderr"] == hellaswag.standard_error(sum(plain for plain, _ in right), 21)
+    assert found["acc_stderr"] == standard_error(sum(plain for plain, _ in right), 21)
     assert list(found) == ["acc", "acc_norm", "acc_stderr", "acc_norm_stderr"]
 
 

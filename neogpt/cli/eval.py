@@ -39,7 +39,8 @@ def _eval(
         limit: tasks an eval at most.
         style: how hellaswag lays out and scores its text (default: build-nanogpt).
         tasks: tasks that lm-eval runs (default: hellaswag).
-        data: file of HellaSwag tasks; by default NEOGPT_DATA, the cache, or downloaded.
+        data: file of HellaSwag tasks, or folder of the prompts for refusals; by default NEOGPT_DATA, the cache, or
+            downloaded.
         device: auto, cpu, cuda, ...
         samples: print sample answers too.
         json: print JSON.
@@ -59,6 +60,7 @@ def _eval(
     options: dict[str, dict[str, Any]] = {
         "hellaswag": {"data": data, **({"style": style} if style else {})},
         "instructions": _taught(folder),
+        "refusals": {"data": data},
         "lm-eval": {"folder": folder, "data": data, **({"tasks": tasks} if tasks else {})},
     }
     with torch.inference_mode():
@@ -84,7 +86,7 @@ def _eval(
 def _refuse_idle(evals: tuple[str, ...], style: str, tasks: tuple[str, ...], data: str) -> None:
     """ConfigError for a flag that none of the evals reads."""
     readers = {"style": (style, ["hellaswag"]), "tasks": (tasks, ["lm-eval"])}
-    readers["data"] = (data, ["hellaswag", "lm-eval"])
+    readers["data"] = (data, ["hellaswag", "lm-eval", "refusals"])
     for flag, (value, names) in readers.items():
         if value and not set(names) & {name.replace("_", "-") for name in evals}:
             raise ConfigError(

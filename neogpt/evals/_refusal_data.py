@@ -60,7 +60,11 @@ def _rows(names: tuple[str, ...], folder: str | Path) -> list[Row]:
             _HOMES[names],
             "put it into DIR/preference and set NEOGPT_DATA=DIR, or --data DIR",
         )
-    needed = {XSTEST: ("prompt", "label"), ADVBENCH: ("goal",), LABELLED: ("completion", "final_label", "model")}
+    needed = {
+        XSTEST: ("prompt", "label"),
+        ADVBENCH: ("goal",),
+        LABELLED: ("completion", "final_label", "model"),
+    }
     rows = []
     for number, row in enumerate(_read(path), 1):
         for column in needed[names]:

@@ -5,7 +5,6 @@ build-nanogpt and the original NeoGPT measure. `lm-eval`: the text, cleaning and
 lm-evaluation-harness's task `hellaswag`. Figures of the two are not comparable with each other.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from neogpt.config import EvalConfig, SourceConfig
 from neogpt.errors import ConfigError
 from neogpt.evals import _hellaswag_tasks
 from neogpt.evals._choices import Request, best, log_likelihoods
+from neogpt.evals._counts import standard_error
 from neogpt.evals._hellaswag_tasks import Task
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
@@ -79,12 +79,6 @@ def _scores(right: int, right_norm: int, n: int) -> dict[str, float]:
         "acc_stderr": standard_error(right, n),
         "acc_norm_stderr": standard_error(right_norm, n),
     }
-
-
-def standard_error(right: int, n: int) -> float:
-    """Of the share right / n: the sample's standard deviation over the root of n, as lm-eval has it."""
-    p = right / n
-    return math.sqrt(p * (1 - p) / max(1, n - 1))
 
 
 def predictions(model: GPT2, items: Sequence[Item], batch_tokens: int | None = None) -> list[tuple[int, int]]:

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from neogpt.config import SourceConfig
 from neogpt.evals import _refusal_data
-from neogpt.evals._choices import standard_error
+from neogpt.evals._counts import standard_error
 from neogpt.evals._judge import Judge, f1, leave_one_out
 from neogpt.evals._rouge import repetition
-from neogpt.generate import Completion, Engine, Sampling
+from neogpt.generate import Engine, Sampling
+from neogpt.generate.engine import Completion
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_prompt
@@ -61,9 +62,7 @@ def judged(
 ) -> list[tuple[str, str, Manner]]:
     """Each prompt, the model's greedy answer, and its manner."""
     ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
-    answers = Engine(model, tokenizer).complete(
-        ids, Sampling(max_new_tokens=MAX_NEW_TOKENS, temperature=0.0)
-    )
+    answers = Engine(model, tokenizer).complete(ids, Sampling(max_new_tokens=MAX_NEW_TOKENS, temperature=0.0))
     refused = judge.refuses([answer.text for answer in answers])
     return [
         (prompt, answer.text, manner(answer, refuses))
