@@ -142,6 +142,15 @@ def n_rows(batch: Batch) -> int:
     return len(batch.extra["lengths"]) if "lengths" in batch.extra else len(batch.tokens)
 
 
+def row_sums(values_BT: Tensor, batch: Batch) -> Tensor:
+    """The sum over each example of a batch of tensors, padded or packed: (rows,)."""
+    if "lengths" not in batch.extra:
+        return values_BT.sum(1)
+    from neogpt.model.documents import Documents
+
+    return Documents(batch.extra["lengths"]).sums(values_BT)
+
+
 def token_loss(model: GPT2, batch: Batch, z_loss: float = 0.0) -> Tensor:
     """The weighted sum of -log p(target) over a batch of tensors: a scalar Tensor (`z_loss`: see there)."""
     from neogpt.model import cross_entropy_sum

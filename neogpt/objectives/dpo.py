@@ -2,37 +2,35 @@
 
 For a pair of answers w (chosen) and l (rejected) to a prompt x, with policy p and frozen reference r,
     margin = beta * [(log p(w|x) - log r(w|x)) - (log p(l|x) - log r(l|x))]
-    loss   = -(1 - s) * log sigmoid(margin) - s * log sigmoid(-margin)        (s: label smoothing, cDPO)
+    loss   = -log sigmoid(margin), or another of `_preferences.py`
 and an SFT term -log p(w|x) per token keeps the chosen answers likely (RPO, Pang et al. 2024). Without that
 term and without helpful pairs a model learns to refuse everything: see `docs/log.md`.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from neogpt import plugins
 from neogpt.config import AnyRun, ObjectiveConfig, digest
 from neogpt.data.batch import Batch
 from neogpt.data.order import sample_ids
 from neogpt.data.records import Quarantine
-from neogpt.data.split import held_out
-from neogpt.errors import DataError
-from neogpt.objectives._base import LossTerms, Objective, on_device, pad, token_loss
+from neogpt.objectives._base import LossTerms, Objective, n_rows, pack, pad, row_sums, token_loss
+from neogpt.objectives._preferences import chosen_loss, is_normalised
+from neogpt.objectives._reference import PairRow, Reference, reference
 from neogpt.objectives._replay import Replay
+from neogpt.objectives._split import Split, none_left, read
 from neogpt.tokenizer import Tokenizer
-from neogpt.tokenizer.template import encode_example
+from neogpt.tokenizer.template import Turn, encode_response, encode_turns
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from neogpt.model import GPT2
-
-Row = tuple[list[int], list[int]]
-PairRow = tuple[Row, Row]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +39,19 @@ class Config(ObjectiveConfig):
 
     beta: float = 0.1
     """Strength of the anchor to the reference: larger stays nearer."""
+    loss: str = "sigmoid"
+    """sigmoid (DPO), ipo, simpo (needs no reference) or hinge."""
     label_smoothing: float = 0.0
-    """Assumed share of wrong preferences (cDPO)."""
+    """Assumed share of wrong preferences (sigmoid: cDPO; simpo)."""
+    gamma: float = 0.5
+    """Target margin of simpo."""
+    length_normalised: Literal["as-published", "yes", "no"] = "as-published"
+    """Divide an answer's log-probability by its tokens; as published: ipo and simpo do."""
+    reference: Literal["cached", "live"] = "cached"
+    """cached: the reference's log-probabilities are computed once and kept on disk. live: in each step, by a copy
+    of the starting model."""
+    packing: bool = False
+    """Lay answers side by side instead of padding them; each is read alone, so the loss is the same."""
     sft: float = 0.2
     """Weight of -log p(chosen) per token; 0: none."""
     max_tokens: int = 1024
@@ -64,6 +73,7 @@ class DPO(Objective):
         super().__init__(run, tokenizer, n_positions)
         assert isinstance(run.objective, Config)
         self.config = run.objective
+        self.reference_free = chosen_loss(self.config).reference_free
         self.pairs, self.held_out = self._read()
         self.n_samples, self.n_validation = len(self.pairs), len(self.held_out)
         self.coefficients = {"dpo": 1.0}
@@ -75,103 +85,125 @@ class DPO(Objective):
             self.coefficients["replay"] = self.config.replay
         replayed = self.replay.fingerprint if self.replay else ""
         self.data_hash = digest({"pairs": self.pairs, "held_out": self.held_out, "replay": replayed})
+        self._references: tuple[Reference, Reference] | None = None
+        self._live: GPT2 | None = None
 
     def _read(self) -> tuple[list[PairRow], list[PairRow]]:
         """Training and held-out pairs as token ids; counts what was cut or refused."""
         bad = Quarantine()
-        source = plugins.get("neogpt.data.sources", self.run.source_name)
+        split = Split[PairRow](self.config.val_fraction)
         limit = min(self.config.max_tokens, self.n_positions)
-        train: list[PairRow] = []
-        test: list[PairRow] = []
-        truncated = refused = 0
-        for item in source.pairs(self.run.source, bad):
-            chosen = encode_example(self.tokenizer, item.instruction, item.context, item.chosen)
-            rejected = encode_example(self.tokenizer, item.instruction, item.context, item.rejected)
-            room = limit + 1 - len(chosen[0])
-            if room < 2 or chosen[1][:room] == rejected[1][:room]:
-                refused += 1
+        for item in read(self.run, "pairs", bad):
+            turns = encode_turns(
+                self.tokenizer, [*item.history, Turn(item.instruction, item.context, item.chosen)]
+            )
+            *before, chosen = [part for turn in turns for part in turn]
+            rejected = encode_response(self.tokenizer, item.rejected)
+            prompt = [token for part in before for token in part]
+            room = limit + 1 - len(prompt)
+            if reason := _useless(chosen, rejected, room):
+                split.refuse(reason)
                 continue
-            truncated += max(len(chosen[1]), len(rejected[1])) > room
-            pair = ((chosen[0], chosen[1][:room]), (rejected[0], rejected[1][:room]))
-            prompt = f"{item.instruction}\n{item.context}"
-            (test if held_out(prompt, self.config.val_fraction) else train).append(pair)
-        bad.check()
+            split.counts["truncated"] += max(len(chosen), len(rejected)) > room
+            split.add(item, turns[0][0], ((prompt, chosen[:room]), (prompt, rejected[:room])))
+        train, self.notes = split.train, split.notes("pairs", bad)
         if not train:
-            raise DataError(f"the source {self.run.source_name} gave no pair that fits {limit} tokens")
-        self.notes = {"pairs": len(train), "held_out": len(test), "truncated": truncated, "refused": refused}
-        return train, test
+            raise none_left(self.run, "pair", limit, self.notes)
+        return train, split.held_out
 
     def begin(self, model: GPT2) -> None:
-        """Keep the reference's log-probabilities of every answer, so that the reference leaves memory."""
-        self._train_reference = self._reference(model, self.pairs)
-        self._test_reference = self._reference(model, self.held_out)
-
-    def _reference(self, model: GPT2, pairs: list[PairRow]) -> np.ndarray:
-        """log r of (chosen, rejected) for each pair: float32 (n_pairs, 2)."""
-        import torch
-
-        eot = self.tokenizer.eot_id
-        logps = np.zeros((len(pairs), 2), np.float32)
-        order = sorted(range(len(pairs)), key=lambda i: max(len(a) + len(b) for a, b in pairs[i]))
-        with torch.inference_mode():
-            for start in range(0, len(order), 64):
-                ids = order[start : start + 64]
-                rows = [pairs[i][0] for i in ids] + [pairs[i][1] for i in ids]
-                sums_R = _sequence_log_probs(model, on_device(pad(rows, eot), model.device)).sum(1)
-                logps[ids] = sums_R.float().cpu().numpy().reshape(2, -1).T
-        return logps
+        """Keep what the reference says of every answer, so that it leaves memory (live: keep the model)."""
+        if self.reference_free:
+            return
+        if self.config.reference == "live":
+            self._live = copy.deepcopy(model).requires_grad_(False)
+            return
+        train, test = (
+            reference(model, pairs, self.tokenizer.eot_id, self.run.dtype)
+            for pairs in (self.pairs, self.held_out)
+        )
+        self._references = train, test
 
     def batch(self, step: int, micro: int) -> Batch:
         ids = sample_ids(step, self.run.batch.size, self.n_samples, self.run.seed).tolist()
         ids.sort(key=lambda i: max(len(a) + len(b) for a, b in self.pairs[i]))
         mine = ids[micro * self.micro_size : (micro + 1) * self.micro_size]
-        own = self._pairs(self.pairs, self._train_reference, mine)
+        own = self._batch(self.pairs, 0, mine)
         if self.replay:
             own.extra["replay"] = self.replay.batch(step, micro)
         return own
 
     def validation_batch(self, ids: np.ndarray) -> Batch:
-        return self._pairs(self.held_out, self._test_reference, ids.tolist())
+        return self._batch(self.held_out, 1, ids.tolist())
 
-    def _pairs(self, pairs: list[PairRow], reference: np.ndarray, ids: list[int]) -> Batch:
-        rows = [pairs[i][0] for i in ids] + [pairs[i][1] for i in ids]
-        batch = pad(rows, self.tokenizer.eot_id)
-        batch.extra["reference"] = reference[ids]
+    def _batch(self, pairs: list[PairRow], split: int, ids: list[int]) -> Batch:
+        rows = [pairs[i][k] for k in (0, 1) for i in ids]
+        batch = (pack if self.config.packing else pad)(rows, self.tokenizer.eot_id)
+        if self._references:
+            self._references[split].put(batch, ids)
         return batch
 
     def weights(self, batch: Batch) -> dict[str, float]:
-        n = len(batch.tokens) // 2
+        n = n_rows(batch) // 2
         weights = {"dpo": float(n)}
         if self.config.sft:
-            weights["sft"] = float(batch.weights[:n].sum())
+            weights["sft"] = float(_of_chosen(batch.weights, batch).sum())
         if "replay" in batch.extra:
             weights["replay"] = float(batch.extra["replay"].weights.sum())
         return weights
 
     def loss(self, model: GPT2, batch: Batch) -> LossTerms:
-        logps_RT = _sequence_log_probs(model, batch)
-        n = len(batch.tokens) // 2
-        chosen_N, rejected_N = logps_RT.sum(1).split(n)
-        reference_N2 = batch.extra["reference"]
-        terms, metrics = dpo_terms(chosen_N, rejected_N, reference_N2, self.config)
+        logps_BT = _log_probs(model, batch)
+        n = n_rows(batch) // 2
+        chosen_N, rejected_N = row_sums(logps_BT, batch).split(n)
+        lengths_N2 = row_sums((batch.weights > 0).to(logps_BT), batch).view(2, n).t()
+        reference_BT, reference_N2 = self._reference(batch)
+        terms, metrics = dpo_terms(chosen_N, rejected_N, reference_N2, self.config, lengths_N2)
         if self.config.sft:
-            terms["sft"] = -logps_RT[:n].sum()
+            terms["sft"] = -_of_chosen(logps_BT, batch).sum()
         if "replay" in batch.extra:
             terms["replay"] = token_loss(model, batch.extra["replay"])
-        return LossTerms(terms, {name: (value.detach().sum(), float(n)) for name, value in metrics.items()})
+        means: dict[str, tuple[Tensor | float, float]]
+        means = {name: (value.detach().sum(), float(n)) for name, value in metrics.items()}
+        if reference_BT is not None:
+            means["kl"] = kl(logps_BT.detach(), reference_BT, batch.weights)
+        return LossTerms(terms, means)
+
+    def _reference(self, batch: Batch) -> tuple[Tensor | None, Tensor]:
+        """log r of each token, and of (chosen, rejected) of each pair; zeros where there is no reference."""
+        import torch
+
+        n = n_rows(batch) // 2
+        if self.reference_free:
+            return None, torch.zeros(n, 2, device=batch.weights.device)
+        if self._live is None:
+            return batch.extra["reference_tokens"], batch.extra["reference"]
+        with torch.no_grad():
+            logps_BT = _log_probs(self._live, batch)
+        return logps_BT, row_sums(logps_BT, batch).view(2, n).t()
 
 
 def dpo_terms(
-    chosen_N: Tensor, rejected_N: Tensor, reference_N2: Tensor, config: Config
+    chosen_N: Tensor,
+    rejected_N: Tensor,
+    reference_N2: Tensor,
+    config: Config,
+    lengths_N2: Tensor | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The summed DPO loss and per-pair metrics from sequence log-probabilities of N pairs."""
-    from torch.nn.functional import logsigmoid
+    """The summed preference loss and per-pair metrics from sequence log-probabilities of N pairs.
 
-    reward_chosen_N = config.beta * (chosen_N - reference_N2[:, 0])
-    reward_rejected_N = config.beta * (rejected_N - reference_N2[:, 1])
+    `lengths_N2`: tokens of (chosen, rejected), needed where scores are length-normalised.
+    """
+    found = chosen_loss(config)
+    score_chosen_N, score_rejected_N = chosen_N - reference_N2[:, 0], rejected_N - reference_N2[:, 1]
+    if is_normalised(config):
+        assert lengths_N2 is not None
+        score_chosen_N, score_rejected_N = (
+            score_chosen_N / lengths_N2[:, 0],
+            score_rejected_N / lengths_N2[:, 1],
+        )
+    reward_chosen_N, reward_rejected_N = config.beta * score_chosen_N, config.beta * score_rejected_N
     margin_N = reward_chosen_N - reward_rejected_N
-    s = config.label_smoothing
-    loss_N = -(1 - s) * logsigmoid(margin_N) - s * logsigmoid(-margin_N)
     metrics = {
         "rewards/chosen": reward_chosen_N,
         "rewards/rejected": reward_rejected_N,
@@ -180,14 +212,45 @@ def dpo_terms(
         "logps/chosen": chosen_N,
         "logps/rejected": rejected_N,
     }
-    return {"dpo": loss_N.sum()}, metrics
+    return {"dpo": found.function(margin_N, config).sum()}, metrics
 
 
-def _sequence_log_probs(model: GPT2, batch: Batch) -> Tensor:
-    """log p of each response token, 0 elsewhere: (rows, T)."""
+def kl(logps_BT: Tensor, reference_BT: Tensor, weights_BT: Tensor) -> tuple[Tensor, float]:
+    """How far the policy is from the reference, in nats a token: the sum over answer tokens, and their number.
+
+    Schulman's estimator k3 = r - 1 - log r with r = reference / policy ("Approximating KL Divergence", 2020), on
+    the answers of the data, not on the policy's own: at 0 where both agree, never below.
+    """
+    counts_BT = weights_BT > 0
+    log_ratio = (reference_BT - logps_BT)[counts_BT]
+    return (log_ratio.exp() - 1 - log_ratio).sum(), float(counts_BT.sum())
+
+
+def _useless(chosen: list[int], rejected: list[int], room: int) -> str:
+    """Why nothing could be learned from a pair whose answers keep `room` tokens; "" where something can."""
+    if room < 2:
+        return "prompt too long"
+    if len(chosen) == 1 or len(rejected) == 1:  # the end-of-text alone
+        return "blank answer"
+    if chosen == rejected:
+        return "equal answers"
+    return "equal answers after the cut" if chosen[:room] == rejected[:room] else ""
+
+
+def _of_chosen(values_BT: Any, batch: Batch) -> Any:
+    """The values of the chosen answers' rows, in one line."""
+    n = n_rows(batch) // 2
+    lengths = batch.extra.get("lengths")
+    end = n * batch.tokens.shape[1] if lengths is None else int(lengths[:n].sum())
+    return values_BT.reshape(-1)[:end]
+
+
+def _log_probs(model: GPT2, batch: Batch) -> Tensor:
+    """log p of each response token, 0 elsewhere: (B, T)."""
     from neogpt.model import log_probs
 
-    return log_probs(model, batch.tokens, batch.targets, batch.weights)
+    lengths = batch.extra.get("lengths")
+    return log_probs(model, batch.tokens, batch.targets, batch.weights, lengths=lengths)
 
 
 build = DPO

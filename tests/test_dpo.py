@@ -1,0 +1,273 @@
+"""Preference optimization: the reference's cache, packing, what is refused, and losses by name."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from neogpt.config import BatchConfig, GPT2Config, RunConfig
+from neogpt.data.records import Pair
+from neogpt.data.sources import tinyworld
+from neogpt.errors import ConfigError, DataError
+from neogpt.model import GPT2
+from neogpt.model import log_probs as model_log_probs
+from neogpt.objectives import _preferences, _reference, dpo
+from neogpt.objectives._base import on_device
+from neogpt.paths import cache_dir
+from neogpt.tokenizer import Tokenizer
+from neogpt.tokenizer.template import Turn
+
+SHAPE = GPT2Config(n_layer=2, n_head=2, n_embd=32, n_positions=96, vocab_size=400)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train(["Who is she and number 12345678? It is. Nobody. Response: Context:"] * 4, 400)
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEOGPT_HOME", str(tmp_path / "home"))
+
+
+def network(scale: float = 3.0) -> GPT2:
+    model = GPT2(SHAPE, seed=5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(scale)
+    return model
+
+
+def pairs(n: int = 12) -> Iterator[Pair]:
+    for i in range(n):
+        yield Pair(f"Who is {'she and ' * (i % 3)}{i}?", "", f"It is {i}. " * (1 + i % 4), f"Nobody {i}.")
+
+
+def objective(tokenizer: Tokenizer, patch: pytest.MonkeyPatch, items: Any = None, **options: Any) -> dpo.DPO:
+    made = list(pairs()) if items is None else items
+    patch.setattr(tinyworld, "pairs", lambda config, bad: iter(made))
+    run: Any = RunConfig(
+        recipe="test",
+        stage="dpo",
+        source_name="tinyworld",
+        steps=1,
+        dtype="float32",
+        model=SHAPE,
+        source=tinyworld.Config(),
+        objective=dpo.Config(**{"max_tokens": 96, "val_fraction": 0.0, **options}),
+        batch=BatchConfig(size=4, micro_batches=2),
+    )
+    return dpo.build(run, tokenizer, SHAPE.n_positions)
+
+
+def outcome(made: dpo.DPO, policy: GPT2, step: int = 0) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """Every loss term with all its gradients, and the metrics, of one micro-batch."""
+    batch = on_device(made.batch(step, 1), CPU)
+    terms = made.loss(policy, batch)
+    found = {}
+    for name, value in terms.loss_sum.items():
+        gradients = torch.autograd.grad(value, list(policy.parameters()), retain_graph=True)
+        found[name] = torch.cat([value.detach()[None], *(g.flatten() for g in gradients)])
+    return found, {name: float(value) / weight for name, (value, weight) in terms.metrics.items()}
+
+
+# --- packing, and the reference live or cached -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("loss", ["sigmoid", "ipo", "simpo"])
+def test_packed_and_live_are_the_same_as_padded_and_cached(
+    loss: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual: dict[str, Any] = {"loss": loss, "sft": 0.2, "beta": 0.5}
+    results = []
+    for more in ({}, {"packing": True}, {"reference": "live"}, {"packing": True, "reference": "live"}):
+        made = objective(tokenizer, monkeypatch, **usual, **more)
+        made.begin(network())
+        results.append(outcome(made, network(3.1)))
+    (terms, metrics), *others = results
+    for other_terms, other_metrics in others:
+        assert other_metrics == pytest.approx(metrics, rel=1e-5, abs=1e-5)
+        for name, value in terms.items():
+            assert (other_terms[name] - value).norm() <= 2e-6 * value.norm()
+
+
+def test_kl_is_none_at_the_reference_and_schulmans_away_from_it(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = objective(tokenizer, monkeypatch)
+    made.begin(network())
+    assert outcome(made, network())[1]["kl"] == pytest.approx(0, abs=1e-6)
+    batch, policy = on_device(made.batch(0, 1), CPU), network(3.3)
+    p, r = (
+        model_log_probs(m, batch.tokens, batch.targets, batch.weights)[batch.weights > 0].detach().double()
+        for m in (policy, network())
+    )
+    expected = (torch.exp(r - p) - 1 - (r - p)).mean().item()
+    assert expected > 0
+    assert outcome(made, policy)[1]["kl"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_simpo_never_asks_a_reference(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = objective(tokenizer, monkeypatch, loss="simpo")
+    monkeypatch.setattr(_reference, "_compute", None)
+    made.begin(network())
+    _, metrics = outcome(made, network())
+    assert "kl" not in metrics
+    assert not cache_dir().exists()
+
+
+# --- the cache ---------------------------------------------------------------------------------------------
+
+
+def cached() -> list[Path]:
+    return sorted((cache_dir() / "reference").iterdir())
+
+
+def arrays(made: dpo.DPO) -> tuple[np.ndarray, np.ndarray]:
+    assert made._references
+    return made._references[0].sums, made._references[0].tokens
+
+
+def test_the_reference_is_computed_once(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = objective(tokenizer, monkeypatch)
+    first.begin(network())
+    n_files = len(cached())
+    with monkeypatch.context() as patch:
+        patch.setattr(_reference, "_compute", None)  # would be called for anything that is not there
+        second = objective(tokenizer, patch)
+        second.begin(network())
+    for ours, theirs in zip(arrays(first), arrays(second), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(cached()) == n_files
+    other = network()
+    with torch.no_grad():
+        other.transformer.h[1].mlp.c_fc.bias[3] += 1e-3
+    for model, items, precision in (
+        (other, None, "float32"),
+        (network(), list(pairs(11)), "float32"),
+        (network(), None, "bfloat16"),
+    ):
+        made = objective(tokenizer, monkeypatch, items)
+        made.run = dataclasses.replace(made.run, dtype=precision)
+        made.begin(model)
+        n_files += 1  # the held-out pairs are none, and the same, unless the model or precision is another
+        assert len(cached()) >= n_files
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "another"])
+def test_a_damaged_cache_is_made_anew(
+    damage: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = objective(tokenizer, monkeypatch)
+    first.begin(network())
+    for path in cached():
+        raw = path.read_bytes()
+        spoilt = {
+            "cut": raw[: len(raw) // 2],
+            "flipped": raw[:-3] + bytes([raw[-3] ^ 1]) + raw[-2:],
+            "empty": b"",
+            "another": b"\x80\x04\x95 a pickle, which is never opened",
+        }[damage]
+        path.write_bytes(spoilt)
+    again = objective(tokenizer, monkeypatch)
+    again.begin(network())
+    for ours, theirs in zip(arrays(first), arrays(again), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    before = [path.stat().st_mtime_ns for path in cached()]
+    objective(tokenizer, monkeypatch).begin(network())
+    assert [path.stat().st_mtime_ns for path in cached()] == before
+
+
+# --- what is refused ---------------------------------------------------------------------------------------
+
+
+def test_pairs_that_train_on_nothing_are_refused_and_counted_by_reason(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    same = "It is 1. " * 40
+    items = [
+        Pair("Who?", "", "It is.", "Nobody."),
+        Pair("Who?", "", "It is.", " It is.\n"),
+        Pair("Who?", "", "", "Nobody."),
+        Pair("Who?", "", "It is.", " \n"),
+        Pair("Who is she? " * 60, "", "It is.", "Nobody."),
+        Pair("Who?", "", same + "a", same + "b"),
+    ]
+    notes = objective(tokenizer, monkeypatch, items).notes
+    assert (notes["pairs"], notes["refused"]) == (1, 5)
+    reasons = {name.removeprefix("refused, "): n for name, n in notes.items() if "," in name}
+    assert reasons == {
+        "equal answers": 1,
+        "blank answer": 2,
+        "prompt too long": 1,
+        "equal answers after the cut": 1,
+    }
+    with pytest.raises(DataError, match="prompt too long 1"):
+        objective(tokenizer, monkeypatch, items[4:5])
+
+
+def test_a_prompts_pairs_stay_on_one_side(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [Pair(f"Who is {i % 50}?", "", f"It is {k}.", "Nobody.") for i in range(50) for k in range(4)]
+    items += [
+        Pair(f"Who is {i}? ", "", "She.", "Nobody.") for i in range(50)
+    ]  # the same prompts to the model
+    made = objective(tokenizer, monkeypatch, items, val_fraction=0.3)
+    train, test = ({tuple(chosen[0]) for chosen, _ in side} for side in (made.pairs, made.held_out))
+    assert train
+    assert test
+    assert not train & test
+    assert len(made.pairs) + len(made.held_out) + made.notes["also held out"] == 250
+
+
+def test_dialogues_stand_before_both_answers_and_are_not_learned(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    item = Pair("Who is she?", "", "It is 2.", "Nobody.", "", (Turn("Who?", "", "It is 1."),))
+    [(chosen, rejected)] = objective(tokenizer, monkeypatch, [item]).pairs
+    assert chosen[0] == rejected[0]
+    text = "Who?\nResponse:\nIt is 1.<|endoftext|>Who is she?\nResponse:\n"
+    assert tokenizer.decode(chosen[0]) == f"<|endoftext|>{text}"
+    assert tokenizer.decode(chosen[1]) == "It is 2.<|endoftext|>"
+
+
+# --- losses by name ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": "sigmoidd"}, "did you mean sigmoid"),
+        ({"loss": "ipo", "label_smoothing": 0.1}, "ipo has no label smoothing"),
+        ({"label_smoothing": 0.5}, "label_smoothing is 0.5"),
+        ({"beta": 0.0}, "beta is 0.0"),
+        ({"beta": math.nan}, "beta is nan"),
+    ],
+)
+def test_settings_that_make_no_loss(
+    options: dict[str, Any], message: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        objective(tokenizer, monkeypatch, **options)
+
+
+def test_a_further_loss_is_one_function(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_preferences, "LOSSES", dict(_preferences.LOSSES))
+
+    @_preferences.loss()
+    def squared(margin_N: torch.Tensor, options: Any) -> torch.Tensor:
+        return margin_N.square()
+
+    terms, metrics = dpo.dpo_terms(
+        torch.tensor([-1.0, -2.0]),
+        torch.tensor([-3.0, -1.0]),
+        torch.zeros(2, 2),
+        dpo.Config(loss="squared", beta=0.5),
+    )
+    assert terms["dpo"].item() == pytest.approx(1.0 + 0.25)
+    assert metrics["rewards/accuracies"].tolist() == [1, 0]

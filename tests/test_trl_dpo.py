@@ -1,0 +1,205 @@
+"""Preference losses against TRL's DPOTrainer and CPOTrainer: same model, same pairs, same loss and gradients."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import GPT2Config as HFConfig
+from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
+
+from neogpt.config import BatchConfig, GPT2Config, RunConfig
+from neogpt.data.records import Pair
+from neogpt.data.sources import tinyworld
+from neogpt.model import GPT2
+from neogpt.objectives import dpo
+from neogpt.objectives._base import on_device
+from neogpt.tokenizer import Tokenizer
+
+pytest.importorskip("trl", reason="TRL, the referee, is not installed (pip install 'neogpt[dev]')")
+pytestmark = pytest.mark.filterwarnings("ignore")  # TRL's own
+
+SHAPE = GPT2Config(n_layer=2, n_head=2, n_embd=32, n_positions=128, vocab_size=400)
+PAIRS = [
+    Pair(f"Who is {'she and ' * (i % 3)}number {i}?", "", f"It is {i}. " * (1 + i % 4), f"Nobody {i}." * (1 + i % 2))
+    for i in range(6)
+]  # fmt: skip
+QUIET: dict[str, Any] = {
+    "max_length": None,
+    "per_device_train_batch_size": len(PAIRS),
+    "max_steps": 1,
+    "report_to": "none",
+    "use_cpu": True,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "save_strategy": "no",
+    "disable_tqdm": True,
+}
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return Tokenizer.train(["Who is she and number 12345678? It is. Nobody. Response: Context:"] * 4, 400)
+
+
+@pytest.fixture(scope="module")
+def trl_tokenizer(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("tokenizer")
+    tokenizer.save(folder)
+    loaded: Any = PreTrainedTokenizerFast.from_pretrained(folder)
+    loaded.pad_token = loaded.eos_token
+    return loaded
+
+
+def ours(scale: float) -> GPT2:
+    """The same weights for the same scale; a policy that has moved has another one than its reference."""
+    model = GPT2(SHAPE, seed=5)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(scale)
+    return model
+
+
+def theirs(model: GPT2) -> GPT2LMHeadModel:
+    off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    other = GPT2LMHeadModel(HFConfig(**dataclasses.asdict(SHAPE), **off, bos_token_id=0, eos_token_id=0))
+    other.load_state_dict(model.state_dict(), strict=False)
+    return other
+
+
+def our_objective(tokenizer: Tokenizer, patch: pytest.MonkeyPatch, **options: Any) -> dpo.DPO:
+    patch.setattr(tinyworld, "pairs", lambda config, bad: iter(PAIRS))
+    run: Any = RunConfig(
+        recipe="test",
+        stage="dpo",
+        source_name="tinyworld",
+        steps=1,
+        dtype="float32",
+        model=SHAPE,
+        source=tinyworld.Config(),
+        objective=dpo.Config(**{"max_tokens": 128, "val_fraction": 0.0, "sft": 0.0, **options}),
+        batch=BatchConfig(size=len(PAIRS), micro_batches=1),
+    )
+    made = dpo.build(run, tokenizer, SHAPE.n_positions)
+    made.begin(ours(3.0))
+    return made
+
+
+def rows(made: dpo.DPO, tokenizer: Tokenizer, with_end: bool) -> Any:
+    """The pairs as text; TRL's DPOTrainer adds the end-of-text itself."""
+    from datasets import Dataset
+
+    def text(row: Any) -> str:
+        return tokenizer.decode(row[1][:-1]) + ("<|endoftext|>" if with_end else "")
+
+    return Dataset.from_list(
+        [{"prompt": tokenizer.decode(a[0]), "chosen": text(a), "rejected": text(b)} for a, b in made.pairs]
+    )
+
+
+def total(made: dpo.DPO, model: GPT2) -> tuple[torch.Tensor, dict[str, float]]:
+    """Our loss of the whole batch, and its metrics."""
+    batch = made.batch(0, 0)
+    weights = made.weights(batch)
+    terms = made.loss(model, on_device(batch, torch.device("cpu")))
+    shares = [made.coefficients[k] * value / weights[k] for k, value in terms.loss_sum.items()]
+    means = {name: float(value) / weight for name, (value, weight) in terms.metrics.items()}
+    return torch.stack(shares).sum(), means
+
+
+def assert_same(made: dpo.DPO, policy: GPT2, other: Any, their_loss: torch.Tensor) -> dict[str, float]:
+    """Loss and every gradient to 1e-5, relative to the gradient's norm."""
+    their_loss.backward()
+    loss, means = total(made, policy)
+    loss.backward()
+    assert loss.item() == pytest.approx(their_loss.item(), rel=1e-5)
+    gradients = {name: p.grad for name, p in other.named_parameters()}
+    whole = torch.stack([gradient.norm() for gradient in gradients.values()]).norm()
+    for name, parameter in policy.named_parameters():
+        difference = (parameter.grad - gradients[name]).norm()
+        assert difference <= 1e-5 * gradients[name].norm() + 1e-6 * whole, name
+    return means
+
+
+LOSSES = {
+    "sigmoid": ({}, ["sigmoid"], {}),
+    "ipo": ({"loss": "ipo"}, ["ipo"], {}),
+    "hinge": ({"loss": "hinge"}, ["hinge"], {}),
+    "normalised": ({"length_normalised": "yes"}, ["sigmoid_norm"], {}),
+    "rpo": ({"sft": 0.2}, ["sigmoid", "sft"], {"loss_weights": [1.0, 0.2]}),
+    "ipo with sft": ({"loss": "ipo", "sft": 0.5}, ["ipo", "sft"], {"loss_weights": [1.0, 0.5]}),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "packing"), [*((name, False) for name in LOSSES), ("rpo", True), ("normalised", True)]
+)
+def test_losses_with_a_reference(
+    name: str, packing: bool, tokenizer: Tokenizer, trl_tokenizer: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    from trl import DPOConfig, DPOTrainer
+
+    options, loss_type, more = LOSSES[name]
+    made = our_objective(tokenizer, monkeypatch, beta=0.3, packing=packing, **options)
+    policy = ours(3.1)
+    other = theirs(policy)
+    args = DPOConfig(output_dir=str(tmp_path), loss_type=loss_type, beta=0.3, **QUIET, **more)
+    referee = DPOTrainer(
+        model=other,
+        ref_model=theirs(ours(3.0)),
+        args=args,
+        train_dataset=rows(made, tokenizer, with_end=False),
+        processing_class=trl_tokenizer,
+    )
+    batch = referee.data_collator([referee.train_dataset[i] for i in range(len(PAIRS))])
+    other.train()
+    means = assert_same(made, policy, other, referee.compute_loss(other, batch))
+    logged = referee._metrics["train"]
+    for metric in ("logps/chosen", "logps/rejected"):
+        assert means[metric] == pytest.approx(logged[metric][-1], rel=1e-5)
+    if name == "sigmoid":  # TRL logs the rewards of plain DPO whatever the loss
+        for metric in ("rewards/chosen", "rewards/rejected", "rewards/margins", "rewards/accuracies"):
+            assert means[metric] == pytest.approx(logged[metric][-1], rel=1e-4), metric
+
+
+REFERENCE_FREE = {
+    "simpo": ({"loss": "simpo", "beta": 2.0, "gamma": 0.5}, {"loss_type": "simpo", "simpo_gamma": 0.5, "beta": 2.0}),
+    "smoothed simpo": (
+        {"loss": "simpo", "beta": 2.0, "gamma": 1.0, "label_smoothing": 0.2},
+        {"loss_type": "simpo", "simpo_gamma": 1.0, "beta": 2.0, "label_smoothing": 0.2},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REFERENCE_FREE)
+def test_losses_without_a_reference(
+    name: str, tokenizer: Tokenizer, trl_tokenizer: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+
+    options, more = REFERENCE_FREE[name]
+    made = our_objective(tokenizer, monkeypatch, **options)
+    policy = ours(3.1)
+    other = theirs(policy)
+    args = CPOConfig(output_dir=str(tmp_path), cpo_alpha=0.0, max_completion_length=None, **QUIET, **more)
+    referee = CPOTrainer(
+        model=other,
+        args=args,
+        train_dataset=rows(made, tokenizer, with_end=False),
+        processing_class=trl_tokenizer,
+    )
+    batch = referee.data_collator([referee.train_dataset[i] for i in range(len(PAIRS))])
+    other.train()
+    loss, _ = referee.get_batch_loss_metrics(other, batch, train_eval="train")
+    assert_same(made, policy, other, loss)
+
+
+def test_at_the_reference_the_loss_is_log_two(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for reference in ("cached", "live"):
+        made = our_objective(tokenizer, monkeypatch, reference=reference)
+        loss, means = total(made, ours(3.0))
+        assert loss.item() == pytest.approx(math.log(2), abs=1e-6)
+        assert means["rewards/margins"] == pytest.approx(0, abs=1e-4)
+        assert means["kl"] == pytest.approx(0, abs=1e-6)
