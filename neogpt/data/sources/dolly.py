@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from neogpt.config import SourceConfig
-from neogpt.data.records import Instruction, Quarantine
+from neogpt.data.records import Instruction, Pair, Quarantine
 from neogpt.data.sources import _rows, _tables, files
 from neogpt.data.sources._files import default_path
+from neogpt.data.sources._refusals import refusal_of
 
 DEFAULT = "sft/databricks-dolly-15k.jsonl"
 HUB = "hf://datasets/databricks/databricks-dolly-15k"
@@ -34,3 +35,10 @@ def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
     yield from _tables.instructions(rows, columns, bad)
     bad.check()
     bad.check_refused(config.max_refused, "allow more with --source.max-refused")
+
+
+def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
+    """Each instruction with its answer preferred to a refusal: what keeps a model helpful (kind `helpful`)."""
+    for row in instructions(config, bad):
+        refusal = refusal_of(row.instruction)
+        yield Pair(row.instruction, row.context, row.response, refusal, "helpful")
