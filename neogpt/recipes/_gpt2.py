@@ -53,6 +53,6 @@ def pretrain(
             warmup=0.0375,
             final=0.1,
         ),
-        eval=EvalConfig(every=250, names=("samples",), val_samples=10_240),
+        eval=EvalConfig(every=250, names=("hellaswag", "samples"), val_samples=10_240),
         save=SaveConfig(every=500, keep_last=2, keep_every=keep_every, keep_best=True),
     )
