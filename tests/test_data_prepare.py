@@ -22,6 +22,7 @@ from data_helpers import content, texts, tokenizer, write_jsonl
 from neogpt import atomic
 from neogpt.config import DataConfig
 from neogpt.data import tokenise
+from neogpt.data import workers as processes
 from neogpt.data.prepare import prepare
 from neogpt.data.shard_file import ShardWriter
 from neogpt.data.shards import TokenData
@@ -125,12 +126,12 @@ def test_bytes_do_not_depend_on_workers_or_on_the_cutting_into_tasks(
 def test_bytes_do_not_depend_on_the_order_in_which_tasks_finish(
     corpus: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run = tokenise.run
+    run = processes.run
 
     def shuffled(tasks: list[tokenise.Task], *rest: object) -> None:
         run(random.Random(3).sample(tasks, len(tasks)), *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tokenise, "run", shuffled)
+    monkeypatch.setattr(processes, "run", shuffled)
     assert content(make(corpus, tmp_path / "out")) == expected
 
 
@@ -322,13 +323,13 @@ def test_a_large_files_sum_is_remembered_but_never_past_a_change(
     monkeypatch.setattr(identity, "_REMEMBERED_BYTES", 1)
     monkeypatch.setattr(identity, "_SETTLED_S", 0.0)
     path = write_jsonl(tmp_path / "a.jsonl", texts(9))
-    first = identity.inputs("jsonl", [str(path)])
+    first = identity.inputs("jsonl", jsonl.Config(), [str(path)])
     summed: list[Path] = []
     monkeypatch.setattr(identity.atomic, "sha256_file", lambda p: summed.append(p) or "0" * 64)
-    assert identity.inputs("jsonl", [str(path)]) == first
+    assert identity.inputs("jsonl", jsonl.Config(), [str(path)]) == first
     assert not summed
     path.write_bytes(path.read_bytes().replace(b"a", b"e"))
-    assert identity.inputs("jsonl", [str(path)]) != first
+    assert identity.inputs("jsonl", jsonl.Config(), [str(path)]) != first
     assert summed == [path]
 
 

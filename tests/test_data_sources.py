@@ -65,13 +65,12 @@ def test_parquet_in_one_part_and_in_many(tmp_path: Path, monkeypatch: pytest.Mon
     config = parquet.Config(path=str(tmp_path))
     assert len(parquet.parts(config)) == 1
     assert read(parquet, config)[0] == texts
-    monkeypatch.setattr(parquet, "PART_BYTES", 9000)
+    monkeypatch.setattr(parquet, "PART_BYTES", 1500)
     parts = parquet.parts(config)
     assert len(parts) > 3
     assert {_files.part_file(part) for part in parts} == {path}
     assert read(parquet, config)[0] == texts
-    groups = [_files.part_groups(part) for part in parts]
-    assert [group[0] for group in groups if group] == [0, *(group[1] for group in groups[:-1] if group)]
+    assert [_files.part_slice(part) for part in parts] == [(i, len(parts)) for i in range(len(parts))]
 
 
 def test_parquet_lines_count_through_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

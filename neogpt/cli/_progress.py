@@ -44,6 +44,7 @@ class Progress:
             case "start" | "resume" as name:
                 self.steps = event.get("steps", 0)
                 data = ", ".join(f"{key} {value:,}" for key, value in event["data"].items())
+                data += f", read {event['epochs']:,} times" if "epochs" in event else ""
                 where = f"{event['device']}, {event['processes']} process(es), {event['params']:,} parameters"
                 self._line_of(f"{name} at step {event['step']:,} of {self.steps:,}: {where}; {data}")
             case "progress":

@@ -2,12 +2,13 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import tyro
 from rich.console import Console
@@ -16,6 +17,7 @@ from tyro.conf import FlagConversionOff, OmitArgPrefixes
 
 from neogpt import plugins
 from neogpt.config import DataConfig, SourceConfig
+from neogpt.errors import ConfigError
 
 SOURCES = "neogpt.data.sources"
 SourceT = TypeVar("SourceT", bound=SourceConfig)
@@ -57,6 +59,18 @@ class Prepare(Generic[SourceT]):
     """Folder to write; empty: one in the cache, named by a hash of all settings and input."""
     workers: int = 0
     """Processes; 0: as many as the cores, and the amount of text, are worth."""
+    keep_files: bool = True
+    """Keep what the source downloads; False: delete each file once its tokens are durable."""
+    executor: Literal["here", "local", "slurm", "ray"] = "here"
+    """What tokenises: processes of this machine, or one of datatrove's executors (extra `cluster`)."""
+    tasks: int = 16
+    """Tasks that an executor is given."""
+    partition: str = ""
+    """Partition of Slurm's that takes the tasks."""
+    time: str = "24:00:00"
+    """Time limit of a Slurm task."""
+    memory_gb: float = 2
+    """Memory to ask of Slurm or Ray for each task."""
 
 
 def prepare(args: list[str]) -> int:
@@ -76,8 +90,11 @@ def prepare(args: list[str]) -> int:
     parts_of(args[0], settings.source)  # says what is wrong with the input before a tokenizer is fetched
     tokenizer = tokenizer_for(settings.data, args[0], settings.source)
     with _Progress() as progress:
-        out = Path(settings.out) if settings.out else None
-        folder = make(args[0], settings.source, settings.data, tokenizer, out, settings.workers, progress)
+        out = Path(settings.out).absolute() if settings.out else None
+        options = {"keep_files": settings.keep_files, "run": _engine(settings)}
+        folder = make(
+            args[0], settings.source, settings.data, tokenizer, out, settings.workers, progress, **options
+        )
     found = _checked(folder)
     if as_json:
         print(json.dumps({"folder": str(folder), "seconds": round(time.monotonic() - start, 3), **found}))
@@ -87,6 +104,30 @@ def prepare(args: list[str]) -> int:
         print(f"  {row['file']}:{row['line']}: {_printable(row['reason'])}")
     print(f"done: {_summary(found)} ({time.monotonic() - start:.1f} s)")
     return 0
+
+
+def _engine(settings: Prepare[SourceConfig]) -> Any:
+    """What does the tasks of a preparation; ConfigError where it is not installed."""
+    if settings.executor == "here":
+        from neogpt.data import workers
+
+        return workers.run
+    os.environ.setdefault("LOGURU_LEVEL", "WARNING")  # datatrove tells of each step it takes
+    try:
+        from neogpt.data.cluster import Cluster
+    except ImportError as error:
+        raise ConfigError(
+            f"{error.name} is needed for --executor {settings.executor}",
+            "the extra `cluster`",
+            "pip install 'neogpt[cluster]'",
+        ) from None
+    return Cluster(
+        executor=settings.executor,
+        tasks=settings.tasks,
+        partition=settings.partition,
+        time=settings.time,
+        memory_gb=settings.memory_gb,
+    ).run
 
 
 def verify(args: list[str]) -> int:

@@ -19,15 +19,24 @@ _REMEMBERED_BYTES = 16 << 20
 _SETTLED_S = 5.0
 
 
-def inputs(source_name: str, parts: Sequence[str]) -> list[dict[str, Any]]:
-    """Name, size and sha256 of each input file, in the order of the parts; for a source that makes its text, the
-    sha256 of its code."""
+def inputs(source_name: str, source: SourceConfig, parts: Sequence[str]) -> list[dict[str, Any]]:
+    """Name, size and sha256 of each input file, in the order of the parts: for a source that makes its text, the
+    sha256 of its code; for one that knows its files before they are here, what is published of them."""
+    module = plugins.get("neogpt.data.sources", source_name)
+    if hasattr(module, "published") and (published := module.published(source)):
+        return list(published)
     files = list(dict.fromkeys(path for path in map(part_file, parts) if path.is_file()))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         found = list(pool.map(_identity, files))
     if len(files) < len(set(map(part_file, parts))):
-        found.append(_code(plugins.get("neogpt.data.sources", source_name)))
+        found.append(_code(module))
     return found
+
+
+def resolved(source_name: str, source: SourceConfig) -> SourceConfig:
+    """The source's options with nothing left that may mean something else tomorrow (a branch of a repository)."""
+    module = plugins.get("neogpt.data.sources", source_name)
+    return module.resolved(source) if hasattr(module, "resolved") else source
 
 
 def settings(source_name: str, source: SourceConfig) -> dict[str, Any]:
@@ -37,12 +46,12 @@ def settings(source_name: str, source: SourceConfig) -> dict[str, Any]:
 
 def _identity(path: Path) -> dict[str, Any]:
     try:
-        return {"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+        return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}", "a file that may be read") from None
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
     """A file's sha256; that of a large file is remembered for as long as its size and times stay the same."""
     stat = path.stat()
     if stat.st_size < _REMEMBERED_BYTES or time.time() - stat.st_ctime < _SETTLED_S:

@@ -9,12 +9,14 @@ import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from neogpt import atomic, config, plugins
 from neogpt.config import DataConfig, SourceConfig
 from neogpt.data import identity, tokenise
+from neogpt.data import workers as processes
 from neogpt.data.gather import gather
 from neogpt.data.records import Quarantine
 from neogpt.data.shard_file import MAX_TOKENS, MAX_VOCAB
@@ -38,17 +40,22 @@ def prepare(
     folder: Path | None = None,
     workers: int = 1,
     progress: Progress | None = None,
+    keep_files: bool = True,
+    run: processes.Run = processes.run,
 ) -> Path:
     """The folder of token shards for these settings, made if it is not there yet.
 
     `workers` processes tokenise; 0 takes as many as cores and input are worth. More than one needs a main module
-    that can be imported (`if __name__ == "__main__"`).
+    that can be imported (`if __name__ == "__main__"`). Files that the source downloads stay in its cache unless
+    `keep_files` is false: then each is deleted as soon as its part of the work is durable. `run` does the tasks:
+    processes of this machine, or a cluster's (`cluster.Cluster.run`).
 
     Without `folder` it lies in the cache under a name that holds its key: a hash of every setting, the
     tokenizer's fingerprint and each input file's name, size and sha256. Errors: ConfigError for settings that
     cannot work, or a `folder` with something else in it; DataError for input that cannot be used.
     """
     _check(data_config, tokenizer)
+    source_config = identity.resolved(source_name, source_config)
     parts = parts_of(source_name, source_config)
     facts = _facts(source_name, source_config, data_config, tokenizer, parts)
     key = config.digest(facts)
@@ -64,7 +71,11 @@ def prepare(
                 _refuse_other(folder, facts)
             atomic.sweep(folder.parent, folder.name)
             tasks = _tasks(source_name, source_config, data_config, parts, work / key[:12])
-            _make(folder, {"key": key, **facts}, tasks, data_config, tokenizer, workers, progress)
+            release = _release(source_name, source_config, keep_files)
+            start = partial(run, tokenizer=tokenizer, n_workers=workers, release=release)
+            _make(folder, {"key": key, **facts}, tasks, data_config, tokenizer, progress, start)
+            for file in dict.fromkeys(file for task in tasks for file in processes.files_of(task)):
+                release(file)  # also what an interrupted run had left
         shutil.rmtree(work, ignore_errors=True)
     return folder
 
@@ -80,6 +91,12 @@ def _writing(folder: Path) -> Iterator[None]:
             "space on a disk that may be written",
             "free some (finished parts are kept), or name another place with --out or NEOGPT_HOME",
         ) from error
+
+
+def _release(source_name: str, source: SourceConfig, keep_files: bool) -> Callable[[str], None]:
+    """What is done with a file that is not needed any more."""
+    drop = getattr(plugins.get("neogpt.data.sources", source_name), "drop", None)
+    return (lambda file: drop(source, file)) if drop and not keep_files else (lambda _: None)
 
 
 def parts_of(source_name: str, source_config: SourceConfig) -> list[str]:
@@ -114,7 +131,7 @@ def _facts(
             "vocab_size": tokenizer.vocab_size,
             "eot_id": tokenizer.eot_id,
         },
-        "inputs": identity.inputs(source_name, parts),
+        "inputs": identity.inputs(source_name, source, parts),
     }
 
 
@@ -158,18 +175,18 @@ def _make(
     tasks: list[Task],
     data: DataConfig,
     tokenizer: Tokenizer,
-    workers: int,
     progress: Progress | None,
+    run: Callable[..., None],
 ) -> None:
     """Tokenise what is missing, check what was found, and write the folder."""
     work = tasks[0].folder.parent
     work.mkdir(parents=True, exist_ok=True)
-    tokenise.wait_for_orphans(work)
+    processes.wait_for_orphans(work)
     atomic.sweep(work)
     tell = _Counter("tokenise", len(tasks), progress)
     left = [task for task in tasks if not tokenise.is_done(task)]
     tell(len(tasks) - len(left))
-    tokenise.run(left, tokenizer, workers, lambda _: tell(1))
+    run(left, done=lambda _: tell(1))
     try:
         _check_unchanged(tasks, facts["inputs"])
         bad, shards, documents = _survey(tasks, data)
@@ -192,7 +209,9 @@ def _make(
 
 def _check_unchanged(tasks: list[Task], inputs: list[dict[str, Any]]) -> None:
     """DataError when a file is not what it was when the key was made."""
-    now = identity.inputs(tasks[0].source_name, [part for task in tasks for part in task.parts])
+    now = identity.inputs(
+        tasks[0].source_name, tasks[0].source, [part for task in tasks for part in task.parts]
+    )
     if changed := [old["name"] for old, new in zip(inputs, now, strict=False) if old != new]:
         raise DataError(
             f"{changed[0]} changed while it was read", "input that stays as it is", "prepare again"

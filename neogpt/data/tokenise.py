@@ -5,20 +5,11 @@
 The documents stand in the source's order; the global shuffle comes afterwards, when all parts are there.
 """
 
-import contextlib
-import fcntl
 import json
-import multiprocessing
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,15 +18,13 @@ from neogpt.config import SourceConfig
 from neogpt.data.records import Document, Quarantine
 from neogpt.data.shard_file import ShardSeries
 from neogpt.data.shards import SPLITS
-from neogpt.data.sources._files import part_file, part_groups
+from neogpt.data.sources._files import part_file, part_slice
 from neogpt.data.split import held_out
-from neogpt.errors import DataError, NeoGPTError
+from neogpt.errors import DataError
 from neogpt.tokenizer import Tokenizer
 
 PART = "part.json"
 _GROUP_BYTES = 2 << 20
-_WORKER_BYTES = 8 << 20
-_LOCK = "workers.lock"
 _SHARD_TOKENS = 1 << 30
 _BATCH_CHARACTERS = 1 << 20
 _BATCH_DOCUMENTS = 1024
@@ -59,91 +48,17 @@ def groups(parts: list[str]) -> list[tuple[str, ...]]:
     size = 0
     for part in parts:
         held.append(part)
-        size += _part_bytes(part)
+        size += part_bytes(part)
         if size >= _GROUP_BYTES:
             found.append(tuple(held))
             held, size = [], 0
     return [*found, tuple(held)] if held else found
 
 
-def _part_bytes(part: str) -> int:
+def part_bytes(part: str) -> int:
     """The size of a whole file; what is generated or already cut out of a file is a task of its own."""
     path = part_file(part)
-    return path.stat().st_size if path.is_file() and not part_groups(part) else _GROUP_BYTES
-
-
-def run(tasks: list[Task], tokenizer: Tokenizer, workers: int, done: Callable[[Task], None]) -> None:
-    """Do all tasks, in `workers` processes (0: as many as are worth starting), calling `done` after each."""
-    workers = min(workers or _worth_starting(tasks), len(tasks))
-    if workers <= 1:
-        for task in tasks:
-            tokenise(task, tokenizer)
-            done(task)
-        return
-    context = multiprocessing.get_context("spawn")  # a forked copy of a threaded process may hang
-    arguments = (tokenizer, tasks[0].folder.parent / _LOCK)
-    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=arguments) as pool:
-        with _sigint_held_back():
-            futures = {pool.submit(_work, task): task for task in tasks}
-        try:
-            for future in as_completed(futures):
-                future.result()
-                done(futures[future])
-        except BrokenProcessPool:
-            raise NeoGPTError(
-                "a worker process was killed", "enough memory for all workers", "fewer --workers"
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _sigint_held_back() -> Iterator[None]:
-    """Processes begun in this block take no Ctrl-C before `_begin`: it would only end in their tracebacks."""
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
-
-
-def _worth_starting(tasks: list[Task]) -> int:
-    """A process costs about a second to start, as much as tokenising a few megabytes."""
-    size = sum(_part_bytes(part) for task in tasks for part in task.parts if part_file(part).is_file())
-    return min(os.cpu_count() or 1, 1 + size // _WORKER_BYTES)
-
-
-def wait_for_orphans(work: Path) -> None:
-    """Wait until the workers of a killed preparation, which end within moments, no longer write there."""
-    with atomic.lock(work / _LOCK, "the folder of parts", wait=True):
-        pass
-
-
-_worker_tokenizer: Tokenizer
-_worker_lock: IO[str]
-
-
-def _begin(tokenizer: Tokenizer, lock: Path) -> None:
-    global _worker_tokenizer, _worker_lock
-    _worker_tokenizer, _worker_lock = tokenizer, open(lock, "a")  # noqa: SIM115 (held for life)
-    fcntl.flock(_worker_lock, fcntl.LOCK_SH)
-    parent = multiprocessing.parent_process()
-    if not parent or not parent.is_alive():  # it died before the lock could tell of us
-        os._exit(1)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
-    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C reaches us too; the parent speaks for all
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
-
-
-def _die_with(parent: BaseProcess) -> None:
-    """A killed parent would leave its workers waiting for ever."""
-    parent.join()
-    os._exit(1)
-
-
-def _work(task: Task) -> None:
-    tokenise(task, _worker_tokenizer)
+    return path.stat().st_size if path.is_file() and not part_slice(part) else _GROUP_BYTES
 
 
 def is_done(task: Task) -> bool:

@@ -20,9 +20,10 @@ def tokenizer_for(data: DataConfig, source_name: str, source: SourceConfig) -> T
         return Tokenizer.gpt2()
     if data.tokenizer != "trained":
         return Tokenizer.load(data.tokenizer)
+    source = identity.resolved(source_name, source)
     parts = plugins.get("neogpt.data.sources", source_name).parts(source)
     facts = {"settings": identity.settings(source_name, source), "vocab_size": data.vocab_size}
-    key = digest({**facts, "inputs": identity.inputs(source_name, parts)})
+    key = digest({**facts, "inputs": identity.inputs(source_name, source, parts)})
     folder = cache_dir() / "tokenizers" / f"{source_name}-{key[:12]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with atomic.lock(folder.with_suffix(".lock"), f"the tokenizer {folder.name}", wait=True):

@@ -15,7 +15,7 @@ from neogpt.config import (
     RunConfig,
     SaveConfig,
 )
-from neogpt.data.sources import files
+from neogpt.data.sources import fineweb_edu
 from neogpt.objectives import pretrain as objective
 
 CONTEXT = 1024
@@ -33,12 +33,12 @@ def pretrain(
     return RunConfig(
         recipe=recipe,
         stage="pretrain",
-        source_name="files",
+        source_name="fineweb-edu",
         tokens=10_000_000_000,
         compile=True,
         spike_sigma=6.0,
         model=GPT2Config(n_layer=n_layer, n_head=n_head, n_embd=n_embd, n_positions=CONTEXT),
-        source=files.Config(),
+        source=fineweb_edu.Config(),
         data=DataConfig(tokenizer="gpt2"),
         objective=objective.Config(sequence_tokens=CONTEXT),
         batch=BatchConfig(size=SEQUENCES, micro_batches=micro_batches),

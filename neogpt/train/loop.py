@@ -119,6 +119,7 @@ class Loop:
             processes=self.world.size,
             params=self.model.n_params,
             data=self.objective.notes,
+            epochs=round(self.run.steps * self.run.batch.size / self.objective.n_samples, 2),
         )
         self._warn_if_short()
         began = time.monotonic()

@@ -18,7 +18,7 @@ from neogpt.paths import local_data
 
 COMPRESSED = ("", ".gz", ".xz", ".zst")
 _GLOB = re.compile(r"[*?\[]")
-_ROW_GROUPS = re.compile(r"(.*)#(\d+)-(\d+)", re.DOTALL)
+_SLICE = re.compile(r"(.*)#(\d+)of(\d+)", re.DOTALL)
 
 
 def expand(path: str, suffixes: Sequence[str]) -> list[str]:
@@ -56,16 +56,21 @@ def default_path(path: str, name: str, hub: str) -> str:
     return path or (str(folder / name) if folder and (folder / name).is_file() else hub)
 
 
+def slices(file: str, count: int) -> list[str]:
+    """The parts of a file that is cut into `count`: the file itself, or `file#0of3`, `file#1of3`, ..."""
+    return [f"{file}#{i}of{count}" for i in range(count)] if count > 1 else [file]
+
+
 def part_file(part: str) -> Path:
-    """The file of a part: a part is a path, or `path#first-last` for some row groups of a parquet file."""
-    match = _ROW_GROUPS.fullmatch(part)
+    """The file of a part: a part is a path, or `path#0of3` for the first third of a parquet file."""
+    match = _SLICE.fullmatch(part)
     return Path(match[1]) if match and not Path(part).exists() else Path(part)
 
 
-def part_groups(part: str) -> tuple[int, int] | None:
-    """The first row group of a part and the one after its last; None for a whole file."""
-    match = _ROW_GROUPS.fullmatch(part)
-    return (int(match[2]), int(match[3]) + 1) if match and not Path(part).exists() else None
+def part_slice(part: str) -> tuple[int, int] | None:
+    """Which slice of how many a part is; None for a whole file."""
+    match = _SLICE.fullmatch(part)
+    return (int(match[2]), int(match[3])) if match and not Path(part).exists() else None
 
 
 @contextmanager

@@ -8,12 +8,12 @@ from typing import Any
 
 from neogpt.data.records import Document, Instruction, Pair, Quarantine
 from neogpt.data.sources import _rows, _tables
-from neogpt.data.sources._files import expand, need_pyarrow, part_file, part_groups
+from neogpt.data.sources._files import expand, need_pyarrow, part_file, part_slice, slices
 from neogpt.errors import DataError
 
 SUFFIXES = (".parquet",)
-PART_BYTES = 256 << 20
-"""Uncompressed bytes a part: large files are cut between row groups so that workers can share them."""
+PART_BYTES = 64 << 20
+"""Bytes of a file a part: large files are cut between row groups so that workers can share them."""
 _BATCH_ROWS = 256
 
 
@@ -23,23 +23,13 @@ class Config(_rows.Columns):
 
 
 def parts(config: Config) -> list[str]:
-    """The files, sorted, large ones cut into runs of row groups: `path#first-last`."""
+    """The files, sorted, large ones cut into runs of row groups: `path#0of3`."""
     return [part for file in expand(config.path, SUFFIXES) for part in file_parts(file)]
 
 
-def file_parts(file: str) -> list[str]:
-    """The parts of one file: the file itself, or runs of row groups of about PART_BYTES."""
-    footer = _open(Path(file)).metadata
-    sizes = [footer.row_group(i).total_byte_size for i in range(footer.num_row_groups)]
-    if sum(sizes) <= PART_BYTES or len(sizes) == 1:
-        return [file]
-    runs, start, held = [], 0, 0
-    for i, size in enumerate(sizes):
-        if held and held + size > PART_BYTES:
-            runs.append(f"{file}#{start}-{i - 1}")
-            start, held = i, 0
-        held += size
-    return [*runs, f"{file}#{start}-{len(sizes) - 1}"]
+def file_parts(file: str, size: int | None = None) -> list[str]:
+    """The parts of a file of `size` bytes (default: of the file that is there)."""
+    return slices(file, -(-(size or Path(file).stat().st_size) // PART_BYTES))
 
 
 def documents(config: _rows.Columns, part: str, bad: Quarantine) -> Iterator[Document]:
@@ -74,10 +64,10 @@ def rows(part: str, wanted: Sequence[str], more: Sequence[str] = ()) -> Iterator
     A row's line is its number in the file, from 1. Errors: DataError for a damaged file, an absent column
     (those that exist are named) or one that does not hold text.
     """
-    path, groups = part_file(part), part_groups(part)
+    path, (number, count) = part_file(part), part_slice(part) or (0, 1)
     file = _open(path)
     columns = _check_columns(path, file.schema_arrow, wanted, more)
-    first, last = groups or (0, file.num_row_groups)
+    first, last = (file.num_row_groups * i // count for i in (number, number + 1))
     line = sum(file.metadata.row_group(i).num_rows for i in range(first))
     try:
         for batch in file.iter_batches(_BATCH_ROWS, row_groups=range(first, last), columns=columns):

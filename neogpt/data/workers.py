@@ -1,0 +1,196 @@
+"""The processes that tokenise, and those that fetch what they will need next."""
+
+import contextlib
+import fcntl
+import itertools
+import multiprocessing
+import os
+import signal
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from neogpt import atomic, plugins
+from neogpt.data import tokenise
+from neogpt.data.sources._files import part_file
+from neogpt.data.tokenise import Task
+from neogpt.errors import NeoGPTError
+from neogpt.tokenizer import Tokenizer
+
+_WORKER_BYTES = 8 << 20
+_FETCHERS = 2
+_LOCK = "workers.lock"
+
+
+class Run(Protocol):
+    """What does tasks: `run` here, `cluster.Cluster.run` elsewhere."""
+
+    def __call__(
+        self,
+        tasks: list[Task],
+        tokenizer: Tokenizer,
+        n_workers: int,
+        done: Callable[[Task], None],
+        release: Callable[[str], None],
+    ) -> None: ...
+
+
+def run(
+    tasks: list[Task],
+    tokenizer: Tokenizer,
+    n_workers: int,
+    done: Callable[[Task], None],
+    release: Callable[[str], None] = lambda _: None,
+) -> None:
+    """Do all tasks, in `n_workers` processes (0: as many as are worth starting), calling `done` after each.
+
+    A source that fetches its files does so in further processes, ahead of the workers, but only so far ahead that
+    these do not wait: few files lie on disk at once if `release`, called with each file that is done with,
+    deletes them.
+    """
+    fetches = bool(tasks) and hasattr(_source(tasks[0]), "fetch")
+    n_workers = min(n_workers or _worth_starting(tasks), len(tasks))
+    if n_workers <= 1 and not fetches:
+        for task in tasks:
+            tokenise.tokenise(task, tokenizer)
+            done(task)
+        return
+    with _pool(n_workers, tasks, tokenizer) as pool, contextlib.ExitStack() as stack:
+        fetchers = stack.enter_context(_pool(_FETCHERS, tasks, tokenizer)) if fetches else None
+        try:
+            _drive(tasks, 2 * n_workers, pool, fetchers, done, release)
+        except BrokenProcessPool:
+            raise NeoGPTError(
+                "a worker process was killed", "enough memory for all workers", "fewer --workers"
+            ) from None
+
+
+@contextlib.contextmanager
+def _pool(size: int, tasks: list[Task], tokenizer: Tokenizer) -> Iterator[ProcessPoolExecutor]:
+    """Processes that die with this one, and do no more once the block is left."""
+    context = multiprocessing.get_context("spawn")  # a forked copy of a threaded process may hang
+    arguments = (tokenizer, tasks[0].folder.parent / _LOCK)
+    with ProcessPoolExecutor(size, context, initializer=_begin, initargs=arguments) as pool:
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _drive(
+    tasks: list[Task],
+    enough: int,
+    pool: ProcessPoolExecutor,
+    fetchers: ProcessPoolExecutor | None,
+    done: Callable[[Task], None],
+    release: Callable[[str], None],
+) -> None:
+    """Fetch the files in order while fewer than two, or fewer than `enough` tasks, are being fetched or read."""
+    waiting = deque((files, list(its)) for files, its in itertools.groupby(tasks, files_of))
+    left: Counter[tuple[str, ...]] = Counter()
+    running: dict[Future[None], list[Task] | Task] = {}
+    while waiting or running:
+        while waiting and (not fetchers or len(left) < 2 or left.total() < enough):
+            files, its = waiting.popleft()
+            left[files] += len(its)
+            running |= {_submit(fetchers, fetch, its[0]): its} if fetchers else _submit_all(pool, its)
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            future.result()
+            if isinstance(found := running.pop(future), list):
+                running |= _submit_all(pool, found)
+                continue
+            done(found)
+            left[files := files_of(found)] -= 1
+            if not left[files]:
+                del left[files]
+                for file in files:
+                    release(file)
+
+
+def _submit_all(pool: ProcessPoolExecutor, tasks: list[Task]) -> dict[Future[None], list[Task] | Task]:
+    return {_submit(pool, _work, task): task for task in tasks}
+
+
+def _submit(pool: ProcessPoolExecutor, work: Callable[[Task], None], task: Task) -> Future[None]:
+    with _sigint_held_back():  # a process may begin here
+        return pool.submit(work, task)
+
+
+def files_of(task: Task) -> tuple[str, ...]:
+    """The files that a task reads."""
+    return tuple(dict.fromkeys(str(part_file(part)) for part in task.parts))
+
+
+def _source(task: Task) -> Any:
+    return plugins.get("neogpt.data.sources", task.source_name)
+
+
+@contextlib.contextmanager
+def _sigint_held_back() -> Iterator[None]:
+    """Processes begun in this block take no Ctrl-C before `_begin`: it would only end in their tracebacks."""
+    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, old)
+
+
+def _worth_starting(tasks: list[Task]) -> int:
+    """A process costs about a second to start, as much as tokenising a few megabytes."""
+    files = [part for task in tasks for part in task.parts if part_file(part).is_file()]
+    if not files and hasattr(_source(tasks[0]), "fetch"):
+        return os.cpu_count() or 1
+    return min(os.cpu_count() or 1, 1 + sum(map(tokenise.part_bytes, files)) // _WORKER_BYTES)
+
+
+@contextlib.contextmanager
+def at_work(folder: Path) -> Iterator[None]:
+    """Say, for as long as the block lasts, that this process writes into the folder of parts."""
+    with open(folder / _LOCK, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        yield
+
+
+def wait_for_orphans(work: Path) -> None:
+    """Wait until the workers of a killed preparation, which end within moments, no longer write there."""
+    with atomic.lock(work / _LOCK, "the folder of parts", wait=True):
+        pass
+
+
+_worker_tokenizer: Tokenizer
+_worker_lock: IO[str]
+
+
+def _begin(tokenizer: Tokenizer, lock: Path) -> None:
+    global _worker_tokenizer, _worker_lock
+    _worker_tokenizer, _worker_lock = tokenizer, open(lock, "a")  # noqa: SIM115 (held for life)
+    fcntl.flock(_worker_lock, fcntl.LOCK_SH)
+    parent = multiprocessing.parent_process()
+    if not parent or not parent.is_alive():  # it died before the lock could tell of us
+        os._exit(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C reaches us too; the parent speaks for all
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
+
+
+def _die_with(parent: BaseProcess) -> None:
+    """A killed parent would leave its workers waiting for ever."""
+    parent.join()
+    os._exit(1)
+
+
+def _work(task: Task) -> None:
+    tokenise.tokenise(task, _worker_tokenizer)
+
+
+def fetch(task: Task) -> None:
+    """Have the files of a task here, if its source fetches files."""
+    if hasattr(source := _source(task), "fetch"):
+        for file in files_of(task):
+            source.fetch(task.source, file)
