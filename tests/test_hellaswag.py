@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from hellaswag_tasks import RAW, WIKIHOW, made_up, random_model, real_tasks, save, trained_tokenizer, write
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from training import Launcher, flags
 
@@ -304,3 +305,30 @@ def test_the_command_line(invented: Path, tmp_path: Path, capsys: pytest.Capture
     assert "hellaswag/acc_norm_stderr  0." in capsys.readouterr().out
     assert call("samples", "--style", "lm-eval") == 2
     assert "--style means nothing to samples" in capsys.readouterr().err
+
+
+def test_openais_gpt2_is_measured_by_its_name(
+    invented: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the Hub's cache, in the form that it has there: names without a prefix, and masks among the weights."""
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    call = ["eval", "openai-community/gpt2", "hellaswag", "--data", str(invented), "--limit", "9"]
+    assert command_line.main(call) == 4
+    assert "openai-community/gpt2 is not on this disk" in capsys.readouterr().err
+    tokenizer = trained_tokenizer(_hellaswag_tasks.read(invented), 300)
+    model = random_model(tokenizer.vocab_size, 256)
+    cached = tmp_path / "models--openai-community--gpt2"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("abc")
+    folder = save(model, tokenizer, cached / "snapshots" / "abc")
+    weights = {
+        name.removeprefix("transformer."): w for name, w in load_file(folder / "model.safetensors").items()
+    }
+    weights |= {f"h.{i}.attn.bias": torch.ones(1, 1, 256, 256).tril() for i in range(2)}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    assert command_line.main([*call, "--json", "True"]) == 0
+    found = json.loads(capsys.readouterr().out)["scores"]
+    direct = hellaswag.run(model, tokenizer, limit=9, data=str(invented))
+    assert found == {f"hellaswag/{name}": value for name, value in direct.items()}
