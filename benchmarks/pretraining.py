@@ -229,12 +229,14 @@ def mfu(spec: Spec, tokens_per_s: float) -> float:
     """(6 N + 12 L d T) x tokens/s over the GPU's dense bfloat16 peak; 0 where that is not known."""
     if spec.device != "cuda":
         return 0.0
+    import torch
+
     from neogpt.config import GPT2Config
-    from neogpt.train.speed import _peak_flops, flops_per_token
+    from neogpt.train.speed import flops_per_token, peak_flops
 
     c = GPT2Config(**spec.shape)
     n_params = 12 * c.n_layer * c.n_embd**2 + (c.vocab_size + c.n_positions) * c.n_embd
-    peak = _peak_flops("cuda")
+    peak = peak_flops(torch.cuda.get_device_name())
     return tokens_per_s * flops_per_token(c, n_params, spec.length) / peak if peak else 0.0
 
 

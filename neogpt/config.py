@@ -223,6 +223,8 @@ class RunConfig(Generic[ObjectiveT, SourceT]):
     optimizer state (needs --reduction fast)."""
     spike_sigma: float = 0.0
     """Skip steps whose loss lies this many deviations above its running mean; 0: never skip."""
+    track: tuple[str, ...] = ("tensorboard",)
+    """Who else shows the numbers: tensorboard, wandb, trackio, several, or none."""
     model: GPT2Config = field(default_factory=GPT2Config)
     source: SourceT
     data: DataConfig = field(default_factory=DataConfig)

@@ -62,6 +62,11 @@ class RunDir:
         return self.root / "samples.jsonl"
 
     @property
+    def sample_sheet(self) -> Path:
+        """The same for reading, newest first."""
+        return self.root / "samples.md"
+
+    @property
     def checkpoints(self) -> Path:
         return self.root / "checkpoints"
 

@@ -1,26 +1,26 @@
-"""What a user sees of a run: every shown number against its closed form; trackers that cannot stop a run."""
+"""What a user sees of a run: every shown number against its closed form."""
 
 import dataclasses
 import io
 import re
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from training import events, tiny
+from training import events, probe, tiny
 
+from neogpt import ledger
 from neogpt.checkpoint import kept_steps
 from neogpt.cli._progress import Progress, clock_time, debiased, packed, short
 from neogpt.config import GPT2Config, SaveConfig
 from neogpt.model import GPT2
+from neogpt.paths import RunDir
 from neogpt.recipes import tinyworld
+from neogpt.report.samples import SampleSheet, sheet
 from neogpt.train import speed, train
-from neogpt.train.callbacks.tensorboard import TensorBoard
 from neogpt.train.room import checkpoints_to_come, warning
 
 START = {
@@ -238,29 +238,17 @@ def test_speed_counts_training_time_only(monkeypatch: pytest.MonkeyPatch) -> Non
     assert lap["tokens_per_s"] == 25.0
 
 
-def test_tensorboard_holds_the_ledger(tmp_path: Path) -> None:
-    board = TensorBoard(tmp_path)
-    board.row({"step": 3, "loss": 1.5, "skipped": "spike"})
-    board.row({"step": 6, "val_loss": 1.25, "tinyworld/asked": 0.5})
-    board.event({"event": "progress", "time": 1.0, "step": 6, "tokens_per_s": 99.0})
-    board.event({"event": "end"})
-    found = EventAccumulator(str(tmp_path)).Reload()
-    read = {tag: [(e.step, e.value) for e in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
-    assert read == {
-        "loss": [(3, 1.5)],
-        "val_loss": [(6, 1.25)],
-        "tinyworld/asked": [(6, 0.5)],
-        "tokens_per_s": [(6, 99.0)],
-    }
-
-
-def test_a_tracker_that_fails_warns_once_and_lets_the_run_go_on(tmp_path: Path, monkeypatch: Any) -> None:
-    class Broken:
-        def add_scalar(self, *args: object) -> None:
-            raise OSError("disk full")
-
-    monkeypatch.setattr("neogpt.train.callbacks.tensorboard._open", lambda folder: Broken())
-    board = TensorBoard(tmp_path)
-    with pytest.warns(UserWarning, match="disk full"):
-        board.row({"step": 1, "loss": 1.0})
-    board.row({"step": 2, "loss": 1.0})
+def test_the_sheet_of_samples_is_the_ledger_by_step(tmp_path: Path) -> None:
+    """Newest first, texts as they are (also with fences of their own), and a disk that refuses stops nothing."""
+    train(tiny("pretrain"), tmp_path, "", probe, [SampleSheet(RunDir(tmp_path))])
+    text = (tmp_path / "samples.md").read_text()
+    assert re.findall(r"^## Step (\d+)$", text, re.MULTILINE) == ["12", "9", "6", "3"]
+    for row in ledger.read(RunDir(tmp_path).samples):
+        assert f"{row['question']}\n→ {row['answer']}\n~~~" in text
+    assert "\n~~~~~text\n~~~~\n→ a\n~~~~~\n" in sheet("x", [{"step": 1, "question": "~~~~", "answer": "a"}])
+    (tmp_path / "samples.md").unlink()
+    (tmp_path / "samples.md").mkdir()
+    broken = SampleSheet(RunDir(tmp_path))
+    with pytest.warns(UserWarning, match="samples.md is left out"):
+        broken.event({"event": "eval", "step": 12})
+    broken.event({"event": "eval", "step": 12})

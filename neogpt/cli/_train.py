@@ -5,11 +5,15 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neogpt import config, plugins
 from neogpt.config import AnyRun
 from neogpt.errors import ConfigError
 from neogpt.paths import RunDir
+
+if TYPE_CHECKING:
+    from neogpt.train.callbacks._tracker import Tracker
 
 
 def run(stage: str, args: Sequence[str]) -> int:
@@ -34,14 +38,29 @@ def run(stage: str, args: Sequence[str]) -> int:
 
 
 def start(settings: AnyRun, folder: Path, resume: str = "", command: str = "") -> None:
-    """Train with the progress line, TensorBoard and the recipe's evals."""
+    """Train with the progress lines, the trackers, the sheet of samples and the recipe's evals."""
     from neogpt.cli._progress import Progress
     from neogpt.evals import evaluator
+    from neogpt.report.samples import SampleSheet
     from neogpt.train import Listener, train
-    from neogpt.train.callbacks.tensorboard import TensorBoard
 
-    listeners: list[Listener] = [Progress(), TensorBoard(RunDir(folder).tensorboard)]
-    train(settings, folder, resume, evaluator(settings), listeners, command)
+    progress, trackers = Progress(), trackers_of(settings, folder)
+    listeners: list[Listener] = [progress, SampleSheet(RunDir(folder)), *trackers]
+    try:
+        train(settings, folder, resume, evaluator(settings), listeners, command)
+    finally:
+        progress.close()
+        for tracker in trackers:
+            tracker.close()
+
+
+def trackers_of(settings: AnyRun, folder: Path) -> "list[Tracker]":
+    """Those that the settings name; nothing is imported or begun before the run is."""
+    package = "neogpt.train.callbacks"
+    for name in settings.track:
+        if name not in plugins.names(package):
+            raise plugins.unknown("tracker", name, plugins.names(package))
+    return [plugins.get(package, name).build(RunDir(folder)) for name in settings.track]
 
 
 def recipes(stage: str) -> list[str]:

@@ -8,7 +8,8 @@ from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_prompt
 
-OPENINGS = ("Hello, I'm a language model,", "The history of the city begins", "Water is made of")
+OPENINGS = (*["Hello, I'm a language model,"] * 3, "The history of the city begins", "Water is made of")
+"""Each is continued with its own draw: it follows from the fixed seed and the place in this list."""
 REQUESTS = (
     "What is the capital of France?",
     "Give me three tips for staying healthy.",

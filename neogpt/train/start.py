@@ -20,7 +20,7 @@ from neogpt.train.distributed import World
 from neogpt.train.parallel import Layout, layout
 
 _MAY_CHANGE = (
-    *("init_from", "device", "compile", "activation_checkpointing", "parallel", "save."),
+    *("init_from", "device", "compile", "activation_checkpointing", "parallel", "save.", "track"),
     "reduction: 'exact' -> 'fast'",
 )
 """Settings that a resumed run may change: they do not touch what is computed (`--from` is checked by hash). The

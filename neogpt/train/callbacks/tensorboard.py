@@ -1,50 +1,37 @@
-"""TensorBoard: every number of the metrics ledger, and the speed. Its failures never stop a run."""
+"""TensorBoard: every number of the metrics ledger, and the speed, in the run's folder `tensorboard`."""
 
-import contextlib
-import warnings
-from pathlib import Path
 from typing import Any
 
-from neogpt.ledger import Row
+from neogpt.paths import RunDir
+from neogpt.train.callbacks._tracker import Tracker
 
 
-class TensorBoard:
-    """A listener that writes event files, where the extra is installed (`pip install 'neogpt[track]'`)."""
+class TensorBoard(Tracker):
+    """Writes event files, where the extra is installed (`pip install 'neogpt[track]'`); says nothing where not."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    name = "tensorboard"
+    remembers = False  # an event file may lack its last seconds, so each start writes the history again
+
+    def open(self) -> None:
+        """Begin an event file that takes the place of what earlier ones hold."""
         self._writer: Any = None
-        self._broken = False
-
-    def row(self, row: Row) -> None:
-        """Write the row's numbers at its step."""
-        self._write(row)
-
-    def event(self, event: Row) -> None:
-        """Write the speed; flush at the end."""
-        if event["event"] == "progress":
-            self._write({key: value for key, value in event.items() if key not in ("time", "event")})
-        elif event["event"] == "end" and self._writer:
-            with contextlib.suppress(OSError):
-                self._writer.close()
-
-    def _write(self, values: Row) -> None:
-        if self._broken:
-            return
         try:
-            if self._writer is None:
-                self._writer = _open(self.folder)
-            for name, value in values.items():
-                if name != "step" and isinstance(value, int | float):
-                    self._writer.add_scalar(name, value, values["step"])
+            from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            self._broken = True
-        except Exception as error:
-            self._broken = True
-            warnings.warn(f"TensorBoard failed and is left out from here on: {error}", stacklevel=2)
+            return
+        self._writer = SummaryWriter(str(self.files.tensorboard), purge_step=0, flush_secs=10)
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """One scalar a number."""
+        for name, value in values.items() if self._writer else ():
+            self._writer.add_scalar(name, value, step)
+
+    def finish(self) -> None:
+        """Close the file."""
+        if self._writer:
+            self._writer.close()
 
 
-def _open(folder: Path) -> Any:
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(str(folder))
+def build(files: RunDir) -> Tracker:
+    """The tracker of the run in `files`."""
+    return TensorBoard(files)
