@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from neogpt import atomic, ledger
-from neogpt.config import GPT2Config, SaveConfig
+from neogpt.config import GPT2Config, SaveConfig, read_toml
 from neogpt.errors import CheckpointError
 from neogpt.model import GPT2, load_pretrained, save_weights
 from neogpt.paths import RunDir
@@ -194,9 +194,20 @@ def _best(run: RunDir, found: list[int]) -> int | None:
     return min(losses, key=lambda step: losses[step]) if losses else None
 
 
+def model_of(run: RunDir) -> Path | None:
+    """The checkpoint that a run stands for: its newest whole one; with `--eval.patience`, the best that is kept."""
+    found = newest(run, _log.warning)
+    if found and run.config.is_file() and read_toml(run.config).get("eval", {}).get("patience"):
+        best = _best(run, steps(run))
+        if best is not None:
+            atomic.verify_manifest(run.checkpoint(best), CheckpointError)
+            return run.checkpoint(best)
+    return found
+
+
 def resolve(name: str | Path) -> Path:
-    """The model folder that `name` means: a run (its newest whole checkpoint), a checkpoint, a Hugging Face
-    directory, or a Hugging Face id (downloaded, unless the network is off).
+    """The model folder that `name` means: a run (see `model_of`), a checkpoint, a Hugging Face directory, or a
+    Hugging Face id (downloaded, unless the network is off).
 
     A folder with a manifest is checked against it. Errors: CheckpointError says what was found instead and what
     to type.
@@ -206,7 +217,7 @@ def resolve(name: str | Path) -> Path:
         if (folder / atomic.MANIFEST).is_file():
             atomic.verify_manifest(folder, CheckpointError)
         return folder
-    if (folder / "checkpoints").is_dir() and (found := newest(RunDir(folder), _log.warning)):
+    if (folder / "checkpoints").is_dir() and (found := model_of(RunDir(folder))):
         return found
     if folder.is_dir():
         inside = [p for p in sorted(folder.iterdir()) if (p / "checkpoints").is_dir()]

@@ -144,6 +144,9 @@ class EvalConfig:
     """Evals beside the held-out loss (`neogpt list evals`)."""
     val_samples: int = 512
     """Held-out sequences, examples or pairs that the validation loss is taken over; 0: no validation."""
+    patience: int = 0
+    """End the run after this many evaluations in a row without a lower held-out loss; 0: never. Every evaluation
+    then saves too, and the run's model is its best checkpoint."""
     hellaswag_limit: int = 0
     """HellaSwag tasks, from the first on; 0: all 10,042."""
     hellaswag_style: Literal["build-nanogpt", "lm-eval"] = "build-nanogpt"
@@ -152,8 +155,14 @@ class EvalConfig:
     """File of HellaSwag tasks (hellaswag_val.jsonl); empty: NEOGPT_DATA, the cache, or downloaded."""
 
     def __post_init__(self) -> None:
-        for name in ("every", "val_samples", "hellaswag_limit"):
+        for name in ("every", "val_samples", "hellaswag_limit", "patience"):
             _between(self, name, 0)
+        if self.patience and not (self.every and self.val_samples):
+            raise ConfigError(
+                f"eval.patience is {self.patience}, but nothing is evaluated on the way",
+                "evaluations with held-out samples",
+                "--eval.every 100 --eval.val-samples 512",
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

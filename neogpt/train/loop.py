@@ -29,6 +29,7 @@ from neogpt.train import horizon, sums
 from neogpt.train.device import autocast, describe, pick_device, versions
 from neogpt.train.distributed import World, connected, world_from_environment
 from neogpt.train.guard import Guard
+from neogpt.train.patience import Patience
 from neogpt.train.saver import Saver, free_bytes
 from neogpt.train.signals import StopFlag, stop_flag
 from neogpt.train.speed import Stopwatch
@@ -99,6 +100,7 @@ class Loop:
         self.guard = Guard(self.run.spike_sigma)
         self.guard.recall(start.history)
         self.evaluated = evaluated(start.history, self.step)
+        self.patience = Patience(self.run.eval.patience, start.history)
         self.skipped = sum("skipped" in row for row in start.history)
         self.notes = start.notes
         self.watch = Stopwatch(self.model.config, self.run, processes=self.world.size)
@@ -125,7 +127,7 @@ class Loop:
         began = time.monotonic()
         if self._evaluation_due() and not self.evaluated:
             self._evaluate()
-        while self.step < self.run.steps:
+        while self.step < self.run.steps and not self.patience.is_over:
             stopping = self._step()
             if progress := self.watch.lap(self.step, self.tokens):
                 self._event("progress", **progress, disk_free_bytes=free_bytes(self.files))
@@ -143,6 +145,8 @@ class Loop:
                 self._evaluate()
                 self.watch.skip()
         self._settle()
+        if self.step < self.run.steps:
+            self._event("stopped early", step=self.step, best=self.patience.best_step)
         if self.world.is_main:
             checkpoint.retain(self.files, self.run.save)
         seconds = round(time.monotonic() - began, 3)
@@ -189,7 +193,8 @@ class Loop:
 
     def _save_due(self) -> bool:
         every = self.run.save.every
-        return self.step == self.run.steps or bool(every and self.step % every == 0)
+        due = self.step == self.run.steps or bool(every and self.step % every == 0)
+        return due or bool(self.run.eval.patience and self._evaluation_due())  # any of them may be the best
 
     def _evaluation_due(self) -> bool:
         every = self.run.eval.every
@@ -228,6 +233,7 @@ class Loop:
             row.update(scores)
             if self.world.is_main:
                 self._write_samples(samples)
+        self.patience.note(row)  # the held-out loss is the same in all processes
         self._row(row)
         self._event("eval", step=self.step, seconds=round(time.monotonic() - began, 3))
         self.world.barrier()

@@ -1,0 +1,104 @@
+"""Early stopping: where a run ends, what it keeps, and that no interruption or number of processes moves that."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from training import Launcher, different, events, outcome, saved, tiny
+
+from neogpt import checkpoint, ledger
+from neogpt.errors import ConfigError
+from neogpt.paths import RunDir
+from neogpt.train import train
+from neogpt.train.patience import Patience
+
+WORSE = ("--eval.every", "2", "--eval.patience", "2", "--save.every", "5", "--optim.schedule", "constant")
+"""Two evaluations of patience, and a rate at which a tiny model soon knows its examples by heart."""
+
+
+def flags(bases: dict[str, Path]) -> list[str]:
+    return [
+        *WORSE,
+        "--optim.lr",
+        "0.02",
+        "--objective.replay",
+        "0",
+        "--steps",
+        "40",
+        "--from",
+        str(bases["pretrain"]),
+    ]
+
+
+@pytest.fixture(scope="module")
+def stopped(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 40 steps that ended before."""
+    folder = tmp_path_factory.mktemp("stopped") / "run"
+    train(tiny("sft", *flags(bases)), folder)
+    return folder
+
+
+def losses(folder: Path) -> dict[int, float]:
+    return {row["step"]: row["val_loss"] for row in ledger.read(RunDir(folder).metrics) if "val_loss" in row}
+
+
+def test_the_run_ends_after_its_patience_and_stands_for_its_best(stopped: Path) -> None:
+    by_step = losses(stopped)
+    steps = sorted(by_step)
+    best = min(by_step, key=lambda step: by_step[step])
+    assert steps[-1] < 40
+    assert steps.index(best) == len(steps) - 3  # two evaluations later it ended, and not before
+    [event] = events(stopped, "stopped early")
+    assert (event["step"], event["best"]) == (steps[-1], best)
+    assert events(stopped, "end")[-1]["step"] == steps[-1]
+    assert {best, steps[-1]} <= set(saved(stopped))
+    assert checkpoint.resolve(stopped) == RunDir(stopped).checkpoint(best)
+
+
+def test_a_run_that_ended_so_stays_ended(stopped: Path, tmp_path: Path, bases: dict[str, Path]) -> None:
+    shutil.copytree(stopped, tmp_path / "run")
+    train(tiny("sft", *flags(bases)), tmp_path / "run", resume="auto")
+    assert different(outcome(stopped), outcome(tmp_path / "run")) == []
+
+
+@pytest.mark.parametrize("lost", [1, 2])
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
+    lost: int, stopped: Path, tmp_path: Path, bases: dict[str, Path]
+) -> None:
+    """As if killed before its last saves."""
+    shutil.copytree(stopped, tmp_path / "run")
+    for step in saved(tmp_path / "run")[-lost:]:
+        shutil.rmtree(RunDir(tmp_path / "run").checkpoint(step))
+    train(tiny("sft", *flags(bases)), tmp_path / "run", resume="auto")
+    assert different(outcome(stopped), outcome(tmp_path / "run")) == []
+
+
+def test_two_processes_end_at_the_same_step_with_the_same_bits(
+    stopped: Path, tmp_path: Path, bases: dict[str, Path], launcher: Launcher
+) -> None:
+    group = launcher.train(2, "sft", tmp_path / "run", *flags(bases))
+    assert group.wait() == [0, 0], group.text()
+    assert losses(tmp_path / "run") == losses(stopped)
+    assert events(tmp_path / "run", "end")[-1]["step"] == events(stopped, "end")[-1]["step"]
+
+
+def test_without_patience_a_run_goes_on(bases: dict[str, Path], tmp_path: Path) -> None:
+    settings = [*flags(bases), "--eval.patience", "0", "--steps", "12", "--eval.every", "3"]
+    train(tiny("sft", *settings), tmp_path / "run")
+    assert events(tmp_path / "run", "end")[-1]["step"] == 12
+    assert not events(tmp_path / "run", "stopped early")
+    assert checkpoint.resolve(tmp_path / "run") == RunDir(tmp_path / "run").checkpoint(12)
+
+
+def test_losses_that_are_no_numbers_are_no_progress() -> None:
+    rows = [{"step": step, "val_loss": loss} for step, loss in enumerate([3.0, float("nan"), None])]
+    patience = Patience(2, [{"step": 9, "grad_norm": 1.0, "loss": 0.0}, *rows])
+    assert (patience.best_step, patience.is_over) == (0, True)
+    assert not Patience(0, rows).is_over
+    patience.note({"step": 7, "val_loss": 2.0})
+    assert (patience.best_step, patience.is_over) == (7, False)
+
+
+def test_patience_without_evaluations_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nothing is evaluated"):
+        tiny("sft", "--eval.patience", "1", "--eval.every", "0")
