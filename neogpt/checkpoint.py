@@ -95,7 +95,10 @@ def disk_errors(run: RunDir, what: str, need_bytes: int = 0) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        free = shutil.disk_usage(run.root).free / 1e6
+        there = next(
+            (folder for folder in (run.root, *run.root.absolute().parents) if folder.is_dir()), Path("/")
+        )
+        free = shutil.disk_usage(there).free / 1e6
         need = f"about {need_bytes / 1e6:.1f} MB" if need_bytes else "room"
         raise CheckpointError(
             f"{what} could not be written to {run.root}: {error}",

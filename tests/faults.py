@@ -102,6 +102,24 @@ def slow_to_write(seconds: float) -> None:
     atomic.failpoint = lambda name: time.sleep(seconds)
 
 
+def dies_in(rank: int, place: str, hit: int) -> None:
+    """This process is killed when it enters a method of the loop or of its saver for the `hit`-th time."""
+    from neogpt.train.loop import Loop
+    from neogpt.train.saver import Saver
+
+    owner: Any = Saver if hasattr(Saver, place) else Loop
+    method, seen = getattr(owner, place), 0
+
+    def deadly(self: Any, *args: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen == hit and int(os.environ["RANK"]) == rank:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return method(self, *args)
+
+    setattr(owner, place, deadly)
+
+
 def small_files(size: int) -> None:
     """No file may grow beyond `size` bytes: a write fails with EFBIG, as on a full disk."""
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

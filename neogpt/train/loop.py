@@ -7,8 +7,7 @@ up a run where it was.
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,8 +74,14 @@ def train(
                 loop.run_to_end()
 
 
-def _locked(files: RunDir, world: World) -> AbstractContextManager[None]:
-    return atomic.lock(files.lock, f"the run {files.root}") if world.is_main else contextlib.nullcontext()
+@contextlib.contextmanager
+def _locked(files: RunDir, world: World) -> Iterator[None]:
+    """The main process holds the run; CheckpointError where its folder cannot be written."""
+    with contextlib.ExitStack() as held:
+        if world.is_main:
+            with checkpoint.disk_errors(files, "the run's files"):
+                held.enter_context(atomic.lock(files.lock, f"the run {files.root}"))
+        yield
 
 
 class Loop:
