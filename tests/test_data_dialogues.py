@@ -167,7 +167,7 @@ def test_red_team_pairs_from_parquet(tmp_path: Path) -> None:
 
 def test_a_mix_gives_each_source_its_weight_and_no_row_twice(tmp_path: Path) -> None:
     first = write(tmp_path / "a.jsonl", [{"q": "Who?", "response": "She."}, {"q": "Why?", "response": "So."}])
-    second = write(tmp_path / "b.jsonl", [{"instruction": "Who?", "response": "She."}, {"messages": CHAT}])
+    second = write(tmp_path / "b.jsonl", [{"instruction": "Who?", "response": "She. "}, {"messages": CHAT}])
     config = mix.Config(of=(f"jsonl?path={first}&instruction-column=q&weight=2", f"jsonl?path={second}"))
     bad = Quarantine()
     found = list(mix.instructions(config, bad))

@@ -57,12 +57,19 @@ def _records(config: Config, what: str, bad: Quarantine) -> Iterator[Any]:
         read: Callable[..., Iterator[Any]] = getattr(part.source, what)
         mine = set()
         for number, item in enumerate(read(part.config, bad), start=1):
-            if item in elsewhere:
+            key = _content(item)
+            if key in elsewhere:
                 bad.refuse(part.text, number, "also in another source of the mix")
                 continue
-            mine.add(item)
+            mine.add(key)
             yield dataclasses.replace(item, weight=item.weight * part.weight)
         elsewhere |= mine
+
+
+def _content(item: Instruction | Pair) -> tuple[Any, ...]:
+    """What a record says, whatever its source calls it and however it is spaced."""
+    answers = (item.chosen, item.rejected) if isinstance(item, Pair) else (item.response,)
+    return *(text.strip() for text in (item.instruction, item.context, *answers)), item.history
 
 
 def _parts(config: Config) -> list[Part]:
