@@ -230,4 +230,8 @@ def test_a_weight_says_how_often_an_epoch_sees_a_row(
     assert set(counts.values()) == {2, 3}
     assert 0.35 < sum(n == 3 for n in counts.values()) / len(counts) < 0.65
     assert len(made.held_out) == len({str(row) for row in made.held_out})
+    halved = [dataclasses.replace(item, weight=0.5) for item in questions(200)]
+    fewer = objective(tokenizer, halved, monkeypatch, val_fraction=0.2)
+    for few, many in ((fewer.held_out, made.held_out), (fewer.examples, list(counts))):
+        assert 0.3 < len(few) / len(many) < 0.7
     assert [copies("x", weight) for weight in (0, 1, 3)] == [0, 1, 3]

@@ -61,12 +61,12 @@ class Split(Generic[RowT]):
 
 
 def read(run: AnyRun, what: str, bad: Quarantine) -> Iterator[Any]:
-    """The run's `instructions` or `pairs`; ConfigError where its source has none."""
+    """The run's `instructions` or `pairs` that an epoch sees at all; ConfigError where its source has none."""
     source = plugins.get("neogpt.data.sources", run.source_name)
     if not hasattr(source, what):
         raise ConfigError(f"the source {run.source_name} has no {what}", f"a source that has {what}")
     found: Callable[..., Iterator[Any]] = getattr(source, what)
-    yield from found(run.source, bad)
+    yield from (item for item in found(run.source, bad) if copies(opening(item), item.weight))
     bad.check()
 
 
