@@ -117,9 +117,9 @@ def flags_of(
 
 def predicted(flags: Sequence[str], processes: int = 1) -> Memory:
     """What the plan says about the same settings."""
-    run = config.parse(laptop.pretrain(), flags)
-    device = DEVICES["cpu" if run.device == "cpu" else "h100"]
-    return plan(run, [device], processes).memory
+    run = config.parse(laptop.pretrain(), [*FIXED.split(), *flags])
+    found = plan(run, [DEVICES["cpu" if run.device == "cpu" else "h100"]], processes)
+    return found.memory_checkpointed if run.activation_checkpointing else found.memory
 
 
 SHAPES = [

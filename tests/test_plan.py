@@ -108,6 +108,7 @@ def test_waiting_gradients_are_those_of_the_sum_tree(n: int) -> None:
     assert memory.held_gradients(n) == most
 
 
+ADAMW = "--optim.name adamw --dtype float32"
 MEASURED = {
     # layers, heads, width, length, ids, batch, micro-batches, kind, processes
     "float32": (4, 4, 256, 128, 2048, 16, 1, "--optim.name adamw --dtype float32", 1),
@@ -117,10 +118,10 @@ MEASURED = {
     "two processes": (6, 8, 512, 32, 1024, 2, 2, "--optim.name adamw --dtype float32", 2),
 }
 LARGER = {
-    "30M, bfloat16": (6, 6, 384, 256, 50257, 16, 2, "--optim.name adamw --dtype bfloat16", 1),
+    "30M, bfloat16": (6, 6, 384, 256, 50257, 8, 2, "--optim.name adamw --dtype bfloat16", 1),
     "30M, muon": (6, 6, 384, 128, 50257, 8, 8, "--optim.name muon --dtype float32", 1),
-    "long": (4, 4, 256, 1024, 4096, 16, 2, "--optim.name adamw --dtype bfloat16", 1),
-    "four processes": (6, 8, 512, 32, 1024, 8, 8, "--optim.name muon --dtype float32", 4),
+    "long": (4, 4, 256, 1024, 4096, 6, 2, "--optim.name adamw --dtype bfloat16", 1),
+    "checkpointing": (6, 4, 256, 128, 2048, 24, 1, f"{ADAMW} --activation-checkpointing True", 1),
 }
 
 
@@ -139,7 +140,8 @@ def check_memory(case: tuple[Any, ...], launcher: Launcher, made_up: Path, tmp_p
     assert group.wait(200) == [0] * processes, group.text()
     peak = max(int((tmp_path / f"peak.{rank}").read_text()) for rank in range(processes))
     said = plan_memory.predicted(flags, processes)
-    assert said.peak == pytest.approx(peak, rel=0.15), (said, peak)
+    print(f"{case}: {said.peak / peak:.3f} of {peak / 1e6:.0f} MB, {said}")
+    assert said.peak == pytest.approx(peak, rel=0.15)
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="no /proc/self/clear_refs: not Linux")

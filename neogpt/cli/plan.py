@@ -124,14 +124,20 @@ def _memory_lines(p: Plan) -> list[str]:
     plain, again = p.memory, p.memory_checkpointed
     names = list(dict.fromkeys([*plain.parts, *again.parts]))
     width = max(map(len, names))
-    reduction = f", {p.reduction} reduction" if p.processes > 1 else ""
+    who = f"one of {p.processes} processes" if p.processes > 1 else "the process"
+    copy = (
+        [f"  and {_gb(p.copy_bytes)} of the host's memory for saves in the background"]
+        if p.copy_bytes
+        else []
+    )
     return [
-        f"memory of one of {p.processes} processes ({p.dtype}, {p.optimizer}{reduction})",
+        f"memory of {who} ({p.dtype}, {p.optimizer}, {p.layout})",
         f"  {'':<{width}}  {'plain':>10}  {'checkpointed':>12}",
         *(f"  {n:<{width}}  {_part(plain, n):>10}  {_part(again, n):>12}" for n in names),
         f"  {'peak':<{width}}  {_gb(plain.peak):>10}  {_gb(again.peak):>12}",
         f"  {'at':<{width}}  {plain.moment:>10}  {again.moment:>12}",
         f"  and about {_gb(p.base_bytes)} for the framework itself",
+        *(copy if p.devices[0].device != "cpu" else []),
     ]
 
 

@@ -9,6 +9,7 @@ Letters: B rows of a micro-batch, T tokens of each, D n_embd, L n_layer, H heads
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from neogpt.config import GPT2Config
 from neogpt.plan.shape import fits, n_block_matrices, n_params
@@ -39,8 +40,11 @@ class Work:
     dtype: str = "float32"
     device: str = "cpu"
     reduction: str = "exact"
+    parallel: str = "ddp"
     checkpointing: bool = False
     """Keep each block's input only, and run it again in the backward."""
+    copy: Literal["", "at the end", "on the way"] = ""
+    """When a save in the background first makes a copy of weights and optimizer in the host's memory."""
 
     @property
     def n_tokens(self) -> int:
@@ -51,6 +55,16 @@ class Work:
     def width(self) -> int:
         """Bytes of a number in the matrix products."""
         return 2 if self.dtype == "bfloat16" else 4
+
+    @property
+    def parts(self) -> int:
+        """Of how many parts of weights, gradients and optimizer state this process holds one."""
+        return self.processes if self.parallel == "fsdp" else 1
+
+    @property
+    def adds_in_place(self) -> bool:
+        """Whether gradients add up where they lie, in place of a tree of sums."""
+        return self.reduction == "fast" or self.parts > 1
 
 
 @dataclass(frozen=True)
@@ -72,12 +86,15 @@ class Memory:
 def memory_of(work: Work) -> Memory:
     """Bytes of one process's device by part."""
     always = {
-        "weights": 4 * n_params(work.model),
-        "optimizer": optimizer_bytes(work),
+        "weights": 4 * n_params(work.model) // work.parts,
+        "gathered weights": _gathered(work),
+        "optimizer": optimizer_bytes(work) // work.parts,
+        "gradients": _standing_gradients(work),
+        "copy for saving": copy_bytes(work) if work.device == "cpu" and work.copy == "on the way" else 0,
         "batches": _batches(work),
         "libraries": _LIBRARIES[work.dtype] if work.device == "cpu" else 0,
     }
-    moments = {name: _nonzero(always | part(work)) for name, part in _MOMENTS.items()}
+    moments = {name: _together(always, part(work)) for name, part in _MOMENTS.items()}
     totals = {name: sum(parts.values()) for name, parts in moments.items()}
     fullest = max(totals, key=lambda name: totals[name])
     return Memory(fullest, moments[fullest], totals)
@@ -109,7 +126,7 @@ def activation_bytes(work: Work) -> int:
     block = block_bytes(work)
     copies = 2 * (12 * D * D + 9 * D) if work.width == 2 else 0  # the block's weights in bfloat16
     if work.checkpointing:
-        return work.model.n_layer * stream + block + copies + last
+        return work.model.n_layer * stream + last
     return work.model.n_layer * (block + copies) + last
 
 
@@ -142,8 +159,37 @@ def _batches(work: Work) -> int:
     return work.micro_batches * work.n_tokens * 20  # tokens, targets (int64), weights (float32)
 
 
+def copy_bytes(work: Work) -> int:
+    """The copy of weights and optimizer state, whole, that a save in the background writes from (train/saver.py)."""
+    return 4 * n_params(work.model) + optimizer_bytes(work)
+
+
+def _gathered(work: Work) -> int:
+    """Under fsdp: embeddings and head while a micro-batch is computed, and two blocks (train/sharding.py)."""
+    if work.parts == 1:
+        return 0
+    root = (work.model.vocab_size + work.model.n_positions + 2) * work.model.n_embd
+    block = (n_params(work.model) - root) // work.model.n_layer
+    return 4 * (root + 2 * block)
+
+
+def _standing_gradients(work: Work) -> int:
+    """That are there from the first micro-batch on: whole, or (fsdp, one micro-batch) what was not yet sent."""
+    if not work.adds_in_place:
+        return 0
+    if work.parts > 1 and work.micro_batches == 1:
+        return 4 * n_params(work.model) // work.parts
+    return 4 * n_params(work.model)
+
+
 def _waiting(work: Work) -> Parts:
-    return {"gradient sums": held_gradients(work.micro_batches) * 4 * n_params(work.model)}
+    sums = 0 if work.adds_in_place else held_gradients(work.micro_batches)
+    return {"gradient sums": sums * 4 * n_params(work.model)}
+
+
+def _new_gradients(work: Work) -> int:
+    """Of the micro-batch just computed, where they do not add up in place."""
+    return 0 if work.adds_in_place else 4 * n_params(work.model)
 
 
 def _loss(work: Work) -> Parts:
@@ -162,22 +208,23 @@ def _backward_begins(work: Work) -> Parts:
     D, V, N = work.model.n_embd, work.model.vocab_size, work.n_tokens
     head = 2 * 4 * V * D + (2 * work.width + 4) * N * D
     mlp = 4 * V * D + (4 + 4 * work.width + (2 if work.width == 2 else 0)) * N * D
-    again = block_bytes(work) if work.checkpointing else 0
-    return {**_waiting(work), "activations": activation_bytes(work) - again, "loss": max(head, mlp + again)}
+    again = block_bytes(work) if work.checkpointing else 0  # the block that runs again
+    return {**_waiting(work), "activations": activation_bytes(work), "loss": max(head, mlp + again)}
 
 
 def _backward_ends(work: Work) -> Parts:
     """All gradients; the embedding's comes in two parts, from head and input, beside their sum."""
     D, V = work.model.n_embd, work.model.vocab_size
-    rest = {"gradients": 4 * n_params(work.model), "loss": 4 * V * D}
+    parts = 2 if work.adds_in_place else 1
+    rest = {"gradients": _new_gradients(work), "loss": parts * 4 * V * D}
     return {**_waiting(work), **rest, "activations": 8 * work.n_tokens * D}
 
 
 def _sum(work: Work) -> Parts:
     """The sum over processes (train/distributed.py): flat copies to send, to receive, and of the result."""
-    gradient = 4 * n_params(work.model)
-    copies = {"exact": 5, "fast": 1}[work.reduction] if work.processes > 1 else 0
-    held = held_gradients(work.micro_batches) * gradient if not copies else 0
+    gradient = _new_gradients(work)
+    copies = 5 if work.processes > 1 and not work.adds_in_place else 0
+    held = 0 if copies else _waiting(work)["gradient sums"]
     return {"gradients": gradient, "gradient sums": held, "sum over processes": copies * gradient}
 
 
@@ -188,10 +235,21 @@ def _update(work: Work) -> Parts:
     bfloat16 inside the iteration, and two Gram matrices; 24 bytes a number.
     """
     fused = 3 * work.model.n_layer * work.model.n_embd**2 if work.optimizer == "muon" else 0
-    return {"gradients": 4 * n_params(work.model), "update": 24 * fused}
+    return {"gradients": _new_gradients(work), "update": 24 * fused}
 
 
-def _nonzero(parts: Parts) -> Parts:
+def _save(work: Work) -> Parts:
+    """On a CPU the copy lies beside the original (under fsdp the main process has made it whole before)."""
+    if work.device != "cpu" or not work.copy:
+        return {}
+    whole = copy_bytes(work) if work.parts > 1 else 0
+    return {"made whole": whole, "copy for saving": copy_bytes(work)}
+
+
+def _together(always: Parts, now: Parts) -> Parts:
+    """Both by name: what stands is no less because of what comes, except a copy, of which there is one."""
+    parts = {name: always.get(name, 0) + now.get(name, 0) for name in [*always, *now]}
+    parts["copy for saving"] = max(always["copy for saving"], now.get("copy for saving", 0))
     return {name: size for name, size in parts.items() if size}
 
 
@@ -201,4 +259,5 @@ _MOMENTS: dict[str, Callable[[Work], Parts]] = {
     "backward ends": _backward_ends,
     "sum of gradients": _sum,
     "update": _update,
+    "save": _save,
 }

@@ -3,13 +3,14 @@
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from neogpt.config import AnyRun
 from neogpt.errors import ConfigError
 from neogpt.plan import machine, shape
 from neogpt.plan.budget import Budget, budget_of
 from neogpt.plan.devices import Device
-from neogpt.plan.memory import Memory, Work, fewest_micro_batches, memory_of, optimizer_bytes
+from neogpt.plan.memory import Memory, Work, copy_bytes, fewest_micro_batches, memory_of, optimizer_bytes
 
 BASE_BYTES = {"cuda": 900_000_000, "cpu": 400_000_000}
 """The framework itself, assumed: a CUDA context with cuBLAS's workspace; the interpreter with torch."""
@@ -56,8 +57,11 @@ class Plan:
     """Numbers of processes that can share a step."""
     dtype: str
     optimizer: str
-    reduction: str
+    layout: str
+    """How processes share weights and sums."""
     base_bytes: int
+    copy_bytes: int
+    """Of the host's memory, for saves in the background."""
     memory: Memory
     memory_checkpointed: Memory
     devices: list[OnDevice]
@@ -67,6 +71,7 @@ def plan(run: AnyRun, devices: Sequence[Device], gpus: int) -> Plan:
     """The plan of `run` on each device; the memory is that of the first. Errors: ConfigError, bad arithmetic."""
     length = sequence_tokens(run)
     _refuse(run, gpus)
+    run = _by_the_clock(run, devices[0], gpus)
     budget = budget_of(run, optimizer_bytes(_work(run, devices[0], gpus)))
     first = _work(run, devices[0], gpus)
     flops = shape.flops_per_token(run.model, length)
@@ -84,9 +89,10 @@ def plan(run: AnyRun, devices: Sequence[Device], gpus: int) -> Plan:
         sharing=_sharing(run.batch.micro_batches),
         dtype=first.dtype,
         optimizer=run.optim.name,
-        reduction=run.reduction,
+        layout=f"{first.parallel}, {run.reduction} sums",
+        copy_bytes=copy_bytes(first) if first.copy else 0,
         base_bytes=BASE_BYTES[first.device],
-        memory=memory_of(first),
+        memory=memory_of(dataclasses.replace(first, checkpointing=False)),
         memory_checkpointed=memory_of(dataclasses.replace(first, checkpointing=True)),
         devices=[_on(run, device, gpus, budget) for device in devices],
     )
@@ -117,8 +123,24 @@ def _refuse(run: AnyRun, gpus: int) -> None:
             f"{', '.join(map(str, _sharing(micro_batches)))} processes",
             f"--batch.micro-batches {gpus}",
         )
-    if not (run.steps or run.tokens):
-        raise ConfigError("0 steps and 0 tokens", "a horizon", "--steps 1000")
+    if not (run.steps or run.tokens or run.hours):
+        raise ConfigError("0 steps, 0 tokens and 0 hours", "a horizon", "--steps 1000")
+    if run.parallel == "fsdp" and run.reduction == "exact" and gpus > 1:
+        raise ConfigError("--parallel fsdp with --reduction exact", "sums in any order", "--reduction fast")
+
+
+def _by_the_clock(run: AnyRun, device: Device, gpus: int) -> AnyRun:
+    """--hours as the number of steps that the (first) device does in them."""
+    if not run.hours:
+        return run
+    one = budget_of(dataclasses.replace(run, steps=1, hours=0.0), 0)
+    steps = max(1, int(run.hours * 3600 * _speed(device, gpus) / one.flops))
+    return dataclasses.replace(run, steps=steps, hours=0.0)
+
+
+def _speed(device: Device, gpus: int) -> float:
+    """FLOP/s that are assumed to be reached."""
+    return device.peak_flops * device.mfu * (machine.cores() if device.name == "cpu" else gpus)
 
 
 def _work(run: AnyRun, device: Device, gpus: int) -> Work:
@@ -135,20 +157,30 @@ def _work(run: AnyRun, device: Device, gpus: int) -> Work:
         dtype=dtype,
         device=kind,
         reduction=run.reduction,
+        parallel=run.parallel if gpus > 1 else "ddp",
+        checkpointing=run.activation_checkpointing,
+        copy=_copy(run),
     )
+
+
+def _copy(run: AnyRun) -> Literal["", "at the end", "on the way"]:
+    """When a save in the background first makes its copy."""
+    if not run.save.background:
+        return ""
+    return "on the way" if run.save.every and (not run.steps or run.save.every < run.steps) else "at the end"
 
 
 def _on(run: AnyRun, device: Device, gpus: int, budget: Budget) -> OnDevice:
     work, size = _work(run, device, gpus), run.batch.size
     whole = device.memory_bytes or machine.ram_bytes() // gpus
     limit = (whole - BASE_BYTES[work.device]) / WASTE
-    speed = device.peak_flops * device.mfu * (machine.cores() if device.name == "cpu" else gpus)
+    speed = _speed(device, gpus)
     seconds = budget.seconds(speed)
     return OnDevice(
         device=device.name,
         gpus=gpus,
         fits=memory_of(work).peak <= limit,
-        micro_batches=fewest_micro_batches(work, size, limit),
+        micro_batches=fewest_micro_batches(dataclasses.replace(work, checkpointing=False), size, limit),
         micro_batches_checkpointed=fewest_micro_batches(
             dataclasses.replace(work, checkpointing=True), size, limit
         ),
