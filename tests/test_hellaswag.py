@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import random
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,9 +15,10 @@ import torch
 from hellaswag_tasks import RAW, WIKIHOW, made_up, random_model, real_tasks, save, trained_tokenizer, write
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
-from training import Launcher, flags
+from training import PYTHON, ROOT, Launcher, flags
 
 from neogpt import ledger
+from neogpt.checkpoint import load_model, load_tokenizer
 from neogpt.cli import main as command_line
 from neogpt.errors import ConfigError, DataError
 from neogpt.evals import _choices, _hellaswag_tasks, hellaswag
@@ -279,6 +281,18 @@ def test_a_run_measures_the_same_on_any_number_of_processes(
         "hellaswag/acc_norm_stderr",
     } <= set(last)
     assert last["hellaswag/acc"] * 33 == pytest.approx(round(last["hellaswag/acc"] * 33))
+
+
+@pytest.mark.slow
+def test_a_compiled_run_measures_what_its_checkpoint_has(tmp_path: Path, invented: Path) -> None:
+    more = ["hellaswag", "samples", "--eval.hellaswag-data", str(invented), "--compile", "True"]
+    args = [*flags("pretrain", *more), "--steps", "2", "--run", str(tmp_path)]
+    command = [PYTHON, "-m", "neogpt", "pretrain", "tinyworld", *args]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    row = ledger.read(RunDir(tmp_path).metrics)[-1]
+    found = hellaswag.run(load_model(tmp_path), load_tokenizer(tmp_path), data=str(invented))
+    assert {f"hellaswag/{name}": value for name, value in found.items()}.items() <= row.items()
 
 
 def test_a_run_without_the_tasks_ends_before_its_first_step(

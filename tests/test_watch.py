@@ -97,12 +97,13 @@ def test_progress_line_shows_what_the_ledger_says() -> None:
     speed = {"step_s": 3.0, "tokens_per_s": 5000.0, "mfu": 0.412, "disk_free_bytes": 81_200_000_000}
     progress.event({"event": "progress", "step": 2, **speed})
     progress.row({**row, "step": 2, "loss": 2.0})  # one second later: not shown
-    progress.row({"step": 2, "val_loss": 3.25, "tinyworld/asked": 0.5})
+    measured = {"hellaswag/acc_norm": 0.28471, "hellaswag/acc_norm_stderr": 0.0045}
+    progress.row({"step": 2, "val_loss": 3.25, "tinyworld/asked": 0.5, **measured})
     progress.row({**row, "step": 5, "tokens": 7500, "loss": 3.0})
     lines = out.getvalue().splitlines()
     assert "2 process(es), 1,234 parameters; documents 7" in lines[0]
     assert lines[1] == "step 1/10 (10%)  1.50k tokens  loss 4.0000 (~4.0000)  lr 1.00e-03  norm 2.00"
-    assert lines[2] == "eval at step 2:  val 3.2500  asked 0.50"
+    assert lines[2] == "eval at step 2:  val 3.2500  asked 0.50  acc_norm 0.2847±0.0045"
     weights = [0.95**2, 0.95, 1.0]
     smooth = (4 * weights[0] + 2 * weights[1] + 3) / sum(weights)
     assert lines[3] == (

@@ -93,8 +93,10 @@ class Progress:
     def _evaluated(self, row: Row) -> None:
         if isinstance(row.get("val_loss"), float):
             self.val = f"val {row['val_loss']:.4f}"
-        named = {key: value for key, value in row.items() if "/" in key and not key.startswith("val/")}
-        scores = "".join(f"  {key.partition('/')[2]} {value:.2f}" for key, value in named.items())
+        names = [
+            key for key in row if "/" in key and not key.startswith("val/") and not key.endswith("_stderr")
+        ]
+        scores = "".join(f"  {key.partition('/')[2]} {_with_error(row, key)}" for key in names)
         self._line_of(f"eval at step {row['step']:,}:  {self.val}{scores}")
 
     def _show(self, parts: list[str]) -> None:
@@ -149,3 +151,9 @@ def clock_time(seconds: float) -> str:
     if days:
         return f"{days}d {h}:{m:02d}:{s:02d}"
     return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
+
+
+def _with_error(row: Row, key: str) -> str:
+    """A score as 0.28, or with the digits of its standard error where it has one: 0.2847±0.0045."""
+    error = row.get(f"{key}_stderr")
+    return f"{row[key]:.2f}" if error is None else f"{row[key]:.4f}±{error:.4f}"
