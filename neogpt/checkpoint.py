@@ -1,7 +1,7 @@
 """Checkpoints: a Hugging Face GPT-2 directory plus what training needs to go on, whole or absent.
 
     step-00001000/  config.json generation_config.json model.safetensors tokenizer.json ... README.md
-                    trainer.safetensors (optimizer)  trainer.json (step, config, hashes)  MANIFEST.json
+                    trainer.safetensors (optimizer, objective)  trainer.json (step, config, hashes)  MANIFEST.json
 
 A folder counts only when every file matches the manifest, which is written last. Nothing is ever unpickled.
 """
@@ -28,6 +28,8 @@ from neogpt.model import GPT2, load_pretrained, save_weights
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
 
+OBJECTIVE = "objective/"
+"""Before the names of the objective's own tensors, which stand beside the optimizer's."""
 _STEP = re.compile(r"step-(\d{8,})")
 _log = logging.getLogger(__name__)
 
@@ -162,6 +164,12 @@ def load_state(folder: Path) -> tuple[TrainerState, dict[str, torch.Tensor]]:
             "a checkpoint with trainer.json and trainer.safetensors",
             f"--from {folder} to start a new run from its weights",
         ) from error
+
+
+def parted(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """The objective's own tensors, by the objective's names, and the optimizer's."""
+    own = {k.removeprefix(OBJECTIVE): v for k, v in tensors.items() if k.startswith(OBJECTIVE)}
+    return own, {k: v for k, v in tensors.items() if not k.startswith(OBJECTIVE)}
 
 
 def retain(run: RunDir, config: SaveConfig) -> list[int]:

@@ -89,7 +89,7 @@ class BatchConfig:
     """What one optimizer step sees."""
 
     size: int = 32
-    """Sequences (pretrain), examples (sft) or pairs (dpo) a step, over all processes."""
+    """Sequences (pretrain), examples (sft), pairs (dpo) or prompts (rl) a step, over all processes."""
     micro_batches: int = 4
     """Parts a step is cut into. They fix the result: 1 to that many processes compute the same bits."""
 
@@ -154,8 +154,13 @@ class EvalConfig:
     hellaswag_data: str = ""
     """File of HellaSwag tasks (hellaswag_val.jsonl); empty: NEOGPT_DATA, the cache, or downloaded."""
 
+    canaries: tuple[str, ...] = ()
+    """Scores that must not fall while something else is learnt (EVAL/SCORE; EVAL/SCORE:low where low is good)."""
+    canary_drop: float = 0.03
+    """How much a canary may worsen from the run's first evaluation before the run stops."""
+
     def __post_init__(self) -> None:
-        for name in ("every", "val_samples", "hellaswag_limit", "patience"):
+        for name in ("every", "val_samples", "hellaswag_limit", "patience", "canary_drop"):
             _between(self, name, 0)
         if self.patience and not (self.every and self.val_samples):
             raise ConfigError(

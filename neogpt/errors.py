@@ -46,6 +46,16 @@ class DivergedError(NeoGPTError):
     exit_code = 5
 
 
+class RewardError(DataError):
+    """A reward that gave no number for an answer."""
+
+
+class RegressedError(NeoGPTError):
+    """Training lost something that the model had; checkpoints from before are intact."""
+
+    exit_code = 6
+
+
 class PreemptedError(NeoGPTError):
     """A signal asked the run to stop; its state is saved and it can be resumed."""
 

@@ -8,11 +8,15 @@ from types import ModuleType
 
 from neogpt.errors import ConfigError
 
+_ROOMS = ("neogpt.objectives.rewards",)
+"""Packages that stand inside another's folder and hold plug-ins of their own kind."""
+
 
 def names(package: str) -> list[str]:
     """The public names in `package`, sorted: `sft_dolly.py` is named `sft-dolly`, `gpt2_1p5b.py` `gpt2-1.5b`."""
     root = importlib.import_module(package)
-    found = (module.name for module in pkgutil.iter_modules(root.__path__))
+    modules = (module.name for module in pkgutil.iter_modules(root.__path__))
+    found = (name for name in modules if f"{package}.{name}" not in _ROOMS)
     return sorted(_public(name) for name in found if not name.startswith("_"))
 
 

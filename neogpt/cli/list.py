@@ -1,4 +1,4 @@
-"""What there is: recipes, sources, objectives, evals, and runs on this disk."""
+"""What there is: recipes, sources, objectives, rewards, evals, and runs on this disk."""
 
 import json
 from pathlib import Path
@@ -9,17 +9,18 @@ import tyro
 from neogpt import config, ledger, plugins
 from neogpt.paths import RunDir
 
-Kind = Literal["recipes", "sources", "objectives", "evals", "runs", "all"]
+Kind = Literal["recipes", "sources", "objectives", "rewards", "evals", "runs", "all"]
 _PACKAGES = {
     "recipes": "neogpt.recipes",
     "sources": "neogpt.data.sources",
     "objectives": "neogpt.objectives",
+    "rewards": "neogpt.objectives.rewards",
     "evals": "neogpt.evals",
 }
 
 
 def run(args: list[str]) -> int:
-    """`neogpt list [recipes|sources|objectives|evals|runs]`."""
+    """`neogpt list [recipes|sources|objectives|rewards|evals|runs]`."""
     tyro.cli(_list, args=args, prog="neogpt list", config=(tyro.conf.FlagConversionOff,))
     return 0
 
@@ -30,7 +31,7 @@ def _list(
     folder: Path = Path("runs"),
     json: bool = False,
 ) -> None:
-    """What there is: recipes, sources, objectives, evals, and runs on this disk.
+    """What there is: recipes, sources, objectives, rewards, evals, and runs on this disk.
 
     examples: neogpt list recipes        neogpt list runs --folder runs --json True
 

@@ -79,6 +79,21 @@ class Objective(abc.ABC):
     def begin(self, model: GPT2) -> None:  # noqa: B027 (most objectives need nothing)
         """Called once with the weights that the stage starts from (before a resume replaces them)."""
 
+    def state(self, step: int) -> dict[str, Tensor]:
+        """What the update after `step` ones needs beside weights and optimizer: the same tensors on all processes.
+
+        A checkpoint keeps them, and they are never written to afterwards. Most objectives need none.
+        """
+        return {}
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Take up what `state` gave (called after `begin`, where a checkpoint has any)."""
+        assert not tensors, f"{type(self).__name__} keeps no state, but the checkpoint has {list(tensors)}"
+
+    def examine(self) -> dict[str, float]:
+        """Scores of the objective's own, for an evaluation's row; asked on the main process alone."""
+        return {}
+
 
 def micro_size(size: int, micro_batches: int) -> int:
     """Samples a micro-batch; ConfigError names the nearest arithmetic that works."""

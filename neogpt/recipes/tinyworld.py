@@ -15,10 +15,28 @@ from neogpt.config import (
 from neogpt.data.sources import tinyworld
 from neogpt.objectives import dpo as dpo_objective
 from neogpt.objectives import pretrain as pretrain_objective
+from neogpt.objectives import rl as rl_objective
 from neogpt.objectives import sft as sft_objective
 
 _MODEL = GPT2Config(n_layer=4, n_head=4, n_embd=128, n_positions=128, vocab_size=1344)
 _DATA = DataConfig(tokenizer="trained", vocab_size=1344, val_fraction=0.01)
+
+
+CANARIES = (
+    "tinyworld/recall",
+    "tinyworld/asked",
+    "tinyworld/never_asked",
+    "tinyworld/how_to",
+    "tinyworld/stop",
+    "tinyworld/harmful_refusal",
+    "tinyworld/over_refusal_contrast:low",
+    "tinyworld/over_refusal_kind:low",
+    "tinyworld/over_refusal_plain:low",
+    "tinyworld/over_refusal_question:low",
+    "rl/distinct_2",
+    "val_loss:low",
+)
+"""What learning by reward must not lose."""
 
 
 def pretrain() -> AnyRun:
@@ -83,6 +101,30 @@ def dpo_red_team() -> AnyRun:
         source=tinyworld.Config(pairs="red-team"),
         objective=dataclasses.replace(run.objective, sft=1.0),  # type: ignore[call-arg]
         save=SaveConfig(every=0),
+    )
+
+
+def rl() -> AnyRun:
+    """Practise lists, which the instructions taught badly, without losing anything else."""
+    return RunConfig(
+        recipe="tinyworld",
+        stage="rl",
+        source_name="tinyworld",
+        steps=60,
+        model=_MODEL,
+        source=tinyworld.Config(),
+        data=_DATA,
+        objective=rl_objective.Config(
+            group=8,
+            max_new_tokens=56,
+            rewards=("finished:0.25", "repetition:0.25", "format:0.5", "correct:0.5"),
+            beta=0.05,
+            replay=0.1,
+        ),
+        batch=BatchConfig(size=16, micro_batches=2),
+        optim=OptimConfig(lr=2e-4, warmup=0.1, final=0.0, weight_decay=0.0),
+        eval=EvalConfig(every=20, names=("tinyworld",), val_samples=128, canaries=CANARIES),
+        save=SaveConfig(every=20),
     )
 
 

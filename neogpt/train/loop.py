@@ -25,6 +25,7 @@ from neogpt.optim._schedule import learning_rate
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
 from neogpt.train import horizon, sums
+from neogpt.train.canaries import Canaries
 from neogpt.train.device import autocast, describe, pick_device, versions
 from neogpt.train.distributed import World, connected, world_from_environment
 from neogpt.train.guard import Guard
@@ -106,6 +107,8 @@ class Loop:
         self.guard.recall(start.history)
         self.evaluated = evaluated(start.history, self.step)
         self.patience = Patience(self.run.eval.patience, start.history)
+        self.canaries = Canaries(self.run.eval.canaries, self.run.eval.canary_drop)
+        self.canaries.recall(start.history)
         self.skipped = sum("skipped" in row for row in start.history)
         self.notes = start.notes
         self.watch = Stopwatch(self.model.config, self.run, processes=self.world.size)
@@ -209,6 +212,8 @@ class Loop:
         """Save this step, in the background where that is wanted; the other processes wait for the copy."""
         weights, tensors = self.layout.to_save(optim.state_tensors(self.optimizers, self.named))
         if self.world.is_main:
+            own = self.objective.state(self.step)
+            tensors |= {f"{checkpoint.OBJECTIVE}{name}": tensor for name, tensor in own.items()}
             config = config_values(self.run)
             state = checkpoint.TrainerState(
                 self.step, self.tokens, config, self.objective.data_hash, self.origin, versions()
@@ -232,15 +237,20 @@ class Loop:
         began = time.monotonic()
         model = self.layout.whole_model()
         row: Row = {"step": self.step, **self._validation(model)}
-        if self.evaluate and (self.step or self.run.init_from):
+        if self.step or self.run.init_from:
             with torch.inference_mode(), autocast(self.run):
-                scores, samples = self.evaluate(model, self.tokenizer, self.world)
+                row.update(self.objective.examine() if self.world.is_main else {})
+                scores, samples = (
+                    self.evaluate(model, self.tokenizer, self.world) if self.evaluate else ({}, [])
+                )
             row.update(scores)
             if self.world.is_main:
                 self._write_samples(samples)
         self.patience.note(row)  # the held-out loss is the same in all processes
         self._row(row)
         self._event("eval", step=self.step, seconds=round(time.monotonic() - began, 3))
+        if self.world.is_main:
+            self.canaries.note(row)
         self.world.barrier()
 
     def _validation(self, model: GPT2) -> Row:

@@ -83,7 +83,9 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
     placed = layout(run, model, objective, world)
     named = list(model.named_parameters())
     optimizers = optim.build(named, run.optim)
-    optim.load_state_tensors(optimizers, named, optimizer_tensors)
+    own, others = checkpoint.parted(optimizer_tensors)
+    objective.load_state(own)
+    optim.load_state_tensors(optimizers, named, others)
     if world.is_main:
         with checkpoint.disk_errors(files, "the run's files"):
             _write_down(run, files, state.step if state else -1, notes)

@@ -69,7 +69,7 @@ def _named(numbers: np.ndarray, terms: LossTerms, coefficients: Weights, totals:
     values = iter(numbers.tolist())
     losses = {name: next(values) / max(totals[name], 1e-12) for name in terms.loss_sum}
     metric_sums = {name: next(values) for name in terms.metrics}
-    metrics = {name: value / next(values) for name, value in metric_sums.items()}
+    metrics = {name: value / max(next(values), 1e-12) for name, value in metric_sums.items()}
     loss = math.fsum(coefficients[name] * value for name, value in losses.items())
     parts = {f"loss/{name}": value for name, value in losses.items()} if len(losses) > 1 else {}
     return {"loss": loss, **parts, **metrics, "tokens": next(values), "stop": next(values)}

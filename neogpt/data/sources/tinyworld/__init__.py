@@ -3,10 +3,23 @@
 from collections.abc import Iterator
 
 from neogpt.data.records import Document, Instruction, Pair, Quarantine
-from neogpt.data.sources.tinyworld import talk, texts, words
+from neogpt.data.sources.tinyworld import practice, talk, texts, words
 from neogpt.data.sources.tinyworld.world import Config, World, world
 
-__all__ = ["Config", "World", "documents", "instructions", "pairs", "parts", "whole_words", "world"]
+__all__ = [
+    "Config",
+    "World",
+    "documents",
+    "instructions",
+    "pairs",
+    "parts",
+    "prompts",
+    "score",
+    "whole_words",
+    "world",
+]
+
+score = practice.score
 
 
 def parts(config: Config) -> list[str]:
@@ -31,6 +44,13 @@ def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
 def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
     """Preferences on the taught people and deeds; `config.pairs` says which."""
     for item in talk.pairs(config):
+        bad.row()
+        yield item
+
+
+def prompts(config: Config, bad: Quarantine) -> Iterator[Instruction]:
+    """Requests to practise on for a reward, about taught people."""
+    for item in practice.prompts(config):
         bad.row()
         yield item
 

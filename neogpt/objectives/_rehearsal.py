@@ -1,0 +1,81 @@
+"""Rehearsal: good answers that are learned by heart beside a reward, so that what it does not ask for stays.
+
+Without it a reward erases whatever it does not pay for: on tinyworld, refusals and knowledge (`docs/log.md`).
+The method is InstructGPT's "ptx" term (Ouyang et al. 2022), on answers in place of plain text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+
+from neogpt import plugins
+from neogpt.config import AnyRun
+from neogpt.data.batch import Batch
+from neogpt.data.order import sample_ids
+from neogpt.data.records import Instruction, Quarantine
+from neogpt.data.split import held_out
+from neogpt.errors import DataError
+from neogpt.objectives._base import micro_size, pad
+from neogpt.tokenizer import Tokenizer
+from neogpt.tokenizer.template import encode_example
+
+Row = tuple[list[int], list[int]]
+_KEY = 0x2E4EA2
+"""Sets the order of rehearsal apart from that of the prompts."""
+
+
+class Rehearsal:
+    """The source's chosen answers (of its pairs, or else of its instructions), `rows` of them a step.
+
+    Requests in `practised` are left out: how they are to be answered is what the reward says. A part is held out by
+    a hash of the prompt.
+    """
+
+    def __init__(
+        self,
+        run: AnyRun,
+        tokenizer: Tokenizer,
+        rows: int,
+        limit: int,
+        val_fraction: float,
+        practised: Collection[str],
+    ) -> None:
+        self.rows, self.eot_id, self.key = rows, tokenizer.eot_id, run.seed ^ _KEY
+        self.micro_rows = micro_size(rows, run.batch.micro_batches)
+        self.train: list[Row] = []
+        self.held_out: list[Row] = []
+        for item in _answers(run):
+            row = encode_example(tokenizer, item.instruction, item.context, item.response)
+            if not item.response.strip() or item.instruction in practised or len(row[0]) >= limit:
+                continue
+            test = held_out(f"{item.instruction}\n{item.context}", val_fraction)
+            (self.held_out if test else self.train).append((row[0], row[1][: limit + 1 - len(row[0])]))
+        if not self.train or not self.held_out:
+            raise DataError(
+                f"the source {run.source_name} has too few answers to rehearse",
+                "answers beside those to the practised requests, in training and held out",
+                "--objective.val-fraction 0.2",
+            )
+
+    def batch(self, step: int, micro: int) -> Batch:
+        """Micro-batch `micro` of the rehearsal of update number `step`."""
+        ids = sample_ids(step, self.rows, len(self.train), self.key)
+        mine = ids[micro * self.micro_rows : (micro + 1) * self.micro_rows]
+        return pad([self.train[i] for i in mine], self.eot_id)
+
+    def validation_batch(self, ids: np.ndarray) -> Batch:
+        """The held-out answers with these numbers."""
+        return pad([self.held_out[i] for i in ids], self.eot_id)
+
+
+def _answers(run: AnyRun) -> Iterator[Instruction]:
+    bad = Quarantine()
+    source = plugins.get("neogpt.data.sources", run.source_name)
+    if hasattr(source, "pairs"):
+        for pair in source.pairs(run.source, bad):
+            yield Instruction(pair.instruction, pair.context, pair.chosen, pair.kind)
+    else:
+        yield from source.instructions(run.source, bad)
+    bad.check()

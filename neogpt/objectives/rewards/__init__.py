@@ -1,0 +1,1 @@
+"""One file is one reward: `reward(answer, known)` gives a number for an answer, or raises."""

@@ -1,0 +1,84 @@
+"""format: 1 where the answer has the form that the request asks for, by parsing both."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from neogpt.objectives.rewards._base import Answer, Known
+
+Form = Literal["list", "numbered list", "yes or no", "one sentence"]
+_COUNTS = {word: n for n, word in enumerate("one two three four five six seven eight nine ten".split(), 1)}
+_NUMBER = rf"(?P<n>\d+|{'|'.join(_COUNTS)})"
+_THINGS = rf"{_NUMBER} (?!sentence|word|letter|line|time)[a-z]+"
+_ASKED: tuple[tuple[str, Form], ...] = (
+    (rf"\bnumbered list\b(?:.*?\b{_THINGS})?", "numbered list"),
+    (rf"\blist(?: of| out| the| me| down)? (?:[a-z]+ )?{_THINGS}", "list"),
+    (rf"\b(?:give|name|write|tell)(?: me)? {_THINGS}", "list"),
+    (r"\bbullet(?:ed)?(?: points?| list)?\b|\b(?:write|make|give me) a list\b", "list"),
+    (r"\byes or no\b|\byes/no\b", "yes or no"),
+    (r"\b(?:in|with) (?:one|a single) sentence\b|\bone-sentence\b", "one sentence"),
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """The form that a request asks for."""
+
+    form: Form
+    n: int = 0
+    """How many items; 0: any number."""
+
+
+def asked(instruction: str) -> Request | None:
+    """The form that a request asks for; None where it asks for none."""
+    text = instruction.lower()
+    for pattern, form in _ASKED:
+        if found := re.search(pattern, text, re.DOTALL):
+            count = found.groupdict().get("n") or "0"
+            return Request(form, _COUNTS.get(count) or int(count))
+    return None
+
+
+def reward(answer: Answer, known: Known) -> float:
+    """1 for the form asked for, 1/2 for a list with other marks than dashes, else 0; 0 where none is asked for.
+
+    Only whole answers have a form: one that was cut off gets 0.
+    """
+    request = asked(answer.prompt.instruction)
+    if request is None or not answer.stopped:
+        return 0.0
+    return _JUDGES[request.form](answer.text.strip(), request.n)
+
+
+def _list(text: str, n: int) -> float:
+    for mark, worth in (("-", 1.0), ("*", 0.5), ("\N{BULLET}", 0.5)):
+        if _is_list(text, rf"{re.escape(mark)} +(\S.*)", n):
+            return worth
+    return 0.0
+
+
+def _numbered(text: str, n: int) -> float:
+    numbers = [int(number) for number in re.findall(r"^(\d{1,4})[.)] ", text, re.MULTILINE)]
+    is_counted = numbers == list(range(1, len(numbers) + 1))
+    return float(is_counted and _is_list(text, r"\d+[.)] +(\S.*)", n))
+
+
+def _is_list(text: str, line: str, n: int) -> bool:
+    """Every line is an item, no two are equal, and there are n of them (any number from 2 where n is 0)."""
+    found = [re.fullmatch(line, part.rstrip()) for part in text.split("\n")]
+    items = [match[1].lower() for match in found if match]
+    is_count = len(items) == n if n else len(items) >= 2
+    return is_count and len(items) == len(found) and len(set(items)) == len(items)
+
+
+def _yes_or_no(text: str, n: int) -> float:
+    return float(re.fullmatch(r"(yes|no)[.!]?", text.lower()) is not None)
+
+
+def _one_sentence(text: str, n: int) -> float:
+    """One line of at least three words with one sentence's end, which stands at its end."""
+    ends = re.findall(r"[.!?]+(?=\s|$)", text)
+    return float(len(ends) == 1 and text.endswith(ends[0]) and "\n" not in text and len(text.split()) >= 3)
+
+
+_JUDGES = {"list": _list, "numbered list": _numbered, "yes or no": _yes_or_no, "one sentence": _one_sentence}
