@@ -17,7 +17,7 @@ from neogpt.errors import NeoGPTError
 from neogpt.paths import RunDir
 from neogpt.recipes import tinyworld
 
-STAGES = ("pretrain", "sft", "dpo")
+STAGES = ("pretrain", "sft", "dpo", "rl")
 PYTHON = sys.executable
 ROOT = Path(__file__).resolve().parent.parent
 _SIZE = """--threads 1 --dtype float32 --device cpu --steps 12 --save.every 2 --eval.every 3 --eval.val-samples 8
@@ -26,6 +26,9 @@ _SIZE = """--threads 1 --dtype float32 --device cpu --steps 12 --save.every 2 --
 _STAGE = {
     "pretrain": "--batch.size 8 --objective.sequence-tokens 48",
     "sft": "--batch.size 8 --objective.replay 0.5 --objective.replay-rows 4 --objective.replay-tokens 32",
+    "rl": "--batch.size 8 --objective.group 2 --objective.max-new-tokens 10 --objective.updates-per-rollout 3 "
+    "--objective.resample 1 --objective.replay-rows 4 --objective.val-fraction 0.2 --eval.canaries "
+    "--objective.rewards finished:1 length:1 repetition:1 coherence:1 relevance:1",
     "dpo": "--batch.size 8 --objective.replay 0.2 --objective.replay-rows 4 --objective.replay-tokens 32",
 }
 

@@ -14,14 +14,15 @@ from neogpt import plugins
 from neogpt.config import AnyRun
 from neogpt.data.batch import Batch
 from neogpt.data.order import sample_ids
-from neogpt.data.records import Instruction, Quarantine
-from neogpt.data.split import held_out
+from neogpt.data.records import Instruction, Pair, Quarantine
 from neogpt.errors import DataError
 from neogpt.objectives._base import micro_size, pad
+from neogpt.objectives._split import Split, read
 from neogpt.tokenizer import Tokenizer
-from neogpt.tokenizer.template import encode_example
+from neogpt.tokenizer.template import Turn, encode_example
 
 Row = tuple[list[int], list[int]]
+"""The ids of a prompt (with all turns before) and of its answer."""
 _KEY = 0x2E4EA2
 """Sets the order of rehearsal apart from that of the prompts."""
 
@@ -44,14 +45,13 @@ class Rehearsal:
     ) -> None:
         self.rows, self.eot_id, self.key = rows, tokenizer.eot_id, run.seed ^ _KEY
         self.micro_rows = micro_size(rows, run.batch.micro_batches)
-        self.train: list[Row] = []
-        self.held_out: list[Row] = []
-        for item in _answers(run):
-            row = encode_example(tokenizer, item.instruction, item.context, item.response)
-            if not item.response.strip() or item.instruction in practised or len(row[0]) >= limit:
-                continue
-            test = held_out(f"{item.instruction}\n{item.context}", val_fraction)
-            (self.held_out if test else self.train).append((row[0], row[1][: limit + 1 - len(row[0])]))
+        split = Split[Row](val_fraction)
+        for item, response in _answers(run):
+            history = [Turn(turn.instruction, turn.context, turn.response) for turn in item.history]
+            row = encode_example(tokenizer, item.instruction, item.context, response, history)
+            if response.strip() and item.instruction not in practised and len(row[0]) < limit:
+                split.add(item, row[0], (row[0], row[1][: limit + 1 - len(row[0])]))
+        self.train, self.held_out = split.train, split.held_out
         if not self.train or not self.held_out:
             raise DataError(
                 f"the source {run.source_name} has too few answers to rehearse",
@@ -65,17 +65,20 @@ class Rehearsal:
         mine = ids[micro * self.micro_rows : (micro + 1) * self.micro_rows]
         return pad([self.train[i] for i in mine], self.eot_id)
 
+    @property
+    def prompts(self) -> list[list[int]]:
+        """The ids of the held-out prompts, each once."""
+        return [list(ids) for ids in dict.fromkeys(tuple(prompt) for prompt, _ in self.held_out)]
+
     def validation_batch(self, ids: np.ndarray) -> Batch:
         """The held-out answers with these numbers."""
         return pad([self.held_out[i] for i in ids], self.eot_id)
 
 
-def _answers(run: AnyRun) -> Iterator[Instruction]:
+def _answers(run: AnyRun) -> Iterator[tuple[Instruction | Pair, str]]:
+    """What the source prefers, or else its instructions, each with the answer to learn."""
     bad = Quarantine()
-    source = plugins.get("neogpt.data.sources", run.source_name)
-    if hasattr(source, "pairs"):
-        for pair in source.pairs(run.source, bad):
-            yield Instruction(pair.instruction, pair.context, pair.chosen, pair.kind)
+    if hasattr(plugins.get("neogpt.data.sources", run.source_name), "pairs"):
+        yield from ((pair, pair.chosen) for pair in read(run, "pairs", bad))
     else:
-        yield from source.instructions(run.source, bad)
-    bad.check()
+        yield from ((item, item.response) for item in read(run, "instructions", bad))

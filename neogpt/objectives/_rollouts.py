@@ -1,111 +1,150 @@
-"""Rollouts: answers sampled from a model, with what rewards need to know about them.
+"""Rollouts: groups of scored answers, as the batches of a step.
 
-The one engine makes them, always for a whole micro-batch at once, and each row draws by (seed, step, row): so the
-tokens are the same bits whoever computes the micro-batch, however often.
+A rollout is a pure function of (weights, config, cycle, micro-batch): whoever makes it gets the same bits.
+
+Shapes: N groups, G answers of a group, R = N x G rows, T tokens, K rewards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from neogpt.data.records import Instruction
-from neogpt.objectives._base import on_device, pad
-from neogpt.objectives._rehearsal import Row
-from neogpt.objectives.rewards._base import Answer, Human
-from neogpt.tokenizer import Tokenizer
-from neogpt.tokenizer.template import encode_prompt
+from neogpt.config import AnyRun
+from neogpt.data.batch import Batch
+from neogpt.data.order import sample_ids
+from neogpt.objectives import _grpo
+from neogpt.objectives._base import micro_size, pad
+from neogpt.objectives._sampler import Prompt, Sampler, distinct
+from neogpt.objectives.rewards._base import Answer, Known, Rewards
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
     from neogpt.model import GPT2
 
-_ROWS = 64
-"""Rows of a forward pass of the frozen model."""
+
+class Settings(Protocol):
+    """What rollouts need of the objective's options (see `rl.Config`)."""
+
+    @property
+    def group(self) -> int: ...
+    @property
+    def loss_type(self) -> _grpo.LossType: ...
+    @property
+    def scale_rewards(self) -> bool: ...
+    @property
+    def resample(self) -> int: ...
+    @property
+    def mask_truncated(self) -> bool: ...
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """A request and its ids."""
+class Rollouts:
+    """Answers to the run's prompts in its order, scored by its rewards; `reference` is the frozen model."""
 
-    item: Instruction
-    ids: list[int]
+    def __init__(
+        self,
+        run: AnyRun,
+        config: Settings,
+        prompts: Sequence[Prompt],
+        sampler: Sampler,
+        rewards: Rewards,
+        known: Known,
+        reference: GPT2,
+    ) -> None:
+        self.run, self.config, self.prompts, self.sampler = run, config, prompts, sampler
+        self.rewards, self.known, self.reference = rewards, known, reference
+        self.micro_size = micro_size(run.batch.size, run.batch.micro_batches)
 
+    def batch(self, actor: GPT2, cycle: int, micro: int) -> Batch:
+        """Answer and score the prompts of a micro-batch; groups without variance may be tried anew."""
+        slots = list(range(self.micro_size))
+        prompts, answers, scores_SGK = self._try(actor, cycle, micro, 0, slots)
+        for attempt in range(1, self.config.resample + 1):
+            flat = [slot for slot in slots if _grpo.is_flat(self._totals(scores_SGK[slot : slot + 1]))[0]]
+            if not flat:
+                break
+            others, anew, scores = self._try(actor, cycle, micro, attempt, flat)
+            for i, slot in enumerate(flat):
+                prompts[slot], answers[slot], scores_SGK[slot] = others[i], anew[i], scores[i]
+        return self._batch(prompts, answers, scores_SGK)
 
-class Sampler:
-    """Samples answers of at most `max_new_tokens` tokens at temperature 1, from the whole distribution.
-
-    So the probabilities of the loss are those of the draws. `dtype`: precision of the products (None: the weights').
-    """
-
-    def __init__(self, tokenizer: Tokenizer, max_new_tokens: int, dtype: torch.dtype | None) -> None:
-        self.tokenizer, self.limit, self.dtype = tokenizer, max_new_tokens, dtype
-        self._alone = encode_prompt(tokenizer, "")
-
-    def answers(
-        self, model: GPT2, prompts: Sequence[Prompt], seed: int, request_ids: Sequence[int]
-    ) -> list[Answer]:
-        """One answer to each prompt; row i draws from the stream (seed, request id)."""
-        from neogpt.generate import Engine, Sampling
-
-        sampling = Sampling(max_new_tokens=self.limit, temperature=1.0, seed=seed)
-        engine = Engine(model, self.tokenizer, max(1, len(prompts)), self.dtype)
-        found = engine.complete([prompt.ids for prompt in prompts], sampling, request_ids)
-        return [
-            Answer(prompt.item, done.text, done.tokens, done.finish_reason == "stop", self.limit)
-            for prompt, done in zip(prompts, found, strict=True)
-        ]
-
-    def judged(
-        self, frozen: GPT2, prompts: Sequence[Prompt], answers: Sequence[Answer], alone: bool
-    ) -> list[Answer]:
-        """The same answers with their log-probabilities under the frozen model (and without the prompt)."""
-        given = self._log_probs(
-            frozen, [(p.ids, list(a.tokens)) for p, a in zip(prompts, answers, strict=True)]
+    def _try(
+        self, actor: GPT2, cycle: int, micro: int, attempt: int, slots: Sequence[int]
+    ) -> tuple[list[Prompt], list[list[Answer]], np.ndarray]:
+        """A group of answers for each slot of the micro-batch, and their scores (slots, group, rewards)."""
+        G, first = self.config.group, micro * self.micro_size
+        seed = int(
+            np.random.SeedSequence([self.run.seed, cycle, attempt]).generate_state(1, np.uint64)[0] >> 1
         )
-        bare = self._log_probs(frozen, [(self._alone, list(a.tokens)) for a in answers]) if alone else given
-        return [
-            replace(answer, log_probs=one.tolist(), log_probs_alone=other.tolist())
-            for answer, one, other in zip(answers, given, bare, strict=True)
+        order = seed if attempt else self.run.seed
+        ids = sample_ids(cycle, self.run.batch.size, len(self.prompts), order)[
+            first : first + self.micro_size
         ]
+        prompts = [self.prompts[ids[slot]] for slot in slots]
+        rows = [(first + slot) * G + k for slot in slots for k in range(G)]
+        answers, scores = self.scored(actor, [p for p in prompts for _ in range(G)], seed, rows)
+        groups = [answers[i : i + G] for i in range(0, len(answers), G)]
+        return prompts, groups, scores.reshape(len(slots), G, -1)
 
-    def human(self, frozen: GPT2, rows: Sequence[Row]) -> Human:
-        """What people's answers are like under the frozen model."""
-        given = self._log_probs(frozen, rows)
-        bare = self._log_probs(frozen, [(self._alone, answer) for _, answer in rows])
-        means = np.array([logps.mean() for logps in given])
-        gains = np.array([(a - b).mean() for a, b in zip(given, bare, strict=True)])
-        shortest, longest = np.percentile([len(answer) for _, answer in rows], [5, 95]).tolist()
-        return Human((float(means.mean()), float(means.std())), float(gains.mean()), (shortest, longest))
+    def scored(
+        self, model: GPT2, prompts: Sequence[Prompt], seed: int, rows: Sequence[int]
+    ) -> tuple[list[Answer], np.ndarray]:
+        answers = self.sampler.answers(model, prompts, seed, rows)
+        if self.rewards.needs("log_probs"):
+            alone = self.rewards.needs("log_probs_alone")
+            answers = self.sampler.judged(self.reference, prompts, answers, alone)
+        return answers, self.rewards.scores(answers, self.known)
 
-    def _log_probs(self, model: GPT2, rows: Sequence[Row]) -> list[np.ndarray]:
-        """Of each answer's tokens, float64, row by row; rows side by side are of like length."""
-        import torch
+    def _totals(self, scores_NGK: np.ndarray) -> np.ndarray:
+        N, G, K = scores_NGK.shape
+        return self.rewards.total(scores_NGK.reshape(N * G, K)).reshape(N, G)
 
-        from neogpt.model import log_probs
+    def _batch(self, prompts: list[Prompt], groups: list[list[Answer]], scores_NGK: np.ndarray) -> Batch:
+        answers = [answer for group in groups for answer in group]
+        rows = [(p.ids, list(a.tokens)) for p, group in zip(prompts, groups, strict=True) for a in group]
+        batch = pad(rows, self.sampler.tokenizer.eot_id)
+        stopped_R = np.array([answer.stopped for answer in answers])
+        if self.config.mask_truncated:
+            batch.weights[~stopped_R] = 0
+        totals_NG = self._totals(scores_NGK)
+        extra = {
+            "advantages": _grpo.advantages(totals_NG, self.config.scale_rewards)
+            .reshape(-1)
+            .astype(np.float32),
+            "scores": np.concatenate([scores_NGK, totals_NG[..., None]], 2),
+            "answer_tokens": np.array([len(answer.tokens) for answer in answers], np.float64),
+            "stopped": stopped_R.astype(np.float64),
+            "distinct": np.array(distinct(answers), np.float64),
+        }
+        return Batch(
+            batch.tokens, batch.targets, _grpo.token_weights(batch.weights, self.config.loss_type), extra
+        )
 
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
-        found: dict[int, np.ndarray] = {}
-        device = model.device
-        with (
-            torch.inference_mode(),
-            torch.autocast(device.type, self.dtype, enabled=self.dtype is not None),
-        ):
-            for start in range(0, len(order), _ROWS):
-                ids = order[start : start + _ROWS]
-                batch = on_device(pad([rows[i] for i in ids], self.tokenizer.eot_id), device)
-                logps = log_probs(model, batch.tokens, batch.targets, batch.weights).double().cpu().numpy()
-                for i, row in zip(ids, logps, strict=True):
-                    begin = len(rows[i][0]) - 1
-                    found[i] = row[begin : begin + len(rows[i][1])]
-        return [found[i] for i in range(len(rows))]
 
-
-def distinct(answers: Sequence[Answer], n: int = 2) -> tuple[int, int]:
-    """Different runs of n tokens over all answers, and all runs: a model that says one thing has few."""
-    runs = [tuple(a.tokens[i : i + n]) for a in answers for i in range(len(a.tokens) - n + 1)]
-    return len(set(runs)), len(runs)
+def metrics(
+    batch: Batch, found: _grpo.Terms, logps_RT: Tensor, names: Sequence[str]
+) -> dict[str, tuple[Tensor | float, float]]:
+    """Sums and what to divide them by. Entropy is estimated by -log p of what was sampled."""
+    mask_RT = batch.weights > 0
+    n_tokens, n_rows = float(mask_RT.sum()), float(len(mask_RT))
+    scores_NGK = batch.extra["scores"]
+    metrics: dict[str, tuple[Tensor | float, float]] = {}
+    for k, name in enumerate([*(f"rewards/{name}" for name in names), "reward"]):
+        metrics[name] = (scores_NGK[..., k].sum(), n_rows)
+        metrics[f"{name}_std"] = (scores_NGK[..., k].std(1).sum(), float(len(scores_NGK)))
+    totals_NG = scores_NGK[..., -1]
+    flat_N = (totals_NG.amax(1) == totals_NG.amin(1)).double()
+    unique, runs = batch.extra["distinct"].tolist()
+    return {
+        **metrics,
+        "zero_variance": (flat_N.sum(), float(len(flat_N))),
+        "kl": ((found.kl_RT * mask_RT).sum(), n_tokens),
+        "entropy": (-(logps_RT * mask_RT).sum(), n_tokens),
+        "clip_share": ((found.clipped_RT & mask_RT).sum(), n_tokens),
+        "answer_tokens": (batch.extra["answer_tokens"].sum(), n_rows),
+        "stop": (batch.extra["stopped"].sum(), n_rows),
+        "distinct_2": (unique, runs),
+    }

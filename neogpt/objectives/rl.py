@@ -18,17 +18,17 @@ import numpy as np
 from neogpt import plugins
 from neogpt.config import AnyRun, ObjectiveConfig, digest
 from neogpt.data.batch import Batch
-from neogpt.data.order import sample_ids
-from neogpt.data.records import Quarantine
-from neogpt.data.split import held_out
-from neogpt.errors import ConfigError, DataError
+from neogpt.data.records import Instruction, Quarantine
+from neogpt.errors import ConfigError
 from neogpt.objectives import _grpo
-from neogpt.objectives._base import LossTerms, Objective, pad, token_loss
+from neogpt.objectives._base import LossTerms, Objective, token_loss
 from neogpt.objectives._rehearsal import Rehearsal
-from neogpt.objectives._rollouts import Prompt, Sampler, distinct
-from neogpt.objectives.rewards._base import Answer, Known, Rewards
+from neogpt.objectives._rollouts import Rollouts, metrics
+from neogpt.objectives._sampler import Prompt, Sampler, distinct
+from neogpt.objectives._split import Split, none_left, read
+from neogpt.objectives.rewards._base import Known, Rewards
 from neogpt.tokenizer import Tokenizer
-from neogpt.tokenizer.template import encode_prompt
+from neogpt.tokenizer.template import Turn, encode_prompt
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,29 +111,20 @@ class RL(Objective):
     def _read(self) -> tuple[list[Prompt], list[Prompt]]:
         """Training and held-out prompts: the source's, or the requests of its instructions."""
         bad = Quarantine()
+        split = Split[Prompt](self.config.val_fraction)
         source = plugins.get("neogpt.data.sources", self.run.source_name)
-        items = getattr(source, "prompts", None) or source.instructions
         room = self.n_positions - self.config.max_new_tokens
-        train: list[Prompt] = []
-        test: list[Prompt] = []
-        refused = 0
-        for item in items(self.run.source, bad):
-            prompt = Prompt(item, encode_prompt(self.tokenizer, item.instruction, item.context))
-            if len(prompt.ids) > room:
-                refused += 1
-                continue
-            text = f"{item.instruction}\n{item.context}"
-            (test if held_out(text, self.config.val_fraction) else train).append(prompt)
-        bad.check()
+        for item in read(self.run, "prompts" if hasattr(source, "prompts") else "instructions", bad):
+            history = [Turn(turn.instruction, turn.context, turn.response) for turn in item.history]
+            ids = encode_prompt(self.tokenizer, item.instruction, item.context, history)
+            if len(ids) <= room:
+                split.add(item, ids, Prompt(item, ids))
+            else:
+                split.refuse("prompt too long")
+        train, self.notes = split.train, split.notes("prompts", bad)
         if not train:
-            raise DataError(
-                f"the source {self.run.source_name} gave no prompt that leaves room for "
-                f"{self.config.max_new_tokens} new tokens",
-                f"prompts of at most {room} tokens",
-                "--objective.max-new-tokens with a smaller number",
-            )
-        self.notes = {"prompts": len(train), "held_out_prompts": len(test), "refused": refused}
-        return train, test
+            raise none_left(self.run, "prompt", room, self.notes)
+        return train, split.held_out
 
     def begin(self, model: GPT2) -> None:
         """Keep the starting model, and what held-out answers are like under it; remember the live model."""
@@ -146,7 +137,10 @@ class RL(Objective):
         dtype = torch.bfloat16 if self.run.dtype == "bfloat16" else None
         self.sampler = Sampler(self.tokenizer, self.config.max_new_tokens, dtype)
         human = self.sampler.human(self.reference, self.rehearsal.held_out)
-        self.known = Known(self.run.source_name, self.run.source, human)
+        known = Known(self.run.source_name, self.run.source, human)
+        self.rollouts = Rollouts(
+            self.run, self.config, self.prompts, self.sampler, self.rewards, known, self.reference
+        )
 
     def state(self, step: int) -> dict[str, Tensor]:
         """Between two updates from the same answers: the weights that gave them, which give them again."""
@@ -168,77 +162,14 @@ class RL(Objective):
         """The scored answers of a micro-batch; those of one rollout are kept for its later updates."""
         cycle, update = divmod(step, self.config.updates_per_rollout)
         if self.config.updates_per_rollout == 1:
-            return self._roll_out(cycle, micro)
+            return self.rollouts.batch(self.actor, cycle, micro)
         if cycle != self._cycle:
             if update == 0:
                 self.actor.load_state_dict(self.live.state_dict())
             self._cycle, self._kept = cycle, {}
         if micro not in self._kept:
-            self._kept[micro] = self._roll_out(cycle, micro)
+            self._kept[micro] = self.rollouts.batch(self.actor, cycle, micro)
         return self._kept[micro]
-
-    def _roll_out(self, cycle: int, micro: int) -> Batch:
-        """Answer and score the prompts of a micro-batch; groups without variance may be tried anew."""
-        slots = list(range(self.micro_size))
-        prompts, answers, scores_SGK = self._try(cycle, micro, 0, slots)
-        for attempt in range(1, self.config.resample + 1):
-            flat = [slot for slot in slots if _grpo.is_flat(self._totals(scores_SGK[slot : slot + 1]))[0]]
-            if not flat:
-                break
-            others, anew, scores = self._try(cycle, micro, attempt, flat)
-            for i, slot in enumerate(flat):
-                prompts[slot], answers[slot], scores_SGK[slot] = others[i], anew[i], scores[i]
-        return self._batch(prompts, answers, scores_SGK)
-
-    def _try(
-        self, cycle: int, micro: int, attempt: int, slots: Sequence[int]
-    ) -> tuple[list[Prompt], list[list[Answer]], np.ndarray]:
-        """A group of answers for each slot of the micro-batch, and their scores (slots, group, rewards)."""
-        G, first = self.config.group, micro * self.micro_size
-        seed = int(
-            np.random.SeedSequence([self.run.seed, cycle, attempt]).generate_state(1, np.uint64)[0] >> 1
-        )
-        order = seed if attempt else self.run.seed
-        ids = sample_ids(cycle, self.run.batch.size, self.n_samples, order)[first : first + self.micro_size]
-        prompts = [self.prompts[ids[slot]] for slot in slots]
-        rows = [(first + slot) * G + k for slot in slots for k in range(G)]
-        answers, scores = self._scored(self.actor, [p for p in prompts for _ in range(G)], seed, rows)
-        groups = [answers[i : i + G] for i in range(0, len(answers), G)]
-        return prompts, groups, scores.reshape(len(slots), G, -1)
-
-    def _scored(
-        self, model: GPT2, prompts: Sequence[Prompt], seed: int, rows: Sequence[int]
-    ) -> tuple[list[Answer], np.ndarray]:
-        answers = self.sampler.answers(model, prompts, seed, rows)
-        if self.rewards.needs("log_probs"):
-            alone = self.rewards.needs("log_probs_alone")
-            answers = self.sampler.judged(self.reference, prompts, answers, alone)
-        return answers, self.rewards.scores(answers, self.known)
-
-    def _totals(self, scores_NGK: np.ndarray) -> np.ndarray:
-        N, G, K = scores_NGK.shape
-        return self.rewards.total(scores_NGK.reshape(N * G, K)).reshape(N, G)
-
-    def _batch(self, prompts: list[Prompt], groups: list[list[Answer]], scores_NGK: np.ndarray) -> Batch:
-        answers = [answer for group in groups for answer in group]
-        rows = [(p.ids, list(a.tokens)) for p, group in zip(prompts, groups, strict=True) for a in group]
-        batch = pad(rows, self.tokenizer.eot_id)
-        stopped_R = np.array([answer.stopped for answer in answers])
-        if self.config.mask_truncated:
-            batch.weights[~stopped_R] = 0
-        totals_NG = self._totals(scores_NGK)
-        extra = {
-            "advantages": _grpo.advantages(totals_NG, self.config.scale_rewards)
-            .reshape(-1)
-            .astype(np.float32),
-            "scores": np.concatenate([scores_NGK, totals_NG[..., None]], 2),
-            "answer_tokens": np.array([len(answer.tokens) for answer in answers], np.float64),
-            "stopped": stopped_R.astype(np.float64),
-            "distinct": np.array(distinct(answers), np.float64),
-        }
-        return Batch(
-            batch.tokens, batch.targets, _grpo.token_weights(batch.weights, self.config.loss_type), extra
-        )
 
     def validation_batch(self, ids: np.ndarray) -> Batch:
         return self.rehearsal.validation_batch(ids)
@@ -272,7 +203,7 @@ class RL(Objective):
         if "replay" in batch.extra:
             terms["replay"] = token_loss(model, batch.extra["replay"])
         terms = {name: term for name, term in terms.items() if name in self.coefficients}
-        return LossTerms(terms, self._metrics(batch, found, logps_RT.detach()))
+        return LossTerms(terms, metrics(batch, found, logps_RT.detach(), self.rewards.names))
 
     def _frozen_log_probs(self, batch: Batch, logps_RT: Tensor) -> tuple[Tensor, Tensor]:
         """Under the weights that gave the answers, and under the starting model."""
@@ -283,51 +214,29 @@ class RL(Objective):
             old_RT = _log_probs(self.actor, batch) if several else logps_RT.detach()
             return old_RT, _log_probs(self.reference, batch)
 
-    def _metrics(
-        self, batch: Batch, found: _grpo.Terms, logps_RT: Tensor
-    ) -> dict[str, tuple[Tensor | float, float]]:
-        """Sums and what to divide them by. Entropy is estimated by -log p of what was sampled."""
-        mask_RT = batch.weights > 0
-        n_tokens, n_rows = float(mask_RT.sum()), float(len(mask_RT))
-        scores_NGK = batch.extra["scores"]
-        names = [*(f"rewards/{name}" for name in self.rewards.names), "reward"]
-        metrics: dict[str, tuple[Tensor | float, float]] = {}
-        for k, name in enumerate(names):
-            metrics[name] = (scores_NGK[..., k].sum(), n_rows)
-            metrics[f"{name}_std"] = (scores_NGK[..., k].std(1).sum(), float(len(scores_NGK)))
-        totals_NG = scores_NGK[..., -1]
-        flat_N = (totals_NG.amax(1) == totals_NG.amin(1)).double()
-        unique, runs = batch.extra["distinct"].tolist()
+    def examine(self) -> dict[str, float]:
+        """`rl/`: rewards on held-out prompts. `canary/`: drift on held-out prompts that no reward is about.
+
+        Each is answered once, always by the same draws.
+        """
+        own: dict[str, float] = {}
+        if prompts := self.held_out[:_EXAMINED]:
+            _, scores_RK = self.rollouts.scored(self.live, prompts, self.run.seed, range(len(prompts)))
+            own = {f"rl/{name}": _mean(scores_RK[:, k]) for k, name in enumerate(self.rewards.names)}
+            own = {"rl/reward": _mean(self.rewards.total(scores_RK)), **own}
+        others = [Prompt(Instruction(""), ids) for ids in self.rehearsal.prompts[:_EXAMINED]]
+        answers = self.sampler.answers(self.live, others, self.run.seed, range(len(others)))
+        unique, runs = distinct(answers)
         return {
-            **metrics,
-            "zero_variance": (flat_N.sum(), float(len(flat_N))),
-            "kl": ((found.kl_RT * mask_RT).sum(), n_tokens),
-            "entropy": (-(logps_RT * mask_RT).sum(), n_tokens),
-            "clip_share": ((found.clipped_RT & mask_RT).sum(), n_tokens),
-            "answer_tokens": (batch.extra["answer_tokens"].sum(), n_rows),
-            "stop": (batch.extra["stopped"].sum(), n_rows),
-            "distinct_2": (unique, runs),
+            **own,
+            "canary/stop": _mean([answer.stopped for answer in answers]),
+            "canary/distinct_2": unique / max(1, runs),
+            "canary/kl": self.sampler.distance(self.live, self.reference, others, answers),
         }
 
-    def examine(self) -> dict[str, float]:
-        """Held-out prompts, answered once each at a fixed seed: rewards, stop, distinct pairs, distance."""
-        prompts = self.held_out[:_EXAMINED]
-        if not prompts:
-            return {}
-        answers, scores_RK = self._scored(self.live, prompts, self.run.seed, range(len(prompts)))
-        now = self.sampler.judged(self.live, prompts, answers, alone=False)
-        then = self.sampler.judged(self.reference, prompts, answers, alone=False)
-        gaps = np.concatenate([np.subtract(b.log_probs, a.log_probs) for a, b in zip(now, then, strict=True)])
-        unique, runs = distinct(answers)
-        named = {f"rl/{name}": float(scores_RK[:, k].mean()) for k, name in enumerate(self.rewards.names)}
-        return {
-            "rl/reward": float(self.rewards.total(scores_RK).mean()),
-            **named,
-            "rl/stop": sum(answer.stopped for answer in answers) / len(answers),
-            "rl/distinct_2": unique / max(1, runs),
-            "rl/kl": float((np.exp(gaps) - gaps - 1).mean()),
-            "rl/answer_tokens": sum(len(answer.tokens) for answer in answers) / len(answers),
-        }
+
+def _mean(values: Sequence[float] | np.ndarray) -> float:
+    return float(np.mean(np.asarray(values, np.float64)))
 
 
 def _log_probs(model: GPT2, batch: Batch) -> Tensor:

@@ -33,7 +33,8 @@ CANARIES = (
     "tinyworld/over_refusal_kind:low",
     "tinyworld/over_refusal_plain:low",
     "tinyworld/over_refusal_question:low",
-    "rl/distinct_2",
+    "canary/stop",
+    "canary/distinct_2",
     "val_loss:low",
 )
 """What learning by reward must not lose."""
@@ -119,10 +120,10 @@ def rl() -> AnyRun:
             max_new_tokens=56,
             rewards=("finished:0.25", "repetition:0.25", "format:0.5", "correct:0.5"),
             beta=0.05,
-            replay=0.1,
+            replay=0.5,
         ),
         batch=BatchConfig(size=16, micro_batches=2),
-        optim=OptimConfig(lr=2e-4, warmup=0.1, final=0.0, weight_decay=0.0),
+        optim=OptimConfig(name="muon", lr=1e-3, warmup=0.1, final=0.0, weight_decay=0.0),
         eval=EvalConfig(every=20, names=("tinyworld",), val_samples=128, canaries=CANARIES),
         save=SaveConfig(every=20),
     )
