@@ -46,14 +46,16 @@ class DivergedError(NeoGPTError):
     exit_code = 5
 
 
-class RewardError(DataError):
-    """A reward that gave no number for an answer."""
-
-
 class RegressedError(NeoGPTError):
     """Training lost something that the model had; checkpoints from before are intact."""
 
     exit_code = 6
+
+
+class RewardError(NeoGPTError):
+    """A reward that gave no number for an answer; the weights are as they were."""
+
+    exit_code = 7
 
 
 class PreemptedError(NeoGPTError):

@@ -88,6 +88,12 @@ class RL(Objective):
         super().__init__(run, tokenizer, n_positions)
         assert isinstance(run.objective, Config)
         self.config = run.objective
+        if run.parallel == "fsdp":
+            raise ConfigError(
+                "rl samples answers, which takes whole weights on every process",
+                "another layout",
+                "--parallel ddp",
+            )
         self.rewards = Rewards(self.config.rewards)
         self.prompts, self.held_out = self._read()
         self.rehearsal = Rehearsal(
@@ -127,10 +133,10 @@ class RL(Objective):
         return train, split.held_out
 
     def begin(self, model: GPT2) -> None:
-        """Keep the starting model, and what held-out answers are like under it; remember the live model."""
+        """Keep the starting model, and what held-out answers are like under it; remember the live one."""
         import torch
 
-        self.live = copy.copy(model)  # shares the weights, but is never compiled: the engine's shapes vary
+        self.live = model
         self.reference = copy.deepcopy(model).requires_grad_(False)
         several = self.config.updates_per_rollout > 1
         self.actor = copy.deepcopy(self.reference) if several else self.live
