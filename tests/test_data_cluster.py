@@ -78,6 +78,7 @@ def test_datatrove_on_this_machine(corpus: Path, tmp_path: Path, expected: dict[
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_real_ray_cluster(corpus: Path, tmp_path: Path, expected: dict[str, bytes]) -> None:
     """Ray gives its own processes seconds to start, whatever the machine is doing, so it is asked more than once."""
     pytest.importorskip("ray", reason="ray is not installed (the extra `cluster`)")

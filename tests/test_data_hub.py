@@ -163,7 +163,7 @@ def test_killed_in_the_middle_of_a_download_and_rerun(
     hub.faults[FILES[2]] = ["hang"]
     command = [sys.executable, "-m", "neogpt", "data", "prepare", "fineweb-edu", *args]
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
-    assert hub.reached.wait(60)
+    assert hub.reached.wait(200)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert shards(make(out)) == expected
