@@ -50,7 +50,7 @@ def test_the_steps_that_fit(pace: Pace, every: tuple[int, int]) -> None:
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_the_run_is_the_one_with_the_steps_it_chose(optimizer: str, ticking: None, tmp_path: Path) -> None:
     """Ledger, samples and every file of the checkpoint have equal bytes, and nothing of the rehearsal is left."""
-    settings = ("--optim.name", optimizer, "--objective.growth", "0.5")
+    settings = ("--optim.name", optimizer, "--objective.growth", "0.5", "--eval.patience", "1")
     by_hours = tiny("pretrain", *HOURS, *settings)
     train(by_hours, tmp_path / "hours", "", probe)
     (chosen,) = events(tmp_path / "hours", "horizon")

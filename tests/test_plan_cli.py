@@ -77,6 +77,7 @@ def test_text_has_every_part(capsys: pytest.CaptureFixture[str]) -> None:
         ([], "needs a recipe"),
         (["gpt2-124m", "--on", "h10"], "did you mean h100"),
         (["gpt2-124m", "--gpus", "3"], "1, 2, 4, 8, 16 processes"),
+        (["gpt2-124m", "--hours", "8"], "--steps or --tokens"),
         (["gpt2-124m", "--gpus", "0"], "from 1 up"),
         (["gpt2-124m", "--mfu", "40"], "between 0 and 1"),
         (["gpt2-124m", "--batch.micro-batches", "7"], "7 micro-batches"),

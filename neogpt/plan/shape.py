@@ -32,9 +32,11 @@ def attention_flops_per_token(config: GPT2Config, length: int) -> int:
     return 12 * config.n_layer * config.n_embd * length
 
 
-def fits(micro_batches: int, processes: int) -> bool:
-    """Whether every process holds whole subtrees of the sum (train/tree.py): alone, or 2^k micro-batches on each."""
-    if processes == 1:
-        return True
+def fits(micro_batches: int, processes: int, exact: bool = True) -> bool:
+    """Whether each process gets as many micro-batches.
+
+    Where the sum is exact each must hold whole subtrees of it (train/tree.py): alone, or 2^k micro-batches on each.
+    """
     share, rest = divmod(micro_batches, processes)
-    return rest == 0 and share > 0 and share & (share - 1) == 0
+    whole = processes == 1 or not exact or share & (share - 1) == 0
+    return rest == 0 and share > 0 and whole

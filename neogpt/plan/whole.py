@@ -86,7 +86,7 @@ def plan(run: AnyRun, devices: Sequence[Device], gpus: int) -> Plan:
         micro_batches=run.batch.micro_batches,
         length=length,
         processes=gpus,
-        sharing=_sharing(run.batch.micro_batches),
+        sharing=_sharing(run),
         dtype=first.dtype,
         optimizer=run.optim.name,
         layout=f"{first.parallel}, {run.reduction} sums",
@@ -106,21 +106,28 @@ def sequence_tokens(run: AnyRun) -> int:
     return length
 
 
-def _sharing(micro_batches: int) -> list[int]:
-    return [w for w in range(1, micro_batches + 1) if shape.fits(micro_batches, w)]
+def _sharing(run: AnyRun) -> list[int]:
+    n, exact = run.batch.micro_batches, run.reduction == "exact"
+    return [w for w in range(1, n + 1) if shape.fits(n, w, exact)]
 
 
 def _refuse(run: AnyRun, gpus: int) -> None:
+    if run.hours:
+        raise ConfigError(
+            f"--hours {run.hours:g} become steps when the run is timed, so a plan cannot know how many",
+            "--steps or --tokens",
+            "--tokens 10000000000",
+        )
     size, micro_batches = run.batch.size, run.batch.micro_batches
     if size % max(1, micro_batches):
         raise ConfigError(
             f"a batch of {size} does not divide into {micro_batches} micro-batches",
             "batch.size a multiple of batch.micro-batches",
         )
-    if not shape.fits(micro_batches, gpus):
+    if not shape.fits(micro_batches, gpus, run.reduction == "exact"):
         raise ConfigError(
             f"{micro_batches} micro-batches cannot be shared by {gpus} processes",
-            f"{', '.join(map(str, _sharing(micro_batches)))} processes",
+            f"{', '.join(map(str, _sharing(run)))} processes",
             f"--batch.micro-batches {gpus}",
         )
     if not (run.steps or run.tokens or run.hours):

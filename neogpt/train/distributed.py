@@ -41,10 +41,10 @@ class World:
         Errors: ConfigError names the numbers of processes, or of micro-batches, that work.
         """
         n = batch.micro_batches
-        if not _shared(n, self.size, exact):
-            processes = [w for w in range(1, n + 1) if _shared(n, w, exact)]
+        if not fits(n, self.size, exact):
+            processes = [w for w in range(1, n + 1) if fits(n, w, exact)]
             cuts = [m for m in range(1, batch.size + 1) if batch.size % m == 0]
-            cuts = [m for m in cuts if _shared(m, self.size, exact)]
+            cuts = [m for m in cuts if fits(m, self.size, exact)]
             raise ConfigError(
                 f"{n} micro-batches cannot be shared by {self.size} processes",
                 f"{', '.join(map(str, processes))} processes"
@@ -97,10 +97,6 @@ class World:
         yield
         if self.is_main:
             self.barrier()
-
-
-def _shared(micro_batches: int, processes: int, exact: bool) -> bool:
-    return fits(micro_batches, processes) if exact else micro_batches % processes == 0
 
 
 def _unflatten(flat: Tensor, like: Gradient) -> Gradient:

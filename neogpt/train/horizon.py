@@ -23,6 +23,7 @@ from neogpt import atomic, checkpoint, config
 from neogpt.config import AnyRun
 from neogpt.paths import RunDir
 from neogpt.train.guard import Guard
+from neogpt.train.patience import Patience
 from neogpt.train.saver import Saver
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _rehearse(loop: "Loop") -> Pace:
     with _scratch(loop) as files, _unchanged(loop):
         other = copy.copy(loop)
         other.files, other.listeners, other.guard = files, (), Guard(0.0, patience=2**62)
-        other.run = dataclasses.replace(loop.run, steps=2**40)
+        other.run, other.patience = dataclasses.replace(loop.run, steps=2**40), Patience(0, [])
         other.saver = Saver(files, loop.run.save, loop.tokenizer, other._event)
         with other.saver:
             times = [_timed(other._step) for _ in range(_WARM_UP + _TIMED)]
