@@ -101,11 +101,13 @@ def test_optimizer_bytes_are_those_of_its_state(name: str) -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 6, 7, 8, 12, 16, 64])
 def test_waiting_gradients_are_those_of_the_sum_tree(n: int) -> None:
-    tree, most = TreeSum(), 0
+    tree, most, beside = TreeSum(), 0, 0
     for _ in range(n):
         most = max(most, len(tree._partial))
-        tree.add([torch.ones(1)])
-    assert memory.held_gradients(n) == most
+        before = tree.neighbour()
+        beside = max(beside, len(tree._partial))
+        tree.add(before or [torch.ones(1)], level=1 if before else 0)
+    assert (memory.held_gradients(n), memory.held_beside(n)) == (most, beside)
 
 
 ADAMW = "--optim.name adamw --dtype float32"

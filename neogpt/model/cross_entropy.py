@@ -132,7 +132,10 @@ class _CrossEntropySum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         dx_ND, dw_VD = ctx.saved_tensors
-        return (dx_ND * grads[0]).to(ctx.x_dtype), dw_VD * grads[0], *[None] * 6
+        # dW is as large as the embedding: where nobody asks for it again, it is scaled in its place.
+        again = torch._C._autograd._get_current_graph_task_keep_graph()
+        dw_VD = dw_VD * grads[0] if again else dw_VD.mul_(grads[0])
+        return (dx_ND * grads[0]).to(ctx.x_dtype), dw_VD, *[None] * 6
 
 
 class _LogProbs(torch.autograd.Function):

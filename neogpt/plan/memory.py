@@ -155,6 +155,11 @@ def held_gradients(micro_batches: int) -> int:
     return max(i.bit_count() for i in range(micro_batches))
 
 
+def held_beside(micro_batches: int) -> int:
+    """Those that wait beside a whole gradient, at most: every second micro-batch adds to one of them in place."""
+    return held_gradients(-(-micro_batches // 2))
+
+
 def _batches(work: Work) -> int:
     return work.micro_batches * work.n_tokens * 20  # tokens, targets (int64), weights (float32)
 
@@ -182,8 +187,8 @@ def _standing_gradients(work: Work) -> int:
     return 4 * n_params(work.model)
 
 
-def _waiting(work: Work) -> Parts:
-    sums = 0 if work.adds_in_place else held_gradients(work.micro_batches)
+def _waiting(work: Work, held: Callable[[int], int] = held_gradients) -> Parts:
+    sums = 0 if work.adds_in_place else held(work.micro_batches)
     return {"gradient sums": sums * 4 * n_params(work.model)}
 
 
@@ -204,9 +209,9 @@ def _loss(work: Work) -> Parts:
 
 
 def _backward_begins(work: Work) -> Parts:
-    """The head's gradient and its scaled copy, or later the last block's MLP with the head's gradient."""
+    """The head's gradient, or later the last block's MLP with the head's gradient."""
     D, V, N = work.model.n_embd, work.model.vocab_size, work.n_tokens
-    head = 2 * 4 * V * D + (2 * work.width + 4) * N * D
+    head = 4 * V * D + (2 * work.width + 4) * N * D
     mlp = 4 * V * D + (4 + 4 * work.width + (2 if work.width == 2 else 0)) * N * D
     again = block_bytes(work) if work.checkpointing else 0  # the block that runs again
     return {**_waiting(work), "activations": activation_bytes(work), "loss": max(head, mlp + again)}
@@ -215,16 +220,16 @@ def _backward_begins(work: Work) -> Parts:
 def _backward_ends(work: Work) -> Parts:
     """All gradients; the embedding's comes in two parts, from head and input, beside their sum."""
     D, V = work.model.n_embd, work.model.vocab_size
-    parts = 2 if work.adds_in_place else 1
+    parts = 2 if work.adds_in_place or work.micro_batches > 1 else 1
     rest = {"gradients": _new_gradients(work), "loss": parts * 4 * V * D}
-    return {**_waiting(work), **rest, "activations": 8 * work.n_tokens * D}
+    return {**_waiting(work, held_beside), **rest, "activations": 8 * work.n_tokens * D}
 
 
 def _sum(work: Work) -> Parts:
     """The sum over processes (train/distributed.py): flat copies to send, to receive, and of the result."""
     gradient = _new_gradients(work)
     copies = 5 if work.processes > 1 and not work.adds_in_place else 0
-    held = 0 if copies else _waiting(work)["gradient sums"]
+    held = 0 if copies else _waiting(work, held_beside)["gradient sums"]
     return {"gradients": gradient, "gradient sums": held, "sum over processes": copies * gradient}
 
 

@@ -75,7 +75,10 @@ class Layout:
 
 
 class Exact(Layout):
-    """Gradients leave the parameters after each micro-batch and are added in the fixed tree (tree.py)."""
+    """Gradients leave the parameters after each micro-batch and are added in the fixed tree (tree.py).
+
+    The backward of every second one adds to the gradient before it, in place: the same sum, a gradient less to hold.
+    """
 
     def __init__(self, run: AnyRun, model: GPT2, objective: Objective, world: World) -> None:
         super().__init__(run, model, objective, world)
@@ -83,8 +86,11 @@ class Exact(Layout):
 
     @contextlib.contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:
+        before = self._total.neighbour()
+        for parameter, tensor in zip(self.model.parameters(), before or (), strict=bool(before)):
+            parameter.grad = tensor
         yield
-        self._total.add(take_gradient(self.model))
+        self._total.add(take_gradient(self.model), level=1 if before else 0)
 
     def gradient(self) -> Gradient:
         total, self._total = self._total, TreeSum()

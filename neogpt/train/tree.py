@@ -22,9 +22,12 @@ class TreeSum:
     def __init__(self) -> None:
         self._partial: list[tuple[int, Gradient]] = []
 
-    def add(self, gradient: Gradient) -> None:
-        """Take the next leaf; its tensors are kept and written to."""
-        level = 0
+    def neighbour(self) -> Gradient | None:
+        """Give the last leaf back where the next one is its neighbour: their sum may be made in its place."""
+        return self._partial.pop()[1] if self._partial and self._partial[-1][0] == 0 else None
+
+    def add(self, gradient: Gradient, level: int = 0) -> None:
+        """Take the next leaf (level 1: a sum of two neighbours); its tensors are kept and written to."""
         while self._partial and self._partial[-1][0] == level:
             _, left = self._partial.pop()
             torch._foreach_add_(left, gradient)
