@@ -137,7 +137,7 @@ class Loop:
             self._evaluate()
         while self.step < self.run.steps and not self.patience.is_over:
             stopping = self._step()
-            if progress := self.watch.lap(self.step, self.tokens):
+            if (progress := self.watch.lap(self.step, self.tokens)) and self.world.is_main:
                 self._event("progress", **progress, disk_free_bytes=free_bytes(self.files))
             self.saver.poll()
             if self._save_due() or stopping:

@@ -61,7 +61,7 @@ class Layout:
     def clip(self, gradient: Gradient, largest: float) -> float:
         """The norm of the whole gradient, which is scaled down to `largest` (0: left alone) where it is larger."""
         norm = torch.nn.utils.get_total_norm(gradient)
-        if largest:
+        if largest and not norm + 1e-5 < largest:  # NaN goes on, too
             torch._foreach_mul_(gradient, torch.clamp(largest / (norm + 1e-6), max=1.0))
         return float(norm)
 
