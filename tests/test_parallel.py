@@ -148,6 +148,26 @@ def test_fsdp_does_not_promise_equal_bits(launcher: Launcher, tmp_path: Path) ->
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    ("world", "settings", "said"),
+    [(2, FSDP, "--parallel ddp"), (1, ("--steps", "0", "--hours", "1"), "a horizon in steps")],
+    ids=["fsdp", "hours"],
+)
+def test_reinforcement_learning_wants_a_whole_model_and_steps(
+    world: int,
+    settings: tuple[str, ...],
+    said: str,
+    launcher: Launcher,
+    bases: dict[str, Path],
+    tmp_path: Path,
+) -> None:
+    """It samples from the live model and keeps the answers: refused before the first row, not hung."""
+    group = launcher.train(world, "rl", tmp_path / "run", *settings, *start_of("rl", bases))
+    assert group.wait() == [2] * world, group.text()
+    assert said in group.text(0)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
 def test_the_promise_of_equal_bits_is_given_up_once(launcher: Launcher, tmp_path: Path) -> None:
     """exact may become fast on resume, fast never exact."""
     kill_at_rows(launcher.train(1, "pretrain", tmp_path), tmp_path, 5)

@@ -52,6 +52,8 @@ class Objective(abc.ABC):
     """Held-out samples."""
     tokens_per_step: int = 0
     """Tokens of one step, where that is fixed; 0 where it varies."""
+    holds_model: bool = False
+    """Whether it runs the live model between losses: that must then be whole, and steps cannot be rehearsed."""
     notes: dict[str, int]
     """What was counted while the data was read (examples, truncated, refused, ...)."""
 

@@ -84,6 +84,8 @@ class Config(ObjectiveConfig):
 class RL(Objective):
     """Groups of answers; rows n*group .. (n+1)*group - 1 of a batch answer the same prompt."""
 
+    holds_model = True
+
     def __init__(self, run: AnyRun, tokenizer: Tokenizer, n_positions: int) -> None:
         super().__init__(run, tokenizer, n_positions)
         assert isinstance(run.objective, Config)

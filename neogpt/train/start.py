@@ -61,15 +61,16 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
     state, optimizer_tensors = checkpoint.load_state(folder) if folder else (None, {})
     run = resolve(_adopt(run, state), world.local_size)
     _refuse_arithmetic(run, world)
+    kind: type[Objective] = plugins.get("neogpt.objectives", run.stage).build
+    if kind.holds_model:
+        _refuse_what_moves_the_model(run, world)
     if state:
         _refuse_settings(run, state, _unknown_yet(run))
     torch.set_num_threads(run.threads)
     with world.main_first():
         model, tokenizer, origin = _origin(run)
         run = dataclasses.replace(run, model=model.config)
-        objective: Objective = plugins.get("neogpt.objectives", run.stage).build(
-            run, tokenizer, model.config.n_positions
-        )
+        objective = kind(run, tokenizer, model.config.n_positions)
     run = dataclasses.replace(run, steps=_steps(run, objective), tokens=0)
     objective.run = run
     model.to(world.device)
@@ -198,6 +199,22 @@ def _refuse_arithmetic(run: AnyRun, world: World) -> None:
         raise ConfigError(f"both {' and '.join(asked)} are set", "one of them", f"{asked[-1]} alone")
     if not asked:
         raise ConfigError("0 steps, 0 tokens and 0 hours", "a horizon", "--steps 1000")
+
+
+def _refuse_what_moves_the_model(run: AnyRun, world: World) -> None:
+    """ConfigError for a model in parts, or a rehearsal, under an objective that answers with the live model."""
+    if run.parallel == "fsdp" and world.size > 1:
+        raise ConfigError(
+            f"{run.stage} samples from the model between steps, which fsdp holds in parts",
+            "the whole model on each process",
+            "--parallel ddp",
+        )
+    if run.hours:
+        raise ConfigError(
+            f"{run.stage} keeps what the model answered, so no step of it can be rehearsed to learn how long it takes",
+            "a horizon in steps",
+            "--steps 100",
+        )
 
 
 def _steps(run: AnyRun, objective: Objective) -> int:
