@@ -95,3 +95,8 @@ def _mix(x: int) -> int:
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _U64
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _U64
     return x ^ (x >> 31)
+
+
+def draw_seed(seed: int, step: int, micro: int) -> int:
+    """Any random draw of a micro-batch follows from its place in the run, never from what ran before."""
+    return int(np.random.SeedSequence([seed, step, micro]).generate_state(1, np.uint64)[0] >> 1)

@@ -17,6 +17,7 @@ import torch
 from neogpt import atomic, checkpoint, ledger, optim
 from neogpt.config import AnyRun
 from neogpt.config import to_dict as config_values
+from neogpt.data.order import draw_seed
 from neogpt.errors import PreemptedError
 from neogpt.ledger import Row
 from neogpt.model import GPT2
@@ -167,7 +168,7 @@ class Loop:
         totals = sums.of_weights(weights, self.world)
         rows = []
         for micro, batch in zip(self.micros, batches, strict=True):
-            torch.manual_seed(_draw_seed(self.run.seed, self.step, micro))
+            torch.manual_seed(draw_seed(self.run.seed, self.step, micro))
             with self.layout.micro_batch(last=micro == self.micros[-1]):
                 with autocast(self.run):
                     terms = self.layout.loss(on_device(batch, self.world.device))
@@ -298,8 +299,3 @@ class Loop:
                 ledger.append(self.files.events, event)
             for listener in self.listeners:
                 listener.event(event)
-
-
-def _draw_seed(seed: int, step: int, micro: int) -> int:
-    """Any random draw of a micro-batch follows from its place in the run, never from what ran before."""
-    return int(np.random.SeedSequence([seed, step, micro]).generate_state(1, np.uint64)[0] >> 1)
