@@ -99,7 +99,7 @@ class Loop:
     ) -> None:
         self.run, self.files, self.world = start.run, start.files, start.world
         self.model, self.tokenizer, self.objective = start.model, start.tokenizer, start.objective
-        self.layout = start.layout
+        self.layout, self.notes = start.layout, start.notes
         self.named, self.optimizers = start.named, start.optimizers
         self.step, self.tokens, self.origin = start.step, start.tokens, start.origin
         self.evaluate, self.listeners, self.stop, self.command = evaluate, listeners, stop, command
@@ -111,7 +111,6 @@ class Loop:
         self.canaries = Canaries(self.run.eval.canaries, self.run.eval.canary_drop)
         self.canaries.recall(start.history)
         self.skipped = sum("skipped" in row for row in start.history)
-        self.notes = start.notes
         self.watch = Stopwatch(self.model.config, self.run, processes=self.world.size)
         self.saver = Saver(self.files, self.run.save, self.tokenizer, self._event)
 
@@ -119,9 +118,8 @@ class Loop:
         """Train from the current step to the last, evaluating and saving on the way."""
         for line in self.notes:
             self._event("warning", message=line)
-        name = "resume" if self.step else "start"
         self._event(
-            name,
+            "resume" if self.step else "start",
             step=self.step,
             steps=self.run.steps,
             command=self.command,
