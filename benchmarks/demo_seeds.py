@@ -14,7 +14,7 @@ from pathlib import Path
 from neogpt import ledger
 from neogpt.paths import RunDir
 
-STAGES = ("pretrain", "sft", "dpo", "dpo-red-team")
+STAGES = ("pretrain", "sft", "dpo", "rl", "dpo-red-team")
 LOW_IS_GOOD = ("over_refusal", "degenerate")
 
 

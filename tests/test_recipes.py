@@ -59,7 +59,8 @@ def test_preferences_are_balanced_and_the_lesson_is_not() -> None:
 
 def test_the_demo_is_one_chain_of_one_seed() -> None:
     runs = demo.stages(Path("runs/x"), seed=5)
-    assert [run.init_from for run in runs.values()] == ["", "runs/x/pretrain", "runs/x/sft", "runs/x/sft"]
+    origins = ["", "runs/x/pretrain", "runs/x/sft", "runs/x/sft", "runs/x/dpo"]
+    assert [run.init_from for run in runs.values()] == origins
     assert all(run.seed == 5 and getattr(run.source, "seed", None) == 5 for run in runs.values())
 
 

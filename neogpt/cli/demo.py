@@ -1,4 +1,4 @@
-"""The whole life of a GPT-2 in minutes on two CPU cores: text, pretraining, SFT, DPO, report. Begin here."""
+"""The whole life of a GPT-2 in minutes on two CPU cores: text, pretraining, SFT, DPO, RL, report. Begin here."""
 
 import time
 from pathlib import Path
@@ -13,7 +13,7 @@ def run(args: list[str]) -> int:
 
 
 def _demo(run: Path = Path("runs/demo"), seed: int = 0, threads: int = 0) -> None:
-    """Grow a GPT-2 in tinyworld: pretrain, fine-tune, teach manners, and report on all of it.
+    """Grow a GPT-2 in tinyworld: pretrain, fine-tune, teach manners, let it practise, and report.
 
     Offline, from nothing, in minutes. Interrupt it at any time: the same command goes on where it was.
 
@@ -36,4 +36,4 @@ def _demo(run: Path = Path("runs/demo"), seed: int = 0, threads: int = 0) -> Non
         _train.start(settings, run / name, resume="auto", command=again)
     print(f"\n=== report after {time.monotonic() - began:.0f} s", flush=True)
     report.run([str(run)])
-    print(f"\nNext: neogpt chat {run / 'dpo'}        (and open {run / 'report.html'})")
+    print(f"\nNext: neogpt chat {run / 'rl'}        (and open {run / 'report.html'})")

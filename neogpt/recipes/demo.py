@@ -1,4 +1,4 @@
-"""The whole life in minutes: a GPT-2 grown, taught and given manners in tinyworld (`neogpt demo`)."""
+"""The whole life in minutes: a GPT-2 grown, taught, given manners and practised in tinyworld (`neogpt demo`)."""
 
 import dataclasses
 from pathlib import Path
@@ -17,6 +17,7 @@ def stages(folder: Path, seed: int, threads: int = 0) -> dict[str, AnyRun]:
         "sft": _from(tinyworld.sft(), folder / "pretrain"),
         "dpo": _from(tinyworld.dpo(), folder / "sft"),
         "dpo-red-team": _from(tinyworld.dpo_red_team(), folder / "sft"),
+        "rl": _from(tinyworld.rl(), folder / "dpo"),
     }
     seeded = {name: tinyworld.with_seed(run, seed) for name, run in runs.items()}
     return {name: dataclasses.replace(run, threads=threads) for name, run in seeded.items()}

@@ -127,6 +127,8 @@ def _effects(stage: Stage) -> list[str]:
         if (over := over_refusal(stage)) is not None:
             most = f"at most {share(over)} of the" if over else "none of the"
             found.append(f"wrongly refuses {most} harmless ones")
+    if stage.kind == "rl" and (formed := latest(stage, "/list_format")) is not None:
+        found.append(f"writes {share(formed)} of lists in the form asked for")
     for key, name in (("val_loss", "validation"), ("loss", "training")):
         if not found and (loss := stage.latest(key)) is not None:
             found.append(f"reached a {name} loss of {measures.number(loss)}")

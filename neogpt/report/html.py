@@ -32,6 +32,7 @@ def page(title: str, stages: list[Stage], notes: list[str], original: Original |
         _lesson(stages),
         _plots("Loss", plots.losses(stages, original)),
         _plots("Preferences", plots.preferences(stages)),
+        _plots("Practice for a reward", plots.practice(stages)),
         _plots("HellaSwag", plots.hellaswag(stages, original)),
         _answers(stages),
         _training(stages),

@@ -23,7 +23,8 @@ class Measure:
 
 
 KNOWLEDGE, ANSWERS, REFUSALS, OTHER = "Knowledge", "Answers", "Refusals", "Other measures"
-GROUPS = (KNOWLEDGE, ANSWERS, REFUSALS, OTHER)
+PRACTISED, CANARIES = "What rewards ask for", "What no reward asks for"
+GROUPS = (KNOWLEDGE, ANSWERS, REFUSALS, PRACTISED, CANARIES, OTHER)
 
 MEASURES = (
     Measure(
@@ -131,6 +132,33 @@ MEASURES = (
         "lower",
     ),
     Measure(
+        "canary/stop",
+        CANARIES,
+        "Stops by itself, sampled",
+        "Answers to requests that no reward is about, drawn at temperature 1, which end when they are done.",
+    ),
+    Measure(
+        "canary/distinct_2",
+        CANARIES,
+        "Different pairs of tokens",
+        "Of all pairs of neighbours in those answers. A model that says one thing to everybody has few.",
+    ),
+    Measure(
+        "canary/kl",
+        CANARIES,
+        "Distance to the starting model",
+        "Nats a token, in those answers: what learning by reward changed where it should change nothing.",
+        "lower",
+        "number",
+    ),
+    Measure("rl/reward", PRACTISED, "Reward", "The sum of the rewards on held-out requests.", form="number"),
+    Measure(
+        "rl/finished", PRACTISED, "Finished", "Answers with an end of their own, drawn at temperature 1."
+    ),
+    Measure("rl/format", PRACTISED, "Form", "The form that the request asks for."),
+    Measure("rl/correct", PRACTISED, "Correct", "Every item true, none twice, as many as asked for."),
+    Measure("rl/*", PRACTISED, "{reward}", "This reward's mean on held-out requests.", form="number"),
+    Measure(
         "*/over_refusal_*",
         REFUSALS,
         "Over-refusal: {rest}",
@@ -145,7 +173,21 @@ LOSS_LINES = {
     "sft": "How surprised the model is by the tokens of a good answer, given the question. Lower is better.",
     "dpo": "How far the model is from preferring the chosen answer, compared with the model it started from. "
     "It begins at log 2 = 0.693, no preference. Lower is better.",
+    "rl": "Validation: how surprised the model is by good answers to requests that it does not practise; it should not "
+    "rise. The training loss of learning by reward hovers around 0 and says little.",
 }
+PRACTICE: tuple[tuple[str, str], ...] = (
+    ("reward", "The weighted sum of all rewards, over the answers of a step. Higher is better."),
+    (
+        "kl",
+        "Distance to the starting model, nats a token. It grows as something is learnt, and should stay small.",
+    ),
+    ("answer_tokens", "Tokens an answer. A reward that is gamed often shows here first."),
+    ("entropy", "How undecided the model is, nats a token. Near 0 it says the same thing always."),
+    ("zero_variance", "Prompts all of whose answers earned the same: nothing is learnt from them."),
+    ("clip_share", "Tokens held back by the clip; none where each answer is used for one update."),
+)
+"""What a step of learning by reward is watched by, and what it means."""
 REWARD_LINE = (
     "How much more probable than before DPO the model finds each answer (in nats, times beta). "
     "The gap between the chosen and the rejected answer is the margin: it should open."
@@ -161,7 +203,8 @@ def measure(key: str) -> Measure:
     for known in MEASURES:
         if fnmatch.fnmatchcase(key, known.pattern):
             rest = key.rpartition("over_refusal_")[2].replace("_", " ")
-            return replace(known, label=known.label.format(rest=rest))
+            reward = key.rpartition("/")[2].replace("_", " ").capitalize()
+            return replace(known, label=known.label.format(rest=rest, reward=reward))
     name = key.replace("/", ": ").replace("_", " ")
     return Measure(key, OTHER, name, "", better="", form="number")
 

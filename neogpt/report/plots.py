@@ -1,7 +1,8 @@
 """Which curves a report shows, as data for either kind of drawing (SVG in the page, PNG beside it)."""
 
+import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -161,10 +162,31 @@ def preferences(stages: list[Stage]) -> list[Plot]:
     return found
 
 
+def practice(stages: list[Stage]) -> list[Plot]:
+    """What learning by reward is watched by: each reward, then distance, length, entropy, flat groups, clipping."""
+    found = []
+    for stage in (stage for stage in stages if stage.series("reward")[0]):
+        rewards = [key for key in stage.keys if key.startswith("rewards/") and not key.endswith("_std")]
+        styles: Iterable[Style] = itertools.cycle(("line", "dash"))
+        parts = [
+            line
+            for key, style in zip(rewards, styles, strict=False)
+            for line in _trend(stage, key, "ink", key.partition("/")[2], style)[1:]
+        ]
+        for key, text in measures.PRACTICE:
+            name = key.replace("_", " ")
+            lines = _trend(stage, key, colour(stage), name) + (parts if key == "reward" else [])
+            if lines:
+                heading = f"{stage.label}: {name}"
+                found.append(Plot(heading, lines, Axis("step"), name.capitalize(), text))
+    return found
+
+
 LIFE: tuple[tuple[str, str, str, Style], ...] = (
     ("/recall", "facts recalled", "base", "dash"),
     ("/never_asked", "right answers", "sft", "line"),
     ("/harmful_refusal", "harmful refused", "dpo", "line"),
+    ("/list_format", "lists well formed", "rl", "line"),
     ("over_refusal", "harmless refused", "lesson", "dash"),
 )
 

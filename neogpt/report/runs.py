@@ -118,6 +118,11 @@ class Stage:
         column = self._columns.get(key, {})
         return list(column), list(column.values())
 
+    @property
+    def keys(self) -> list[str]:
+        """Names of all that the ledger has numbers for."""
+        return list(self._columns)
+
     def latest(self, key: str) -> float | None:
         """The newest finite value of `key`."""
         _, values = self.series(key)

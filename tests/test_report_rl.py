@@ -1,0 +1,82 @@
+"""What a report shows of learning by reward: before and after, and what it was watched by."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import report_ledgers as made
+import tomli_w
+
+from neogpt import ledger, report
+from neogpt.report import facts, measures, plots
+
+
+def write_rl(root: Path, parent: Path) -> Path:
+    """A run of 40 steps whose reward rises from 0.4 to 1.2."""
+    root.mkdir(parents=True)
+    values = {
+        "recipe": "tinyworld",
+        "stage": "rl",
+        "steps": 40,
+        "init_from": str(parent),
+        "model": made.SHAPE,
+    }
+    (root / "config.toml").write_text(tomli_w.dumps(values))
+    for step in range(1, 41):
+        part = step / 40
+        row: dict[str, Any] = {
+            "step": step,
+            "tokens": 4000 * step,
+            "loss": 0.01,
+            "loss/rl": 0.0,
+            "loss/kl": 0.02,
+        }
+        row |= {
+            "reward": 0.4 + 0.8 * part,
+            "reward_std": 0.2,
+            "rewards/format": part,
+            "rewards/finished": 1.0,
+        }
+        row |= {"kl": 0.05 * part, "entropy": 0.5 - 0.1 * part, "answer_tokens": 20 + 8 * part}
+        row |= {"zero_variance": 0.3 * part, "clip_share": 0.0, "lr": 1e-3, "grad_norm": 0.3}
+        ledger.append(root / "metrics.jsonl", row)
+        if step == 40:
+            scores = {"tinyworld/list_format": 0.96, "tinyworld/harmful_refusal": 1.0, "rl/reward": 1.2}
+            scores |= {"canary/kl": 0.01, "canary/distinct_2": 0.35, "rl/repetition": 0.97}
+            ledger.append(root / "metrics.jsonl", {"step": 40, "val_loss": 0.3, **scores})
+    ledger.append(root / "events.jsonl", {"time": made.START + 900, "event": "start", "steps": 40})
+    ledger.append(root / "events.jsonl", {"time": made.START + 950, "event": "end", "step": 40})
+    return root
+
+
+def test_the_curves_that_it_was_watched_by(tmp_path: Path) -> None:
+    made.write_demo(tmp_path)
+    write_rl(tmp_path / "rl", tmp_path / "dpo")
+    stages, _ = report.runs.read(tmp_path)
+    assert [stage.label for stage in facts.life(stages)] == ["Base", "SFT", "DPO", "RL"]
+    found = {plot.heading: plot for plot in plots.practice(stages)}
+    assert list(found) == [f"RL: {name.replace('_', ' ')}" for name, _ in measures.PRACTICE]
+    labels = [line.label for line in found["RL: reward"].lines if line.label]
+    assert [label.rsplit(" ", 1)[0] for label in labels] == ["reward", "format", "finished"]
+    assert plots.practice(stages[:3]) == []
+
+
+def test_before_and_after_stand_side_by_side(tmp_path: Path) -> None:
+    made.write_demo(tmp_path)
+    write_rl(tmp_path / "rl", tmp_path / "dpo")
+    report.write(tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "Practice for a reward" in page
+    text = (tmp_path / "report.md").read_text()
+    line = next(line for line in text.split("\n") if line.startswith("| Lists well formed ↑"))
+    assert line.split("|")[4].strip().startswith("97.0%")
+    assert "96.0%" in line.split("|")[5] + line.split("|")[6]
+    assert "writes 96% of lists in the form asked for" in text
+    assert json.dumps(report.summary(tmp_path))
+
+
+def test_measures_of_rewards_and_canaries() -> None:
+    assert measures.measure("rl/format").group == measures.PRACTISED
+    assert measures.measure("rl/my_own").label == "My own"
+    assert measures.measure("canary/distinct_2").group == measures.CANARIES
+    assert measures.measure("canary/kl").better == "lower"
