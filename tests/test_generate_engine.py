@@ -361,3 +361,26 @@ def test_the_public_function_gives_the_engines_texts() -> None:
     assert texts == [c.text for c in expected]
     with pytest.raises(ConfigError):
         neogpt.generate(model, TOK, prompts, temperature=-1.0)
+
+
+def test_equal_prompts_are_read_once_and_answered_as_if_alone() -> None:
+    """Groups as reinforcement learning asks for them, shuffled, in fewer rows than requests."""
+    model, rng = random_model(), random.Random(4)
+    prompts = [prompt for prompt in some_prompts(5) for _ in range(6)]
+    rng.shuffle(prompts)
+    read: list[int] = []
+    hidden = model.hidden
+
+    def counted(tokens: torch.Tensor, *rest: object) -> torch.Tensor:
+        if tokens.shape[1] > 1:
+            read.append(len(tokens))
+        return hidden(tokens, *rest)  # type: ignore[arg-type]
+
+    alone = [Engine(model, TOK).complete([p], WARM, [i])[0] for i, p in enumerate(prompts)]
+    model.hidden = counted  # type: ignore[method-assign, assignment]
+    together = Engine(model, TOK, max_rows=len(prompts)).complete(prompts, WARM)
+    assert read == [5]
+    assert tokens(together) == tokens(alone)
+    assert tokens(Engine(model, TOK, max_rows=7).complete(prompts, WARM)) == tokens(alone)
+    for one, other in zip(together, alone, strict=True):
+        assert one.log_probs == pytest.approx(other.log_probs, abs=1e-4)

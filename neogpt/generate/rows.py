@@ -4,7 +4,7 @@ Each step computes rows 0 to `_span`. A finished row leaves a hole there, which 
 nobody waits, rows from the end move into the holes. Source of the method: Yu et al. 2022, "Orca: A Distributed
 Serving System for Transformer-Based Generative Models".
 
-Shapes: R rows, T tokens of the longest prompt, D model width, V vocabulary, N new tokens.
+Shapes: R rows, P different prompts, T tokens of the longest prompt, D model width, V vocabulary, N new tokens.
 """
 
 from collections import deque
@@ -148,16 +148,27 @@ class Rows:
         self._seen_RV[slot, self._eot_id] = False
 
     def _read(self, requests: Sequence[Request], slots: npt.NDArray[np.int64]) -> Tensor:
-        """Run the prompts, padded on the right to one length: what follows each of them, (R, D)."""
-        lengths = torch.tensor([len(r.prompt) for r in requests])
-        tokens_RT = np.zeros((len(requests), int(lengths.max())), dtype=np.int64)
-        for row, request in enumerate(requests):
-            tokens_RT[row, : len(request.prompt)] = request.prompt
-        cache = self._cache.select(torch.from_numpy(slots))
-        x_RTD = self._model.hidden(torch.from_numpy(tokens_RT).to(self._device), cache)
+        """Run the prompts, padded on the right to one length: what follows each of them, (R, D).
+
+        Equal prompts (a group of answers) are read once, and what was read is copied.
+        """
+        first: dict[tuple[int, ...], int] = {}
+        same_R = [first.setdefault(tuple(request.prompt), len(first)) for request in requests]
+        lengths = torch.tensor([len(prompt) for prompt in first])
+        tokens_PT = np.zeros((len(first), int(lengths.max())), dtype=np.int64)
+        for row, prompt in enumerate(first):
+            tokens_PT[row, : len(prompt)] = prompt
+        readers = slots[[same_R.index(p) for p in range(len(first))]]
+        cache = self._cache.select(torch.from_numpy(readers))
+        x_PTD = self._model.hidden(torch.from_numpy(tokens_PT).to(self._device), cache)
         cache.advance(lengths)
-        last_R = (lengths - 1).to(self._device)
-        return x_RTD[torch.arange(len(requests), device=self._device), last_R]
+        others = np.setdiff1d(slots, readers)
+        if len(others):
+            of = readers[np.array(same_R)[np.isin(slots, others)]]
+            self._cache.copy(torch.from_numpy(of), torch.from_numpy(others))
+        rows_R = torch.tensor(same_R, device=self._device)
+        last_P = (lengths - 1).to(self._device)
+        return x_PTD[rows_R, last_P[rows_R]]
 
     def _close_holes(self) -> None:
         """Move rows from the end into holes when a quarter of the span is idle (a move costs a copy of its keys)."""

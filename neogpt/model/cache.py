@@ -96,13 +96,17 @@ class KVCache:
 
     def move(self, source: Tensor, target: Tensor) -> None:
         """Copy rows over other rows, lengths too; the source rows are empty afterwards."""
+        self.copy(source, target)
+        self._lengths_R[self._rows_B[source.cpu()]] = 0
+
+    def copy(self, source: Tensor, target: Tensor) -> None:
+        """Copy rows over other rows, lengths too."""
         source, target = self._rows_B[source.cpu()], self._rows_B[target.cpu()]
         S = int(self._lengths_R[source].max()) if len(source) else 0
         of, to = source.to(self.device), target.to(self.device)
         for store in (self._k_LRHSK, self._v_LRHSK):
             store[:, to, :, :S] = store[:, of, :, :S]
         self._lengths_R[target] = self._lengths_R[source]
-        self._lengths_R[source] = 0
         self._n_changes[0] += 1
 
     def advance(self, n_B: Sequence[int] | Tensor | int) -> None:
