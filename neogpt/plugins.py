@@ -1,9 +1,13 @@
 """Finding by name: one file in a package is one source, objective, eval or recipe."""
 
+import ast
 import difflib
 import importlib
+import importlib.util
 import pkgutil
 import re
+from importlib.machinery import PathFinder
+from pathlib import Path
 from types import ModuleType
 
 from neogpt.errors import ConfigError
@@ -14,10 +18,15 @@ _ROOMS = ("neogpt.objectives.rewards",)
 
 def names(package: str) -> list[str]:
     """The public names in `package`, sorted: `sft_dolly.py` is named `sft-dolly`, `gpt2_1p5b.py` `gpt2-1.5b`."""
-    root = importlib.import_module(package)
-    modules = (module.name for module in pkgutil.iter_modules(root.__path__))
+    modules = (module.name for module in pkgutil.iter_modules(_folders(package)))
     found = (name for name in modules if f"{package}.{name}" not in _ROOMS)
     return sorted(_public(name) for name in found if not name.startswith("_"))
+
+
+def _folders(package: str) -> list[str]:
+    """Where the files of `package` are, without importing it."""
+    spec = importlib.util.find_spec(package)
+    return list(spec.submodule_search_locations or []) if spec else []
 
 
 def _public(name: str) -> str:
@@ -31,7 +40,11 @@ def get(package: str, name: str) -> ModuleType:
     if wanted not in known:
         kind = package.rpartition(".")[2].removesuffix("s")
         raise unknown(kind, name, known)
-    return importlib.import_module(f"{package}.{wanted.replace('-', '_').replace('.', 'p')}")
+    return importlib.import_module(_module(package, wanted))
+
+
+def _module(package: str, name: str) -> str:
+    return f"{package}.{name.replace('-', '_').replace('.', 'p')}"
 
 
 def unknown(kind: str, name: str, known: list[str]) -> ConfigError:
@@ -41,6 +54,10 @@ def unknown(kind: str, name: str, known: list[str]) -> ConfigError:
     return ConfigError(f"there is no {kind} named {name!r}", f"one of {', '.join(known)}", hint)
 
 
-def summary(module: ModuleType) -> str:
-    """The first line of a module's docstring, for lists."""
-    return (module.__doc__ or "").strip().partition("\n")[0]
+def summary(package: str, name: str) -> str:
+    """The first line of the docstring of one of `names(package)`, read without importing it: lists are instant."""
+    spec = PathFinder.find_spec(_module(package, name), _folders(package))
+    assert spec
+    assert spec.origin
+    docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text())) or ""
+    return docstring.partition("\n")[0]

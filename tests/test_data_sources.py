@@ -380,7 +380,7 @@ def test_real_red_team_pairs(real_data: Path) -> None:
 @pytest.mark.parametrize("name", plugins.names("neogpt.data.sources"))
 def test_every_source_keeps_to_the_contract(name: str) -> None:
     module = plugins.get("neogpt.data.sources", name)
-    assert plugins.summary(module).endswith(".")
+    assert plugins.summary("neogpt.data.sources", name).endswith(".")
     assert module.Config() == module.Config()
     made: list[Callable[..., Any] | None]
     made = [getattr(module, kind, None) for kind in ("documents", "instructions", "pairs")]

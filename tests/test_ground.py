@@ -304,7 +304,7 @@ def test_plugins_are_found_by_file_name(tmp_path: Path, monkeypatch: pytest.Monk
         (package / f"{name}.py").write_text(f'"""About {name}.\n\nMore."""\n')
     monkeypatch.syspath_prepend(tmp_path)
     assert plugins.names("shelf_things") == ["one-two", "three"]
-    assert plugins.summary(plugins.get("shelf_things", "one_two")) == "About one_two."
+    assert plugins.summary("shelf_things", "one-two") == "About one_two."
     with pytest.raises(ConfigError) as caught:
         plugins.get("shelf_things", "tree")
     assert "'tree'" in str(caught.value)

@@ -75,13 +75,13 @@ def test_options_are_read_without_torch() -> None:
 
 
 def test_help_is_instant_because_it_loads_nothing_heavy() -> None:
-    """`neogpt --help` and every command's help; benchmarks/help_speed.py times them."""
+    """`neogpt --help`, every command's help and `neogpt list`; benchmarks/help_speed.py times them."""
     found = run_python(
         "import contextlib, io, sys\n"
         "from neogpt import plugins\n"
         "from neogpt.cli.main import main\n"
         "commands = [name for name in plugins.names('neogpt.cli') if name != 'main']\n"
-        "for args in [['--help'], *([name, '--help'] for name in commands)]:\n"
+        "for args in [['--help'], ['list'], *([name, '--help'] for name in commands)]:\n"
         "    with contextlib.redirect_stdout(io.StringIO()) as shown:\n"
         "        try: code = main(args)\n"
         "        except SystemExit as stop: code = stop.code\n"
@@ -93,7 +93,7 @@ def test_help_is_instant_because_it_loads_nothing_heavy() -> None:
 
 def test_every_command_has_a_line_of_help() -> None:
     for name in plugins.names("neogpt.cli"):
-        line = plugins.summary(plugins.get("neogpt.cli", name))
+        line = plugins.summary("neogpt.cli", name)
         assert 10 < len(line) <= 110, name
 
 

@@ -70,7 +70,7 @@ def recipes(stage: str) -> list[str]:
 
 
 def _recipe_lines(stage: str) -> str:
-    found = {name: plugins.summary(plugins.get("neogpt.recipes", name)) for name in recipes(stage)}
+    found = {name: plugins.summary("neogpt.recipes", name) for name in recipes(stage)}
     width = max(map(len, found))
     lines = [f"  {name:<{width}}  {line}" for name, line in found.items()]
     return "\n".join(["recipes (neogpt " + stage + " RECIPE --help lists their settings):", *lines])

@@ -177,7 +177,7 @@ def _settings(source_name: str, args: Sequence[str]) -> Prepare[SourceConfig]:
         default=default,
         args=[arg.replace("--source.", "--", 1).replace("--data.", "--", 1) for arg in args],
         prog=f"neogpt data prepare {source_name}",
-        description=_PREPARE.format(summary=plugins.summary(source), name=source_name),
+        description=_PREPARE.format(summary=plugins.summary(SOURCES, source_name), name=source_name),
         config=(OmitArgPrefixes, FlagConversionOff),
     )
 
@@ -239,7 +239,7 @@ def _printable(text: str) -> str:
 def _sources() -> str:
     found = [name for name in plugins.names(SOURCES) if hasattr(plugins.get(SOURCES, name), "documents")]
     width = max(map(len, found))
-    return "\n".join(f"  {name:<{width}}  {plugins.summary(plugins.get(SOURCES, name))}" for name in found)
+    return "\n".join(f"  {name:<{width}}  {plugins.summary(SOURCES, name)}" for name in found)
 
 
 def _parser(verb: str, example: str) -> argparse.ArgumentParser:

@@ -53,7 +53,7 @@ def _list(
 
 
 def _plugins(package: str) -> dict[str, str]:
-    return {name: plugins.summary(plugins.get(package, name)) for name in plugins.names(package)}
+    return {name: plugins.summary(package, name) for name in plugins.names(package)}
 
 
 def _runs(folder: Path) -> dict[str, str]:

@@ -1,10 +1,8 @@
 """`neogpt COMMAND ...`: finds the command's file, runs it, turns errors into messages and exit codes."""
 
-import ast
 import os
 import sys
 import traceback
-from importlib import resources
 
 from neogpt import plugins
 from neogpt.errors import NeoGPTError
@@ -81,9 +79,9 @@ def _commands() -> list[str]:
 
 
 def _help() -> str:
-    """The list of commands; each file's docstring is read without importing the file, so help is instant."""
+    """The list of commands, each with the first line of its file."""
     width = max(map(len, _commands()))
-    lines = [f"  {name:<{width}}  {_summary(name)}" for name in _commands()]
+    lines = [f"  {name:<{width}}  {plugins.summary('neogpt.cli', name)}" for name in _commands()]
     return "\n".join(
         [
             "neogpt: grow a GPT-2 from nothing",
@@ -95,11 +93,6 @@ def _help() -> str:
             "Begin with `neogpt demo`. Add -v to any command for a traceback.",
         ]
     )
-
-
-def _summary(name: str) -> str:
-    source = resources.files("neogpt.cli").joinpath(f"{name.replace('-', '_')}.py").read_text()
-    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""HellaSwag: which of four endings continues an everyday scene? 10,042 validation tasks, in two named styles.
+"""Which of four endings continues an everyday scene? 10,042 validation tasks, in two named styles.
 
 `build-nanogpt`: the text as it stands, ` ` + ending tokenized apart from it; acc_norm is per token. This is what
 build-nanogpt and the original NeoGPT measure. `lm-eval`: the text, cleaning and lengths (in characters) of

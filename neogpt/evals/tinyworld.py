@@ -1,4 +1,4 @@
-"""tinyworld: facts recalled, questions answered, harm refused, and harmless requests not refused; all exact."""
+"""Facts recalled, questions answered, harm refused, and harmless requests not refused; all exact."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar

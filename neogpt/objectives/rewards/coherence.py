@@ -1,4 +1,4 @@
-"""coherence: as likely a token, under the frozen model, as people's answers are; neither less nor more.
+"""As likely a token, under the frozen model, as people's answers are; neither less nor more.
 
 Likelihood alone would be gamed: a loop is the likeliest text there is. So too likely earns as little as too
 unlikely, and what comes again within the answer is taken off, since a model expects its own repetitions.

@@ -1,4 +1,4 @@
-"""correct: as right as the source's own judge finds the answer (tinyworld: exact)."""
+"""As right as the source's own judge finds the answer (tinyworld: exact)."""
 
 import functools
 from types import ModuleType

@@ -1,4 +1,4 @@
-"""finished: 1 where the answer ends by itself (its end-of-text is in the loss like any token)."""
+"""1 where the answer ends by itself (its end-of-text is in the loss like any token)."""
 
 from neogpt.objectives.rewards._base import Answer, Known
 

@@ -1,4 +1,4 @@
-"""format: 1 where the answer has the form that the request asks for, by parsing both."""
+"""1 where the answer has the form that the request asks for, by parsing both."""
 
 import re
 from dataclasses import dataclass

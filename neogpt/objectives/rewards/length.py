@@ -1,4 +1,4 @@
-"""length: 1 within the band of people's answers, falling to 0 towards nothing and towards the limit."""
+"""1 within the band of people's answers, falling to 0 towards nothing and towards the limit."""
 
 from neogpt.objectives.rewards._base import Answer, Known
 

@@ -1,4 +1,4 @@
-"""relevance: how much likelier the prompt makes the answer (mutual information), next to people's answers.
+"""How much likelier the prompt makes the answer (mutual information), next to people's answers.
 
 Saying the prompt again would be the cheapest way to depend on it, so what is copied from the request is taken off.
 The measure is that of Li et al. 2016, "A Diversity-Promoting Objective Function for Neural Conversation Models".

@@ -1,4 +1,4 @@
-"""repetition: 1 where no three tokens come again, less by the share that does; nothing said earns nothing."""
+"""1 where no three tokens come again, less by the share that does; nothing said earns nothing."""
 
 from neogpt.objectives.rewards._base import Answer, Known
 from neogpt.objectives.rewards._ngrams import repeated_share
