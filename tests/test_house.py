@@ -13,6 +13,9 @@ import pytest
 import neogpt
 from neogpt import errors, plugins
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
+import mutants
+
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "neogpt").rglob("*.py"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -179,3 +182,14 @@ def test_files_are_small_and_say_what_they_are_for(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) <= 350
     assert path.name == "version.py" or ast.get_docstring(ast.parse(text)), "no docstring at the top"
+
+
+# The faults that `make mutants` puts back
+
+
+def test_every_mutant_still_finds_its_place() -> None:
+    """A fault whose text is gone would be put back nowhere, and no test could be seen to notice it."""
+    lost = [m.fault for m in mutants.MUTANTS if m.old not in (ROOT / m.file).read_text()]
+    files = {word for m in mutants.MUTANTS for word in m.tests.split() if word.endswith(".py")}
+    assert not lost
+    assert all((ROOT / file).is_file() for file in files)

@@ -29,22 +29,22 @@ class Mutant(NamedTuple):
 MUTANTS = [
     Mutant(
         "1 only the last micro-batch trains (zero_grad inside the accumulation loop)",
-        "neogpt/train/loop.py",
-        "            total_gradient.add(self._take_gradient())\n",
-        "            total_gradient = TreeSum()\n            total_gradient.add(self._take_gradient())\n",
+        "neogpt/train/parallel.py",
+        "        before = self._total.neighbour()\n",
+        "        before, self._total = None, TreeSum()\n",
         "tests/test_objectives.py -k plain_loop",
     ),
     Mutant(
-        "1 gradients pile up over the steps (no zero_grad at all)",
-        "neogpt/train/loop.py",
-        "            parameter.grad = None\n        return taken",
-        "        return [g.clone() for g in taken]",
+        "1 gradients pile up over the micro-batches (no zero_grad at all)",
+        "neogpt/train/parallel.py",
+        "        parameter.grad = None\n    return taken",
+        "    return [g.clone() for g in taken]",
         "tests/test_objectives.py -k plain_loop",
     ),
     Mutant(
         "2 the optimizer's state is not resumed",
         "neogpt/train/start.py",
-        "    optim.load_state_tensors(optimizers, named, optimizer_tensors)\n",
+        "    optim.load_state_tensors(optimizers, named, others)\n",
         "",
         "tests/test_resume.py",
     ),
@@ -72,8 +72,8 @@ MUTANTS = [
     Mutant(
         "4 the MLP's projection lacks the residual scale at birth",
         "neogpt/model/gpt2.py",
-        'name.endswith("c_proj.weight")',
-        'name.endswith("attn.c_proj.weight")',
+        '(2 * self.config.n_layer) if name.endswith("c_proj.weight")',
+        '(2 * self.config.n_layer) if name.endswith("attn.c_proj.weight")',
         "tests/test_model.py",
     ),
     Mutant(
@@ -153,6 +153,27 @@ MUTANTS = [
         "return sorted(step for step in found if step is not None)",
         "return sorted((step for step in found if step is not None), key=str)",
         "tests/test_ground_checkpoints.py",
+    ),
+    Mutant(
+        "10 HellaSwag one example at a time",
+        "neogpt/evals/_choices.py",
+        "        if i > start and (i - start + 1) * longest > size:\n",
+        "        if i > start:\n",
+        "tests/test_hellaswag.py -k goes_through",
+    ),
+    Mutant(
+        "10 HellaSwag's acc_norm is not divided by length",
+        "neogpt/evals/hellaswag.py",
+        "best(model, i.requests, v, i.lengths))",
+        "best(model, i.requests, v, [1] * len(v)))",
+        "tests/test_hellaswag.py -k one_by_one",
+    ),
+    Mutant(
+        "10 HellaSwag without the label of the activity",
+        "neogpt/evals/hellaswag.py",
+        'f"{task.activity_label}: {task.ctx_a} ',
+        'f"{task.ctx_a} ',
+        "tests/test_hellaswag.py -k text_of_the_two",
     ),
 ]
 
