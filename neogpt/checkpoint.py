@@ -26,6 +26,7 @@ from neogpt.config import GPT2Config, SaveConfig, read_toml
 from neogpt.errors import CheckpointError
 from neogpt.model import GPT2, load_pretrained, save_weights
 from neogpt.paths import RunDir
+from neogpt.plan.room import kept_steps as kept_steps
 from neogpt.tokenizer import Tokenizer
 
 OBJECTIVE = "objective/"
@@ -188,14 +189,6 @@ def remove(run: RunDir, gone: Iterable[int]) -> None:
         doomed = folder.with_name(f"{folder.name}.tmp-old-{uuid.uuid4().hex[:8]}")
         folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
-
-
-def kept_steps(found: Iterable[int], best: int | None, config: SaveConfig) -> list[int]:
-    """Of the steps `found`: the last few, each at a multiple of `keep_every`, and the best."""
-    ordered = sorted(found)
-    last = ordered[-max(1, config.keep_last) :]
-    every = [step for step in ordered if config.keep_every and step % config.keep_every == 0]
-    return sorted({*last, *every, *([best] if best is not None else [])})
 
 
 def _best(run: RunDir, found: list[int]) -> int | None:

@@ -38,7 +38,7 @@ def safe_join(root: Path, name: str) -> Path:
 
 @dataclass(frozen=True)
 class RunDir:
-    """The files of one run, by name (see DESIGN: run directory)."""
+    """The files of one run, by name (see docs/architecture.md)."""
 
     root: Path
 

@@ -9,11 +9,9 @@ from typing import Any
 import pytest
 from training import ROOT
 
-from neogpt import checkpoint
 from neogpt.cli.main import main
-from neogpt.config import SaveConfig
 from neogpt.paths import RunDir
-from neogpt.plan import budget, devices, machine, memory, shape
+from neogpt.plan import devices, machine, memory, shape
 from neogpt.plan.memory import Work
 
 
@@ -113,30 +111,6 @@ def test_the_fewest_micro_batches_are_the_first_that_fit(gpus: int) -> None:
     for limit in range(8_000_000, 40_000_000, 1_000_000):
         found = memory.fewest_micro_batches(work, 48, limit)
         assert found == next((m for m in can if peak(m) <= limit), 0)
-
-
-@pytest.mark.parametrize(
-    "save",
-    [
-        SaveConfig(every=10),
-        SaveConfig(every=10, keep_last=3, keep_every=50, keep_best=False),
-        SaveConfig(every=15, keep_last=1, keep_every=50),
-        SaveConfig(every=0),
-        SaveConfig(every=7, keep_last=2, keep_every=21),
-        SaveConfig(every=1000),
-    ],
-)
-@pytest.mark.parametrize("steps", [1, 50, 200, 333])
-def test_checkpoints_on_disk_are_no_more_than_said(save: SaveConfig, steps: int) -> None:
-    """Against saving and retaining by the policy itself, the first one being the best."""
-    held: list[int] = []
-    most = 0
-    for step in range(1, steps + 1):
-        if step == steps or (save.every and step % save.every == 0):
-            held.append(step)
-            most = max(most, len(held))
-            held = checkpoint.kept_steps(held, held[0] if save.keep_best else None, save)
-    assert most <= budget.most_checkpoints(steps, save) <= most + 1
 
 
 def test_checkpoint_bytes_are_those_on_disk(bases: dict[str, Path]) -> None:

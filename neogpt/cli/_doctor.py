@@ -1,4 +1,4 @@
-"""What `neogpt doctor` looks at: one function is one line, found by its name in CHECKS."""
+"""What `neogpt doctor` looks at: one function is one line or a few; `examine` calls them in order."""
 
 import importlib.metadata
 import importlib.util
@@ -20,7 +20,6 @@ _OLDEST, _FSYNC_S = (3, 11), 1.0
 _FREE_BYTES, _RAM_BYTES = {"fail": 1e9, "warn": 20e9}, {"fail": 1e9, "warn": 4e9}
 _EARLIEST = 1_704_067_200  # 2024-01-01: an earlier clock breaks certificates and the order of checkpoints
 _EXTRAS = {"data": "pyarrow", "plot": "matplotlib", "track": "tensorboard", "hf": "transformers"}
-_FOLDERS = ("NEOGPT_HOME", "NEOGPT_DATA", "HF_HOME")
 
 
 @dataclass(frozen=True)
@@ -184,15 +183,14 @@ def _enough(name: str, found: float, needed: dict[str, float], text: str, hint: 
 
 
 def environment() -> Findings:
-    """Switches that change where things come from, and folders that are named but absent."""
+    """Switches that change where things come from, and a folder of data that is named but absent."""
     switches = ("NEOGPT_OFFLINE", "HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE")
     on = [name for name in switches if os.environ.get(name, "0").lower() not in ("", "0", "false")]
     text = f"offline: {', '.join(on)} set, nothing is downloaded" if on else "online: downloads are allowed"
     yield Finding("network", "ok", text)
-    for name in _FOLDERS:
-        value = os.environ.get(name)
-        if value and name == "NEOGPT_DATA" and not Path(value).is_dir():
-            yield Finding(name, "warn", f"{value} is no folder", f"unset {name}, or make the folder")
+    value = os.environ.get("NEOGPT_DATA")
+    if value and local_data() is None:
+        yield Finding("NEOGPT_DATA", "warn", f"{value} is no folder", "unset NEOGPT_DATA, or make the folder")
 
 
 def extras() -> Findings:

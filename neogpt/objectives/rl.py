@@ -90,12 +90,6 @@ class RL(Objective):
         super().__init__(run, tokenizer, n_positions)
         assert isinstance(run.objective, Config)
         self.config = run.objective
-        if run.parallel == "fsdp":
-            raise ConfigError(
-                "rl samples answers, which takes whole weights on every process",
-                "another layout",
-                "--parallel ddp",
-            )
         self.rewards = Rewards(self.config.rewards)
         self.prompts, self.held_out = self._read()
         self.rehearsal = Rehearsal(

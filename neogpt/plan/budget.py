@@ -1,10 +1,10 @@
 """FLOPs, time, money and disk of a whole run."""
 
 from dataclasses import dataclass
-from math import lcm
 
-from neogpt.config import AnyRun, SaveConfig
+from neogpt.config import AnyRun
 from neogpt.plan import shape
+from neogpt.plan.room import checkpoints_to_come
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,5 @@ def budget_of(run: AnyRun, optimizer_bytes: int) -> Budget:
         evaluation_flops=checks * run.eval.val_samples * length * a_token / 3,
         data_bytes=2 * steps * a_step,
         checkpoint_bytes=4 * shape.n_params(run.model) + optimizer_bytes,
-        checkpoints=most_checkpoints(steps, run.save),
+        checkpoints=checkpoints_to_come([], run.save, 0, steps),
     )
-
-
-def most_checkpoints(steps: int, save: SaveConfig) -> int:
-    """How many folders of checkpoints there are at once, at most, one of them being written."""
-    saved = -(-steps // save.every) if save.every else 1
-    last = max(1, save.keep_last)
-    every = 0
-    if save.every and save.keep_every:
-        apart = lcm(save.every, save.keep_every)
-        every = max(0, (steps - 1) // apart - (last - 1) * save.every // apart)
-    return min(saved, last + every + save.keep_best) + (saved > 1)

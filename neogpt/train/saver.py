@@ -20,8 +20,8 @@ from neogpt import atomic, checkpoint
 from neogpt.config import SaveConfig
 from neogpt.errors import NeoGPTError
 from neogpt.paths import RunDir
+from neogpt.plan.room import checkpoints_to_come, warning
 from neogpt.tokenizer import Tokenizer
-from neogpt.train.room import checkpoints_to_come, warning
 
 
 class Tell(Protocol):

@@ -1,9 +1,16 @@
-"""Whether the disk has room for the saves to come."""
+"""Which checkpoints stay on the disk, and whether it has room for those to come."""
 
 from collections.abc import Iterable
 
-from neogpt.checkpoint import kept_steps
 from neogpt.config import SaveConfig
+
+
+def kept_steps(found: Iterable[int], best: int | None, config: SaveConfig) -> list[int]:
+    """Of the steps `found`: the last few, each at a multiple of `keep_every`, and the best."""
+    ordered = sorted(found)
+    last = ordered[-max(1, config.keep_last) :]
+    every = [step for step in ordered if config.keep_every and step % config.keep_every == 0]
+    return sorted({*last, *every, *([best] if best is not None else [])})
 
 
 def checkpoints_to_come(found: Iterable[int], config: SaveConfig, step: int, steps: int) -> int:
