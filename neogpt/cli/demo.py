@@ -5,6 +5,8 @@ from pathlib import Path
 
 import tyro
 
+from neogpt.errors import RegressedError
+
 
 def run(args: list[str]) -> int:
     """`neogpt demo [--run DIR] [--seed N]`."""
@@ -33,7 +35,10 @@ def _demo(run: Path = Path("runs/demo"), seed: int = 0, threads: int = 0) -> Non
         again = f"neogpt {settings.stage} {settings.recipe} --run {run / name} --seed {seed}"
         if settings.init_from:
             again += f" --from {settings.init_from}"
-        _train.start(settings, run / name, resume="auto", command=again)
+        try:
+            _train.start(settings, run / name, resume="auto", command=again)
+        except RegressedError as error:  # the lesson of a canary; the report shows it
+            print(f"neogpt: {error}", flush=True)
     print(f"\n=== report after {time.monotonic() - began:.0f} s", flush=True)
     report.run([str(run)])
     print(f"\nNext: neogpt chat {run / 'rl'}        (and open {run / 'report.html'})")
