@@ -7,7 +7,7 @@ from neogpt import atomic, ledger
 from neogpt.ledger import Row
 from neogpt.paths import RunDir
 
-_MOST = 12
+_MOST = 20
 """Samples shown of one step; the ledger has the rest."""
 
 
