@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 HORIZON = 1000  # steps that the learning-rate schedule is made for; none is ever reached
 LR, BETAS, DECAY, CLIP, WARMUP = 6e-4, (0.9, 0.95), 0.1, 1.0, 0.002
@@ -23,6 +23,7 @@ PEERS = {"hf": ("transformers", "accelerate"), "litgpt": ("litgpt", "lightning")
 class Spec:
     """What all contenders of a run share."""
 
+    script: ClassVar[str] = "_contenders.py"
     shape: dict[str, int]
     length: int
     size: int
@@ -330,19 +331,20 @@ def available(name: str) -> bool:
     return True
 
 
-def main() -> None:
+def serve(kind: Any, contenders: dict[str, Any]) -> None:
+    """Be the contender that the command line names; `kind` is the class of its spec."""
     name, spec_file = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w")  # what libraries print goes to the log
     os.dup2(2, 1)
-    spec = Spec(**json.loads(Path(spec_file).read_text()))
+    spec = kind(**json.loads(Path(spec_file).read_text()))
     import torch
 
     torch.set_num_threads(spec.threads)
     torch.manual_seed(0)
-    CONTENDERS[name.removesuffix("-compiled")](
+    contenders[name.removesuffix("-compiled")](
         spec, Gate(sys.stdin, answers, spec.device == "cuda"), name.endswith("-compiled")
     )
 
 
 if __name__ == "__main__":
-    main()
+    serve(Spec, CONTENDERS)

@@ -21,7 +21,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
-ladder = script("ladder")
+ladder, race = script("ladder"), script("_race")
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 2.0, 12.7])
@@ -58,3 +58,12 @@ def test_a_rung_that_was_not_kept_is_under_no_other() -> None:
         "c": "--x 1 --y 3 --tokens 160",
         "fast-short": "--x 1 --y 3 --tokens 100",
     }
+
+
+def test_a_contender_beside_neogpt() -> None:
+    """Rounds are compared one by one: a slow moment that falls on both leaves their ratio."""
+    ours = {"name": "neogpt", "seconds": [1.0, 10.0, 2.0], "losses": [3.0, 2.0], "peak": 100, "imported": 50}
+    other = {"name": "trl", "seconds": [2.0, 20.0, 8.0], "losses": [3.0, 2.5], "peak": 150, "imported": 60}
+    line = race.beside(ours, other, 40.0, "pairs")
+    assert (line["ratio"], line["pairs_per_s"], line["memory_ratio"]) == (2.0, 5.0, 1.5)
+    assert line["loss_difference"] == 0.5

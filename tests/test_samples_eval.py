@@ -1,4 +1,4 @@
-"""The fixed samples: what is asked, and that greedy answers are the likeliest words; the report sets stages in a row."""
+"""The fixed samples: what is asked, and that greedy answers are the likeliest; the report sets the stages in a row."""
 
 from pathlib import Path
 
