@@ -47,12 +47,17 @@ class Sampler:
         self._alone = encode_prompt(tokenizer, "")
 
     def answers(
-        self, model: GPT2, prompts: Sequence[Prompt], seed: int, request_ids: Sequence[int]
+        self,
+        model: GPT2,
+        prompts: Sequence[Prompt],
+        seed: int,
+        request_ids: Sequence[int],
+        temperature: float = 1.0,
     ) -> list[Answer]:
-        """One answer to each prompt; row i draws from the stream (seed, request id)."""
+        """One answer to each prompt; row i draws from the stream (seed, request id). Temperature 0: the likeliest."""
         from neogpt.generate import Engine, Sampling
 
-        sampling = Sampling(max_new_tokens=self.limit, temperature=1.0, seed=seed)
+        sampling = Sampling(max_new_tokens=self.limit, temperature=temperature, seed=seed)
         engine = Engine(model, self.tokenizer, max(1, len(prompts)), self.dtype)
         found = engine.complete([prompt.ids for prompt in prompts], sampling, request_ids)
         return [

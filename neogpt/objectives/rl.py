@@ -219,7 +219,8 @@ class RL(Objective):
     def examine(self) -> dict[str, float]:
         """`rl/`: rewards on held-out prompts. `canary/`: drift on held-out prompts that no reward is about.
 
-        Each is answered once, always by the same draws.
+        Distance is measured on drawn answers (always the same draws), the rest on the likeliest ones, which
+        do not become fewer only because the model grows surer.
         """
         own: dict[str, float] = {}
         if prompts := self.held_out[:_EXAMINED]:
@@ -227,11 +228,13 @@ class RL(Objective):
             own = {f"rl/{name}": _mean(scores_RK[:, k]) for k, name in enumerate(self.rewards.names)}
             own = {"rl/reward": _mean(self.rewards.total(scores_RK)), **own}
         others = [Prompt(Instruction(""), ids) for ids in self.rehearsal.prompts[:_EXAMINED]]
-        answers = self.sampler.answers(self.live, others, self.run.seed, range(len(others)))
-        unique, runs = distinct(answers)
+        rows = range(len(others))
+        answers = self.sampler.answers(self.live, others, self.run.seed, rows)
+        likeliest = self.sampler.answers(self.live, others, self.run.seed, rows, temperature=0)
+        unique, runs = distinct(likeliest)
         return {
             **own,
-            "canary/stop": _mean([answer.stopped for answer in answers]),
+            "canary/stop": _mean([answer.stopped for answer in likeliest]),
             "canary/distinct_2": unique / max(1, runs),
             "canary/kl": self.sampler.distance(self.live, self.reference, others, answers),
         }

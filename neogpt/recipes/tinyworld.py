@@ -111,7 +111,7 @@ def rl() -> AnyRun:
         recipe="tinyworld",
         stage="rl",
         source_name="tinyworld",
-        steps=50,
+        steps=80,
         model=_MODEL,
         source=tinyworld.Config(),
         data=_DATA,
@@ -125,8 +125,8 @@ def rl() -> AnyRun:
         ),
         batch=BatchConfig(size=16, micro_batches=2),
         optim=OptimConfig(name="adamw", lr=7e-4, warmup=0.1, final=0.0, weight_decay=0.0),
-        eval=EvalConfig(every=25, names=("tinyworld",), val_samples=128, canaries=CANARIES),
-        save=SaveConfig(every=25),
+        eval=EvalConfig(every=40, names=("tinyworld",), val_samples=128, canaries=CANARIES),
+        save=SaveConfig(every=40),
     )
 
 

@@ -134,8 +134,8 @@ MEASURES = (
     Measure(
         "canary/stop",
         CANARIES,
-        "Stops by itself, sampled",
-        "Answers to requests that no reward is about, drawn at temperature 1, which end when they are done.",
+        "Stops by itself, other requests",
+        "Likeliest answers to requests that no reward is about, which end when they are done.",
     ),
     Measure(
         "canary/distinct_2",
@@ -147,7 +147,7 @@ MEASURES = (
         "canary/kl",
         CANARIES,
         "Distance to the starting model",
-        "Nats a token, in those answers: what learning by reward changed where it should change nothing.",
+        "Nats a token, in drawn answers to them: what learning by reward changed where it should change nothing.",
         "lower",
         "number",
     ),
