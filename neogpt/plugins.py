@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import pkgutil
 import re
+import sys
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
@@ -24,7 +25,9 @@ def names(package: str) -> list[str]:
 
 
 def _folders(package: str) -> list[str]:
-    """Where the files of `package` are, without importing it."""
+    """Where the files of `package` are, without importing it; one that is imported says so itself."""
+    if package in sys.modules:
+        return list(sys.modules[package].__path__)
     spec = importlib.util.find_spec(package)
     return list(spec.submodule_search_locations or []) if spec else []
 
