@@ -21,6 +21,12 @@ EXEMPT = {
     "make test": "is what runs this test",
     ".venv/bin/neogpt chat runs/demo/dpo": "waits for a person; tests of the chat talk to it",
     "pip install .": "tests/test_house_install.py installs the wheel",
+    "neogpt doctor": "tests/test_doctor.py",
+    "neogpt plan gpt2-124m --on h100 --gpus 8": "tests/test_plan_cli.py",
+    "neogpt data prepare fineweb-edu --name sample-10BT": "tests/test_data_hub.py, against a server of its own",
+    "bash launch/torchrun.sh gpt2-124m": "wants GPUs; tests/test_launch.py runs it",
+    "neogpt report runs/gpt2-124m": "the report of the run that is not made here",
+    "neogpt eval openai-community/gpt2 hellaswag": "tests/test_hellaswag.py, on a stand-in for the download",
     "hf download --repo-type dataset HuggingFaceFW/fineweb-edu sample/10BT/000_00000.parquet --local-dir my-text": (
         "two gigabytes from elsewhere"
     ),
