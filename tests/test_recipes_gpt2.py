@@ -72,6 +72,7 @@ def test_fast_is_the_same_model_and_context() -> None:
 def test_dry_run_prints_the_settings(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert _train.run("pretrain", [name, "--dry-run", "--steps", "10"]) == 0
     shown = capsys.readouterr().out
+    assert shown.startswith(f"# run: runs/{name}\n")  # as launch/ and the README have it
     assert f'recipe = "{name}"' in shown
     assert "steps = 10\ntokens = 0\n" in shown
 

@@ -87,7 +87,11 @@ def recipe(stage: str, name: str) -> AnyRun:
 
 def _folder_name(stage: str, name: str) -> str:
     """`runs/RECIPE`, with the stage where a recipe has several."""
-    return name if name.startswith(stage) else f"{name}-{stage}"
+    module = plugins.get("neogpt.recipes", name)
+    others = [
+        other for other in plugins.names("neogpt.objectives") if other != stage and hasattr(module, other)
+    ]
+    return f"{name}-{stage}" if others else name
 
 
 def _own_flags(stage: str) -> argparse.ArgumentParser:
@@ -101,9 +105,10 @@ def _own_flags(stage: str) -> argparse.ArgumentParser:
 
 
 def _usage(stage: str, name: str) -> str:
+    folder = name if name == "RECIPE" else _folder_name(stage, name)
     return f"""usage: neogpt {stage} {name} [--run DIR] [--resume [auto|DIR]] [--config FILE] [--dry-run] [SETTINGS]
 
-  --run DIR            the run's folder (default: runs/{_folder_name(stage, name)})
+  --run DIR            the run's folder (default: runs/{folder})
   --resume [auto|DIR]  go on from the newest whole checkpoint (or begin), or from one (what came later is removed)
   --config FILE        TOML settings; flags go over them, they go over the recipe
   --dry-run            print the settings as TOML and stop
