@@ -14,6 +14,7 @@ from neogpt.errors import ConfigError
 from neogpt.paths import RunDir
 from neogpt.recipes import tinyworld
 from neogpt.train import horizon, train
+from neogpt.train.canaries import Canaries
 from neogpt.train.horizon import Pace
 
 HOURS = ("--steps", "0", "--hours", "0.006")
@@ -61,6 +62,18 @@ def test_the_run_is_the_one_with_the_steps_it_chose(optimizer: str, ticking: Non
     assert RunDir(tmp_path / "hours").config.read_bytes() == RunDir(tmp_path / "steps").config.read_bytes()
     assert [row["event"] for row in events(tmp_path / "hours")][:2] == ["horizon", "start"]
     assert leftovers(tmp_path / "hours") == []
+
+
+def test_a_rehearsal_is_no_canarys_first_evaluation(
+    ticking: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a run by hours would be held to scores that it had after steps that were taken back."""
+    began: list[int] = []
+    begin = Canaries._begin
+    monkeypatch.setattr(Canaries, "_begin", lambda c, row: (began.append(row["step"]), begin(c, row))[1])
+    watched = ("--eval.canaries", "val_loss:low", "--eval.canary-drop", "100")
+    train(tiny("pretrain", *HOURS, *watched), tmp_path, "", probe)
+    assert began == [0]
 
 
 @pytest.mark.parametrize("layout", [(), ("--reduction", "fast", "--parallel", "fsdp")], ids=["ddp", "fsdp"])

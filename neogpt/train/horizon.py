@@ -22,6 +22,7 @@ import torch
 from neogpt import atomic, checkpoint, config
 from neogpt.config import AnyRun
 from neogpt.paths import RunDir
+from neogpt.train.canaries import Canaries
 from neogpt.train.guard import Guard
 from neogpt.train.patience import Patience
 from neogpt.train.saver import Saver
@@ -75,6 +76,7 @@ def _rehearse(loop: "Loop") -> Pace:
         other = copy.copy(loop)
         other.files, other.listeners, other.guard = files, (), Guard(0.0, patience=2**62)
         other.run, other.patience = dataclasses.replace(loop.run, steps=2**40), Patience(0, [])
+        other.canaries = Canaries((), 0.0)
         other.saver = Saver(files, loop.run.save, loop.tokenizer, other._event)
         with other.saver:
             times = [_timed(other._step) for _ in range(_WARM_UP + _TIMED)]
