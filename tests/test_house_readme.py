@@ -19,7 +19,7 @@ BIN = Path(sys.executable).parent
 EXEMPT = {
     "make demo": "installs, then runs `neogpt demo`, which a slow test below does",
     "make test": "is what runs this test",
-    ".venv/bin/neogpt chat runs/demo/dpo": "waits for a person; tests of the chat talk to it",
+    ".venv/bin/neogpt chat runs/demo/rl": "waits for a person; tests of the chat talk to it",
     "pip install .": "tests/test_house_install.py installs the wheel",
     "neogpt doctor": "tests/test_doctor.py",
     "neogpt plan gpt2-124m --on h100 --gpus 8": "tests/test_plan_cli.py",
