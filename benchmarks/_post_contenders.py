@@ -165,7 +165,7 @@ def trl_arguments(spec: Spec, options: dict[str, Any], folder: Path) -> Any:
         max_steps=HORIZON,
         per_device_train_batch_size=spec.size // spec.micro_batches,
         gradient_accumulation_steps=spec.micro_batches,
-        max_length=spec.shape["n_positions"] + 1,
+        max_length=None,  # every row fits
         max_grad_norm=CLIP,
         bf16=spec.dtype == "bfloat16",
         use_cpu=spec.device == "cpu",
