@@ -5,9 +5,10 @@
 
 A rung is a list of settings. It stands on the rungs above it that were kept, and the model is plain GPT-2
 whatever it sets. FOLDER holds parquet, JSON lines or text files. Runs go to --run and are taken up where they
-stopped, so the whole can be interrupted. The last rung is the recipe with all that was kept and only 1/1.6 of
-the tokens: if its loss is below the published recipe's, that recipe needs at least 1.6 times the tokens.
-Losses are on held-out text; p is of Welch's t-test between seeds (two-sided; one-sided for the last rung).
+stopped, so the whole can be interrupted. The last rungs are the recipe with all that was kept and only a part
+of the tokens, annealed over that part: where its loss is below the published recipe's, that recipe needs as many
+times the tokens. Losses are on held-out text; p is of Welch's t-test between seeds (two-sided; one-sided for
+the last rungs).
 """
 
 import argparse
@@ -28,7 +29,8 @@ import torch
 from neogpt import ledger
 from neogpt.paths import RunDir
 
-SHORTER = 1.6
+SHORTER = {"fast-short": 1.6, "fast-quarter": 4.0}
+"""The last rungs: by how much their horizon is cut."""
 
 
 @dataclass(frozen=True)
@@ -128,13 +130,14 @@ def flags_of(size: Size) -> dict[str, str]:
         settings = below | dict(zip(words[::2], words[1::2], strict=True))
         plan[rung.name] = settings | {"--tokens": str(size.tokens)}
         below = settings if rung.kept else below
-    plan["fast-short"] = below | {"--tokens": str(round(size.tokens / SHORTER))}
+    for name, share in SHORTER.items():
+        plan[name] = below | {"--tokens": str(round(size.tokens / share))}
     return {name: " ".join(itertools.chain(*settings.items())) for name, settings in plan.items()}
 
 
 def run(size: Size, folder: Path, flags: str, data: str) -> None:
     """One run by the command line, taken up where it stopped; nothing when it is done."""
-    if any(row["event"] == "end" for row in ledger.read(RunDir(folder).events)):
+    if is_done(folder):
         return
     command = [
         sys.executable,
@@ -152,8 +155,15 @@ def run(size: Size, folder: Path, flags: str, data: str) -> None:
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
+def is_done(folder: Path) -> bool:
+    """Whether a run has reached its end."""
+    return any(row["event"] == "end" for row in ledger.read(RunDir(folder).events))
+
+
 def curve(folder: Path) -> list[tuple[int, float]]:
-    """(training tokens, held-out loss) of each evaluation of a run."""
+    """(training tokens, held-out loss) of each evaluation of a run; nothing while it is not done."""
+    if not is_done(folder):
+        return []
     rows = ledger.read(RunDir(folder).metrics)
     tokens = {row["step"]: row["tokens"] for row in rows if "tokens" in row}
     return [(tokens.get(row["step"], 0), row["val_loss"]) for row in rows if "val_loss" in row]
@@ -174,13 +184,11 @@ def print_table(size: Size, curves: dict[str, list[list[tuple[int, float]]]]) ->
         name = rung.name if rung.kept else f"({rung.name})"
         print(f"| {name} | {rung.what} | {spread(finals)} | {difference(finals, below)} | {needed} |")
         below = finals if rung.kept else below
-    if "fast-short" in curves:
-        short = [found[-1][1] for found in curves["fast-short"]]
-        share = 1 / SHORTER
-        print(f"| fast-short | all that is kept, {share:.3f} of the tokens | {spread(short)} | ", end="")
-        print(
-            f"{statistics.mean(short) - goal:+.4f} to the first | {p_value(short, base) / 2:.1g} | {share:.3f} |"
-        )
+    for name in filter(curves.__contains__, SHORTER):
+        short, share = [found[-1][1] for found in curves[name]], 1 / SHORTER[name]
+        row = [name, f"all that is kept, {share:.3f} of the tokens", spread(short)]
+        row += [f"{statistics.mean(short) - goal:+.4f} to the first", f"{p_value(short, base) / 2:.1g}"]
+        print(f"| {' | '.join([*row, f'{share:.3f}'])} |")
 
 
 def spread(values: list[float]) -> str:
@@ -191,7 +199,7 @@ def spread(values: list[float]) -> str:
 
 def difference(values: list[float], others: list[float]) -> str:
     """Difference of the means and its p, as two cells."""
-    if values is others:
+    if values == others:
         return "| "
     return f"{statistics.mean(values) - statistics.mean(others):+.4f} | {p_value(values, others):.1g}"
 

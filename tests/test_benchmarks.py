@@ -57,6 +57,7 @@ def test_a_rung_that_was_not_kept_is_under_no_other() -> None:
         "b": "--x 2 --y 1 --tokens 160",
         "c": "--x 1 --y 3 --tokens 160",
         "fast-short": "--x 1 --y 3 --tokens 100",
+        "fast-quarter": "--x 1 --y 3 --tokens 40",
     }
 
 
