@@ -101,7 +101,9 @@ def slurm(tmp_path: Path) -> dict[str, str]:
     (tmp_path / "bin").mkdir()
     for name, code in SLURM.items():
         path = tmp_path / "bin" / name
-        path.write_text(f"#!{sys.executable}\n{textwrap.dedent(code)}")
+        program = tmp_path / f"{name}.py"
+        program.write_text(textwrap.dedent(code))
+        path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n')  # its path may hold a blank
         path.chmod(0o755)
     return {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "FAKE_SLURM": str(tmp_path)}
 

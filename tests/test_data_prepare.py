@@ -1,5 +1,6 @@
 """Preparation: the same bytes whatever happens on the way, and never another data set's."""
 
+import contextlib
 import dataclasses
 import errno
 import hashlib
@@ -491,18 +492,36 @@ def test_ctrl_c_stops_all_workers_at_once(corpus: Path, tmp_path: Path, script: 
     assert not _group(process.pid)
 
 
-def test_a_killed_worker_is_named_not_waited_for(corpus: Path, tmp_path: Path, script: list[str]) -> None:
+@pytest.mark.parametrize("moment", ["beginning", "working"])
+def test_a_killed_worker_is_named_not_waited_for(
+    corpus: Path, tmp_path: Path, script: list[str], moment: str
+) -> None:
     process = subprocess.Popen(
         command(script, corpus, tmp_path / "out", workers=2), start_new_session=True, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 20
-    while not list(tmp_path.glob("out.parts/*/*")) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    for worker in _group(process.pid) - {process.pid}:
-        if b"spawn_main" in Path(f"/proc/{worker}/cmdline").read_bytes():
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            workers = _workers(process.pid)
+            if workers and (moment == "beginning" or list(tmp_path.glob("out.parts/*/*"))):
+                break
+            time.sleep(0.002)
+        for worker in workers:
             os.kill(worker, signal.SIGKILL)
-    _, errors = process.communicate(timeout=20)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 0 or b"a worker process was killed" in errors  # 0: it had just ended
+
+
+def _workers(leader: int) -> list[int]:
+    """The worker processes of a preparation, also those that have just begun."""
+    found = []
+    for process in _group(leader) - {leader}:
+        with contextlib.suppress(OSError):
+            if b"spawn_main" in Path(f"/proc/{process}/cmdline").read_bytes():
+                found.append(process)
+    return found
 
 
 @pytest.mark.usefixtures("small_tasks")

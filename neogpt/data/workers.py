@@ -75,9 +75,15 @@ def _pool(size: int, tasks: list[Task], tokenizer: Tokenizer) -> Iterator[Proces
     """Processes that die with this one, and do no more once the block is left."""
     context = multiprocessing.get_context("spawn")  # a forked copy of a threaded process may hang
     arguments = (tokenizer, tasks[0].folder.parent / _LOCK)
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(size, context, initializer=_begin, initargs=arguments) as pool:
         try:
             yield pool
+        except BrokenProcessPool:
+            # One that we began while Python ended the rest was told nothing, and Python would wait for it for ever.
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
+            raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
