@@ -307,6 +307,7 @@ def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(tmp_path: Path) -> None:
         person.wait_for("(saved")
     person.wait_for("> ")
     person.type("half a line")
+    person.wait_for("half a line")  # Ctrl-C drops what readline has not read yet, and then it waits for a key
     person.interrupt_until("(/quit or Ctrl-D leaves)")
     person.wait_for("> ")
     person.type("\x04")
