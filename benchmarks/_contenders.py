@@ -236,26 +236,13 @@ def _litgpt_names(tensors: dict[str, Any]) -> dict[str, Any]:
     return named | {"lm_head.weight": tensors["transformer.wte.weight"]}
 
 
-def hf(spec: Spec, gate: Gate, compiled: bool) -> None:
-    """transformers' Trainer with its GPT2LMHeadModel."""
-    import _nanogpt_style as style
-    import numpy as np
-    import torch
-    from transformers import GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
-
-    rows = np.load(Path(spec.folder) / "batches.npy", mmap_mode="r")
-
-    class Rows(torch.utils.data.Dataset):
-        def __len__(self) -> int:
-            return len(rows)
-
-        def __getitem__(self, i: int) -> dict[str, Any]:
-            row = torch.from_numpy(rows[i].astype(np.int64))
-            return {"input_ids": row[:-1], "labels": row[1:], "shift_labels": row[1:]}
+def watched(base: Any, gate: Gate) -> tuple[Any, Any]:
+    """A transformers Trainer class that notes its losses, and the callback with which it stands at the gate."""
+    from transformers import TrainerCallback
 
     losses: list[Any] = []
 
-    class Noting(Trainer):
+    class Noting(base):
         def training_step(self, *args: Any, **kwargs: Any) -> Any:
             losses.append(super().training_step(*args, **kwargs))
             return losses[-1]
@@ -268,6 +255,27 @@ def hf(spec: Spec, gate: Gate, compiled: bool) -> None:
             gate.step(sum(float(loss) for loss in losses))
             losses.clear()
 
+    return Noting, Watch()
+
+
+def hf(spec: Spec, gate: Gate, compiled: bool) -> None:
+    """transformers' Trainer with its GPT2LMHeadModel."""
+    import _nanogpt_style as style
+    import numpy as np
+    import torch
+    from transformers import GPT2LMHeadModel, Trainer, TrainingArguments
+
+    rows = np.load(Path(spec.folder) / "batches.npy", mmap_mode="r")
+
+    class Rows(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(rows)
+
+        def __getitem__(self, i: int) -> dict[str, Any]:
+            row = torch.from_numpy(rows[i].astype(np.int64))
+            return {"input_ids": row[:-1], "labels": row[1:], "shift_labels": row[1:]}
+
+    kind, watch = watched(Trainer, gate)
     model = GPT2LMHeadModel.from_pretrained(Path(spec.folder) / "start", dtype=torch.float32)
     for name in ("resid_pdrop", "embd_pdrop", "attn_pdrop"):
         assert getattr(model.config, name) == 0.0, name
@@ -291,12 +299,12 @@ def hf(spec: Spec, gate: Gate, compiled: bool) -> None:
         report_to="none",
         disable_tqdm=True,
     )
-    Noting(
+    kind(
         model=model,
         args=arguments,
         train_dataset=Rows(),
         optimizers=(optimizer, schedule),
-        callbacks=[Watch()],
+        callbacks=[watch],
     ).train()
 
 

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-from _contenders import BETAS, CLIP, DECAY, HORIZON, LR, WARMUP, Gate, _memory, _rate, serve
+from _contenders import BETAS, CLIP, DECAY, HORIZON, LR, WARMUP, Gate, _memory, _rate, serve, watched
 
 RATES = {"sft": 1e-4, "dpo": 1e-5}
 NEOGPT: dict[str, dict[str, Any]] = {
@@ -110,7 +110,7 @@ def trl(spec: Spec, gate: Gate, options: dict[str, Any], name: str) -> None:
     import torch
     import trl as library
     from datasets import Dataset
-    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast, TrainerCallback
+    from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
     kind: Any = library.SFTTrainer if spec.stage == "sft" else library.DPOTrainer
     gate.imported = _memory("VmHWM")
@@ -118,20 +118,7 @@ def trl(spec: Spec, gate: Gate, options: dict[str, Any], name: str) -> None:
     rows = json.loads((folder / ("sorted.json" if options.pop("sorted", False) else "rows.json")).read_text())
     if spec.stage == "dpo" and name == "trl-best":
         options["precompute_ref_log_probs"] = True
-    losses: list[Any] = []
-
-    class Noting(kind):
-        def training_step(self, *args: Any, **kwargs: Any) -> Any:
-            losses.append(super().training_step(*args, **kwargs))
-            return losses[-1]
-
-    class Watch(TrainerCallback):
-        def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
-            gate.begin()
-
-        def on_step_end(self, *args: Any, **kwargs: Any) -> None:
-            gate.step(sum(float(loss) for loss in losses))
-            losses.clear()
+    noting, watch = watched(kind, gate)
 
     def loaded() -> Any:
         return GPT2LMHeadModel.from_pretrained(folder / "start", dtype=torch.float32)
@@ -143,13 +130,13 @@ def trl(spec: Spec, gate: Gate, options: dict[str, Any], name: str) -> None:
     if spec.stage == "dpo" and "precompute_ref_log_probs" not in options:
         more["ref_model"] = loaded()
     optimizer = style.adamw(model, rate, BETAS, DECAY)
-    Noting(
+    noting(
         model=model,
         args=trl_arguments(spec, options, folder / name),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
         optimizers=(optimizer, torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step) / LR)),
-        callbacks=[Watch()],
+        callbacks=[watch],
         **more,
     ).train()
 

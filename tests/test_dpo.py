@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from objectives_helpers import objective_of, scaled
 
-from neogpt.config import BatchConfig, GPT2Config, RunConfig
+from neogpt.config import BatchConfig, GPT2Config
 from neogpt.data.records import Pair
-from neogpt.data.sources import tinyworld
 from neogpt.errors import ConfigError, DataError
 from neogpt.model import GPT2
 from neogpt.model import log_probs as model_log_probs
@@ -37,11 +37,7 @@ def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def network(scale: float = 3.0) -> GPT2:
-    model = GPT2(SHAPE, seed=5)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(scale)
-    return model
+    return scaled(SHAPE, 5, scale)
 
 
 def pairs(n: int = 12) -> Iterator[Pair]:
@@ -50,20 +46,17 @@ def pairs(n: int = 12) -> Iterator[Pair]:
 
 
 def objective(tokenizer: Tokenizer, patch: pytest.MonkeyPatch, items: Any = None, **options: Any) -> dpo.DPO:
-    made = list(pairs()) if items is None else items
-    patch.setattr(tinyworld, "pairs", lambda config, bad: iter(made))
-    run: Any = RunConfig(
-        recipe="test",
-        stage="dpo",
-        source_name="tinyworld",
+    return objective_of(
+        "dpo",
+        dpo.Config(**{"max_tokens": 96, "val_fraction": 0.0, **options}),
+        pairs() if items is None else items,
+        tokenizer,
+        patch,
+        shape=SHAPE,
+        batch=BatchConfig(size=4, micro_batches=2),
         steps=1,
         dtype="float32",
-        model=SHAPE,
-        source=tinyworld.Config(),
-        objective=dpo.Config(**{"max_tokens": 96, "val_fraction": 0.0, **options}),
-        batch=BatchConfig(size=4, micro_batches=2),
     )
-    return dpo.build(run, tokenizer, SHAPE.n_positions)
 
 
 def outcome(made: dpo.DPO, policy: GPT2, step: int = 0) -> tuple[dict[str, torch.Tensor], dict[str, float]]:

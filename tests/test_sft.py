@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from objectives_helpers import objective_of, scaled
 from transformers import GPT2Config as HFConfig
 from transformers import GPT2LMHeadModel
 
-from neogpt.config import BatchConfig, EvalConfig, GPT2Config, RunConfig
+from neogpt.config import BatchConfig, EvalConfig, GPT2Config
 from neogpt.data.records import Instruction
-from neogpt.data.sources import tinyworld
 from neogpt.data.split import copies
 from neogpt.errors import ConfigError, DataError
 from neogpt.model import GPT2
@@ -34,29 +34,23 @@ def tokenizer() -> Tokenizer:
 @pytest.fixture(scope="module")
 def model() -> GPT2:
     """Larger weights than at birth, so that attention between documents would show."""
-    model = GPT2(SHAPE, seed=1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(4)
-    return model
+    return scaled(SHAPE, 1, 4)
 
 
 def objective(
     tokenizer: Tokenizer, items: list[Instruction], monkeypatch: pytest.MonkeyPatch, **options: Any
 ) -> sft.SFT:
-    monkeypatch.setattr(tinyworld, "instructions", lambda config, bad: iter(items))
-    run: Any = RunConfig(
-        recipe="test",
-        stage="sft",
-        source_name="tinyworld",
-        steps=2,
-        model=SHAPE,
-        source=tinyworld.Config(),
-        objective=sft.Config(**{"max_tokens": 96, "val_fraction": 0.0, **options}),
+    return objective_of(
+        "sft",
+        sft.Config(**{"max_tokens": 96, "val_fraction": 0.0, **options}),
+        items,
+        tokenizer,
+        monkeypatch,
+        shape=SHAPE,
         batch=BatchConfig(size=8, micro_batches=2),
+        steps=2,
         eval=EvalConfig(every=0, val_samples=8),
     )
-    return sft.build(run, tokenizer, SHAPE.n_positions)
 
 
 def questions(n: int) -> Iterator[Instruction]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from objectives_helpers import objective_of, scaled
 from transformers import GPT2Config as HFConfig
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from neogpt.config import BatchConfig, GPT2Config, RunConfig
+from neogpt.config import BatchConfig, GPT2Config
 from neogpt.data.records import Pair
-from neogpt.data.sources import tinyworld
 from neogpt.model import GPT2
 from neogpt.objectives import dpo
 from neogpt.objectives._base import on_device
@@ -55,11 +55,7 @@ def trl_tokenizer(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory
 
 def ours(scale: float) -> GPT2:
     """The same weights for the same scale; a policy that has moved has another one than its reference."""
-    model = GPT2(SHAPE, seed=5)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(scale)
-    return model
+    return scaled(SHAPE, 5, scale)
 
 
 def theirs(model: GPT2) -> GPT2LMHeadModel:
@@ -70,19 +66,17 @@ def theirs(model: GPT2) -> GPT2LMHeadModel:
 
 
 def our_objective(tokenizer: Tokenizer, patch: pytest.MonkeyPatch, **options: Any) -> dpo.DPO:
-    patch.setattr(tinyworld, "pairs", lambda config, bad: iter(PAIRS))
-    run: Any = RunConfig(
-        recipe="test",
-        stage="dpo",
-        source_name="tinyworld",
+    made = objective_of(
+        "dpo",
+        dpo.Config(**{"max_tokens": 128, "val_fraction": 0.0, "sft": 0.0, **options}),
+        PAIRS,
+        tokenizer,
+        patch,
+        shape=SHAPE,
+        batch=BatchConfig(size=len(PAIRS), micro_batches=1),
         steps=1,
         dtype="float32",
-        model=SHAPE,
-        source=tinyworld.Config(),
-        objective=dpo.Config(**{"max_tokens": 128, "val_fraction": 0.0, "sft": 0.0, **options}),
-        batch=BatchConfig(size=len(PAIRS), micro_batches=1),
     )
-    made = dpo.build(run, tokenizer, SHAPE.n_positions)
     made.begin(ours(3.0))
     return made
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import torch
+from objectives_helpers import objective_of
 from transformers import GPT2Config as HFConfig
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from neogpt.config import BatchConfig, GPT2Config, RunConfig
+from neogpt.config import BatchConfig, GPT2Config
 from neogpt.data.records import Instruction
-from neogpt.data.sources import tinyworld
 from neogpt.model import GPT2
 from neogpt.objectives import sft
 from neogpt.objectives._base import on_device
@@ -73,18 +73,16 @@ def trainer(theirs: Any, tokenizer: Any, rows: list[dict[str, Any]], folder: Pat
 
 
 def our_objective(tokenizer: Tokenizer, patch: pytest.MonkeyPatch, items: Any, **options: Any) -> sft.SFT:
-    patch.setattr(tinyworld, "instructions", lambda config, bad: iter(items))
-    run: Any = RunConfig(
-        recipe="test",
-        stage="sft",
-        source_name="tinyworld",
-        steps=1,
-        model=SHAPE,
-        source=tinyworld.Config(),
-        objective=sft.Config(max_tokens=128, val_fraction=0.0, **options),
+    return objective_of(
+        "sft",
+        sft.Config(max_tokens=128, val_fraction=0.0, **options),
+        items,
+        tokenizer,
+        patch,
+        shape=SHAPE,
         batch=BatchConfig(size=len(items), micro_batches=1),
+        steps=1,
     )
-    return sft.build(run, tokenizer, SHAPE.n_positions)
 
 
 def assert_same(made: sft.SFT, ours: GPT2, theirs: Any, referee: Any) -> None:
