@@ -7,16 +7,16 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from neogpt import atomic, plugins
 from neogpt.data import tokenise
+from neogpt.data._pool import Pool, WorkerDied
 from neogpt.data.sources._files import part_file
 from neogpt.data.tokenise import Task
 from neogpt.errors import NeoGPTError
@@ -60,71 +60,47 @@ def run(
             tokenise.tokenise(task, tokenizer)
             done(task)
         return
-    with _pool(n_workers, tasks, tokenizer) as pool, contextlib.ExitStack() as stack:
-        fetchers = stack.enter_context(_pool(_FETCHERS, tasks, tokenizer)) if fetches else None
-        try:
+    begin = partial(_begin, tokenizer, tasks[0].folder.parent / _LOCK)
+    try:
+        with contextlib.ExitStack() as stack:
+            pool = stack.enter_context(Pool(n_workers, begin, _work))
+            fetchers = stack.enter_context(Pool(_FETCHERS, begin, fetch)) if fetches else None
             _drive(tasks, 2 * n_workers, pool, fetchers, done, release)
-        except BrokenProcessPool:
-            raise NeoGPTError(
-                "a worker process was killed", "enough memory for all workers", "fewer --workers"
-            ) from None
-
-
-@contextlib.contextmanager
-def _pool(size: int, tasks: list[Task], tokenizer: Tokenizer) -> Iterator[ProcessPoolExecutor]:
-    """Processes that die with this one, and do no more once the block is left."""
-    context = multiprocessing.get_context("spawn")  # a forked copy of a threaded process may hang
-    arguments = (tokenizer, tasks[0].folder.parent / _LOCK)
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(size, context, initializer=_begin, initargs=arguments) as pool:
-        try:
-            yield pool
-        except BrokenProcessPool:
-            # One that we began while Python ended the rest was told nothing, and Python would wait for it for ever.
-            for process in set(multiprocessing.active_children()) - others:
-                process.kill()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    except WorkerDied:
+        raise NeoGPTError(
+            "a worker process was killed", "enough memory for all workers", "fewer --workers"
+        ) from None
 
 
 def _drive(
     tasks: list[Task],
     enough: int,
-    pool: ProcessPoolExecutor,
-    fetchers: ProcessPoolExecutor | None,
+    pool: Pool[Task],
+    fetchers: Pool[Task] | None,
     done: Callable[[Task], None],
     release: Callable[[str], None],
 ) -> None:
     """Fetch the files in order while fewer than two, or fewer than `enough` tasks, are being fetched or read."""
     waiting = deque((files, list(its)) for files, its in itertools.groupby(tasks, files_of))
-    left: Counter[tuple[str, ...]] = Counter()
-    running: dict[Future[None], list[Task] | Task] = {}
-    while waiting or running:
-        while waiting and (not fetchers or len(left) < 2 or left.total() < enough):
+    left: dict[tuple[str, ...], list[Task]] = {}
+    while waiting or left:
+        while waiting and (not fetchers or len(left) < 2 or sum(map(len, left.values())) < enough):
             files, its = waiting.popleft()
-            left[files] += len(its)
-            running |= {_submit(fetchers, fetch, its[0]): its} if fetchers else _submit_all(pool, its)
-        for future in wait(running, return_when=FIRST_COMPLETED).done:
-            future.result()
-            if isinstance(found := running.pop(future), list):
-                running |= _submit_all(pool, found)
+            left[files] = list(its)
+            for task in its[:1] if fetchers else its:
+                (fetchers or pool).put(task)
+        for by, task in Pool.done(*filter(None, (pool, fetchers))):
+            files = files_of(task)
+            if by is fetchers:
+                for each in left[files]:
+                    pool.put(each)
                 continue
-            done(found)
-            left[files := files_of(found)] -= 1
+            done(task)
+            left[files].remove(task)
             if not left[files]:
                 del left[files]
                 for file in files:
                     release(file)
-
-
-def _submit_all(pool: ProcessPoolExecutor, tasks: list[Task]) -> dict[Future[None], list[Task] | Task]:
-    return {_submit(pool, _work, task): task for task in tasks}
-
-
-def _submit(pool: ProcessPoolExecutor, work: Callable[[Task], None], task: Task) -> Future[None]:
-    with _sigint_held_back():  # a process may begin here
-        return pool.submit(work, task)
 
 
 def files_of(task: Task) -> tuple[str, ...]:
@@ -134,16 +110,6 @@ def files_of(task: Task) -> tuple[str, ...]:
 
 def _source(task: Task) -> Any:
     return plugins.get("neogpt.data.sources", task.source_name)
-
-
-@contextlib.contextmanager
-def _sigint_held_back() -> Iterator[None]:
-    """Processes begun in this block take no Ctrl-C before `_begin`: it would only end in their tracebacks."""
-    old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, old)
 
 
 def _worth_starting(tasks: list[Task]) -> int:
