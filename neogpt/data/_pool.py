@@ -5,8 +5,8 @@ queues: a connection to each process, which ends when the process does.
 """
 
 import contextlib
+import copy
 import multiprocessing
-import pickle
 import signal
 import traceback
 from collections import deque
@@ -131,7 +131,7 @@ def _portable(error: Exception) -> Exception:
     """The error with where it arose, in a form that can cross to the other process."""
     error.add_note("in a worker process:\n" + "".join(traceback.format_tb(error.__traceback__)))
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 (our own bytes)
+        copy.deepcopy(error)  # goes the way of sending it
     except Exception:
         return RuntimeError("".join(traceback.format_exception(error)))
     return error
