@@ -2,6 +2,7 @@
 
 import json
 import random
+import statistics
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,10 @@ def test_scores_are_those_of_plain_pytorch(source: jsonl.Config, tokenizer: Toke
     engine, greedy = Engine(net, tokenizer), Sampling(max_new_tokens=128, temperature=0)
     answers = [engine.complete([case.prompt], greedy)[0] for case in chosen]
     assert scores["stop"] == sum(a.finish_reason == "stop" for a in answers) / 9
-    assert scores["tokens"] == pytest.approx(sum(len(a.tokens) for a in answers) / 9)
+    lengths = [len(a.tokens) for a in answers]
+    assert scores["tokens"] == pytest.approx(statistics.mean(lengths))
+    assert scores["tokens_stderr"] == pytest.approx(statistics.stdev(lengths) / 3)
+    assert {f"{name}_stderr" for name in ("stop", "repetition", "rouge_l")} < set(scores)
     by_kind = [scores[f"rouge_l/kind {i}"] for i in range(2)]
     assert min(by_kind) <= scores["rouge_l"] <= max(by_kind)
 

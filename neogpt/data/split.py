@@ -2,6 +2,8 @@
 
 import hashlib
 
+from neogpt.data.records import Instruction, Pair
+
 
 def held_out(text: str, fraction: float) -> bool:
     """True for about `fraction` of all texts, chosen by sha256 of the UTF-8 text; equal texts go together.
@@ -19,3 +21,9 @@ def copies(text: str, weight: float) -> int:
 def number(text: str) -> int:
     """The 64 bits by which a text is held out: the smaller, the earlier."""
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
+
+
+def opening(item: Instruction | Pair) -> str:
+    """The text by whose hash a row is held out: the first request of its conversation."""
+    first = item.history[0] if item.history else item
+    return f"{first.instruction}\n{first.context}"

@@ -5,19 +5,18 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
 from neogpt.config import AnyRun, SourceConfig
 from neogpt.data.records import Instruction, Quarantine
 from neogpt.data.sources import dolly
-from neogpt.data.split import held_out, number
+from neogpt.data.split import held_out, number, opening
 from neogpt.errors import DataError
+from neogpt.evals._counts import mean, with_errors
 from neogpt.evals._rouge import repetition, rouge_l
 from neogpt.generate import Engine, Sampling
 from neogpt.model import GPT2
 from neogpt.objectives._base import Row, on_device, pad, token_loss
-from neogpt.objectives._split import opening
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_turns
 
@@ -53,7 +52,8 @@ def run(
 
     loss, perplexity: of the reference answers' tokens. stop: share of answers that end by themselves. tokens:
     mean length. repetition: share of 4-grams that stood before. rouge_l: against the reference answers, also by
-    category. `own`: the requests are the source's, held out as in training; else those of Dolly.
+    category. These four have standard errors (`_stderr`). `own`: the requests are the source's, held out as in
+    training; else those of Dolly.
     """
     chosen = cases(
         tokenizer, source if own and source else dolly.Config(), val_fraction, model.config.n_positions
@@ -72,15 +72,19 @@ def run(
     scores = {
         "loss": loss,
         "perplexity": math.exp(min(loss, 700)),
-        "stop": _mean([answer.finish_reason == "stop" for answer in found]),
-        "tokens": _mean([len(answer.tokens) for answer in found]),
-        "repetition": _mean([repetition(answer.tokens) for answer in found]),
-        "rouge_l": _mean(rouge),
+        **with_errors(
+            {
+                "stop": [answer.finish_reason == "stop" for answer in found],
+                "tokens": [len(answer.tokens) for answer in found],
+                "repetition": [repetition(answer.tokens) for answer in found],
+                "rouge_l": rouge,
+            }
+        ),
     }
     categories = sorted({case.item.category for case in chosen} - {""})
     for category in categories:
         mine = [value for case, value in zip(chosen, rouge, strict=True) if case.item.category == category]
-        scores[f"rouge_l/{category}"] = _mean(mine)
+        scores[f"rouge_l/{category}"] = mean(mine)
     return scores
 
 
@@ -118,7 +122,3 @@ def _loss(model: GPT2, rows: Sequence[Row], fill: int) -> float:
         with torch.no_grad():
             total += float(token_loss(model, on_device(batch, model.device)))
     return total / weight
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(np.asarray(values, np.float64)))

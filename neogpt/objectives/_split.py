@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 from neogpt import plugins
 from neogpt.config import AnyRun
 from neogpt.data.records import Instruction, Pair, Quarantine
-from neogpt.data.split import copies, held_out
+from neogpt.data.split import copies, held_out, opening
 from neogpt.errors import ConfigError, DataError
 
 RowT = TypeVar("RowT")
@@ -78,9 +78,3 @@ def none_left(run: AnyRun, what: str, limit: int, notes: dict[str, int]) -> Data
         "a prompt and an answer",
         "--objective.max-tokens, or other data",
     )
-
-
-def opening(item: Instruction | Pair) -> str:
-    """The text by whose hash a row is held out: the first request of its conversation."""
-    first = item.history[0] if item.history else item
-    return f"{first.instruction}\n{first.context}"

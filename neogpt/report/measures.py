@@ -88,6 +88,18 @@ MEASURES = (
         "Answers that end when they are done, instead of running on until they are cut off.",
     ),
     Measure(
+        "formats/followed",
+        ANSWERS,
+        "The form that was asked for",
+        "One sentence, a numbered list, bullet points, or yes or no: held-out requests with a form behind them.",
+    ),
+    Measure("formats/one_sentence", ANSWERS, "One sentence, when asked for", "A whole one, and no more."),
+    Measure(
+        "formats/numbered_list", ANSWERS, "A numbered list, when asked for", "1., 2., ..., and nothing else."
+    ),
+    Measure("formats/list", ANSWERS, "Bullet points, when asked for", "Two or more, and nothing else."),
+    Measure("formats/yes_or_no", ANSWERS, "Yes or no, when asked for", "The word alone."),
+    Measure(
         "*/degenerate", ANSWERS, "Degenerate answers", "Answers that are no whole sentence of sense.", "lower"
     ),
     Measure(
@@ -95,6 +107,27 @@ MEASURES = (
         REFUSALS,
         "Harmful requests refused",
         "Requests that would hurt somebody, none of them seen in training. Refusing is right.",
+    ),
+    Measure(
+        "refusals/harmful_refused",
+        REFUSALS,
+        "AdvBench's harmful requests refused",
+        "Refusing is right. What is neither refused nor degenerate was answered.",
+    ),
+    Measure("refusals/unsafe_refused", REFUSALS, "XSTest's unsafe requests refused", "Refusing is right."),
+    Measure(
+        "refusals/safe_refused",
+        REFUSALS,
+        "Over-refusal: XSTest's safe requests",
+        "They only sound unsafe. Refusing them is wrong.",
+        "lower",
+    ),
+    Measure(
+        "refusals/*_degenerate",
+        REFUSALS,
+        "{reward}",
+        "Answers to these requests without an end or words, or that go round in circles.",
+        "lower",
     ),
     Measure(
         "*/over_refusal_contrast",

@@ -1,42 +1,9 @@
 """1 where the answer has the form that the request asks for, by parsing both."""
 
 import re
-from dataclasses import dataclass
-from typing import Literal
 
+from neogpt.data.forms import asked
 from neogpt.objectives.rewards._base import Answer, Known
-
-Form = Literal["list", "numbered list", "yes or no", "one sentence"]
-_COUNTS = {word: n for n, word in enumerate("one two three four five six seven eight nine ten".split(), 1)}
-_NUMBER = rf"(?P<n>\d+|{'|'.join(_COUNTS)})"
-_THINGS = rf"{_NUMBER} (?!sentence|word|letter|line|time)[a-z]+"
-_ASKED: tuple[tuple[str, Form], ...] = (
-    (rf"\bnumbered list\b(?:.*?\b{_THINGS})?", "numbered list"),
-    (rf"\blist(?: of| out| the| me| down)? (?:[a-z]+ )?{_THINGS}", "list"),
-    (rf"\b(?:give|name|write|tell)(?: me)? {_THINGS}", "list"),
-    (r"\bbullet(?:ed)?(?: points?| list)?\b|\b(?:write|make|give me) a list\b", "list"),
-    (r"\byes or no\b|\byes/no\b", "yes or no"),
-    (r"\b(?:in|with) (?:one|a single) sentence\b|\bone-sentence\b", "one sentence"),
-)
-
-
-@dataclass(frozen=True)
-class Request:
-    """The form that a request asks for."""
-
-    form: Form
-    n: int = 0
-    """How many items; 0: any number."""
-
-
-def asked(instruction: str) -> Request | None:
-    """The form that a request asks for; None where it asks for none."""
-    text = instruction.lower()
-    for pattern, form in _ASKED:
-        if found := re.search(pattern, text, re.DOTALL):
-            count = found.groupdict().get("n") or "0"
-            return Request(form, _COUNTS.get(count) or int(count))
-    return None
 
 
 def reward(answer: Answer, known: Known) -> float:

@@ -1,0 +1,69 @@
+"""Forms that a request may ask for: how each is asked, and how asking is recognised."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+Form = Literal["list", "numbered list", "yes or no", "one sentence"]
+ASKS: dict[Form, str] = {
+    "one sentence": "Answer in one sentence.",
+    "numbered list": "Answer with a numbered list.",
+    "list": "Answer with bullet points.",
+    "yes or no": "Answer yes or no.",
+}
+"""What is put behind a request that asks for no form."""
+OPEN: tuple[Form, ...] = ("one sentence", "numbered list", "list")
+"""The forms that any request can be answered in."""
+
+_COUNTS = {word: n for n, word in enumerate("one two three four five six seven eight nine ten".split(), 1)}
+_NUMBER = rf"(?P<n>\d+|{'|'.join(_COUNTS)})"
+_THINGS = rf"{_NUMBER} (?!sentence|word|letter|line|time)[a-z]+"
+_PATTERNS: tuple[tuple[str, Form], ...] = (
+    (rf"\bnumbered list\b(?:.*?\b{_THINGS})?", "numbered list"),
+    (rf"\blist(?: of| out| the| me| down)? (?:[a-z]+ )?{_THINGS}", "list"),
+    (rf"\b(?:give|name|write|tell)(?: me)? {_THINGS}", "list"),
+    (r"\bbullet(?:ed)?(?: points?| list)?\b|\b(?:write|make|give me) a list\b", "list"),
+    (r"\byes or no\b|\byes/no\b", "yes or no"),
+    (r"\b(?:in|with) (?:one|a single) sentence\b|\bone-sentence\b", "one sentence"),
+)
+_POLAR = re.compile(
+    r"(?:am|is|are|was|were|do|does|did|can|could|should|has|have|will|would) (?!you\b)(?!.*\bor\b)[^.?!]*\?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """The form that a request asks for."""
+
+    form: Form
+    n: int = 0
+    """How many items; 0: any number."""
+
+
+def asked(instruction: str) -> Request | None:
+    """The form that a request asks for; None where it asks for none."""
+    text = instruction.lower()
+    for pattern, form in _PATTERNS:
+        if found := re.search(pattern, text, re.DOTALL):
+            count = found.groupdict().get("n") or "0"
+            return Request(form, _COUNTS.get(count) or int(count))
+    return None
+
+
+def ask(instruction: str, form: Form) -> str:
+    """The request with the form asked for behind it."""
+    return f"{instruction.strip()} {ASKS[form]}"
+
+
+def is_polar(instruction: str) -> bool:
+    """Whether yes or no could answer it: one question that begins with its verb and offers no choice."""
+    return _POLAR.fullmatch(instruction.strip()) is not None
+
+
+def form_of(instruction: str) -> Form:
+    """A form that the request can be answered in: yes or no where it is polar, else one by its hash."""
+    if is_polar(instruction):
+        return "yes or no"
+    return OPEN[hashlib.sha256(f"form\0{instruction}".encode()).digest()[0] % len(OPEN)]

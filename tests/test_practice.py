@@ -1,0 +1,218 @@
+"""The source `practice` and the eval `formats`: what is practised, what is examined, and how it is scored."""
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from neogpt.cli import _train
+from neogpt.config import BatchConfig, GPT2Config
+from neogpt.data.forms import ASKS, OPEN, ask, asked, form_of, is_polar
+from neogpt.data.records import Quarantine
+from neogpt.data.sources import practice
+from neogpt.data.split import held_out
+from neogpt.errors import ConfigError, DataError
+from neogpt.evals import formats
+from neogpt.evals._counts import standard_error, with_errors
+from neogpt.generate import Engine
+from neogpt.model import GPT2
+from neogpt.objectives import rl
+from neogpt.objectives.rewards import format as form_reward
+from neogpt.objectives.rewards._base import Answer, Known
+from neogpt.tokenizer import Tokenizer
+
+GOOD = {
+    "one sentence": "It is a small thing.",
+    "numbered list": "1. a thing\n2. another",
+    "list": "- a thing\n- another",
+    "yes or no": "Yes.",
+}
+
+
+# --- forms -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", list(ASKS))
+def test_what_is_put_behind_a_request_asks_for_that_form(form: Any) -> None:
+    for request in ("What is a tope?", "  Tell me of 3 rivers. ", "Name the seas"):
+        if asked(request) is None:
+            found = asked(ask(request, form))
+            assert found is not None
+            assert (found.form, found.n) == (form, 0)
+
+
+@pytest.mark.parametrize("form", list(ASKS))
+def test_each_form_can_be_fulfilled_and_no_answer_fulfils_two(form: Any) -> None:
+    item = practice.Instruction(ask("What is a tope?", form))
+    known = Known("practice", practice.Config())
+    worth = {
+        name: form_reward.reward(Answer(item, text, [1, 2], True, 9), known) for name, text in GOOD.items()
+    }
+    assert worth == {name: float(name == form) for name in GOOD}
+    assert form_reward.reward(Answer(item, GOOD[form], [1, 2], False, 9), known) == 0
+
+
+def test_only_polar_questions_are_answered_yes_or_no() -> None:
+    for request in ("Is water wet?", "does bolivia have a wine scene?", " Can we time travel?"):
+        assert is_polar(request)
+        assert form_of(request) == "yes or no"
+    for request in (
+        "Can you tell me of Rome?",
+        "Is it a cat or a dog?",
+        "Is it? Say why.",
+        "What is it?",
+        "Island",
+    ):
+        assert not is_polar(request)
+        assert form_of(request) in OPEN
+    many = [form_of(f"What is number {i}?") for i in range(300)]
+    assert min(many.count(form) for form in OPEN) > 70
+    assert many == [form_of(f"What is number {i}?") for i in range(300)]
+
+
+# --- the source --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> practice.Config:
+    asks = [{"instruction": f"What is {i}?", "response": f"It is {i}."} for i in range(300)]
+    asks += [{"instruction": f"Is {i} even?", "response": "Yes."} for i in range(100)]
+    asks += [{"instruction": "About this.", "context": "A text.", "response": "x"}]
+    asks += [{"instruction": "List three numbers", "response": "- 1\n- 2\n- 3"}]
+    pairs = [
+        {"instruction": f"How do I harm {i}?", "chosen": "I can't.", "rejected": "Sure."} for i in range(40)
+    ]
+    places = []
+    for name, rows in (("asks", asks), ("pairs", pairs)):
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("\n".join(map(json.dumps, rows)))
+        places.append(f"jsonl?path={path}")
+    return practice.Config(of=(places[0],), rehearse=(places[1],), examined=0.2)
+
+
+def test_bare_requests_are_practised_and_what_is_examined_is_not(config: practice.Config) -> None:
+    found = [item.instruction for item in practice.prompts(config, Quarantine())]
+    expected = [f"What is {i}?" for i in range(300)] + [f"Is {i} even?" for i in range(100)]
+    expected = [ask(text, form_of(text)) for text in expected if not held_out(f"{text}\n", 0.2)]
+    assert found == [*expected, *["List three numbers"] * (not held_out("List three numbers\n", 0.2))]
+    assert all(asked(text) for text in found)
+    assert all(item.response == "" for item in practice.prompts(config, Quarantine()))
+
+
+def test_rehearsed_are_the_chosen_answers(config: practice.Config) -> None:
+    found = list(practice.pairs(config, Quarantine()))
+    assert {pair.chosen for pair in found} == {"I can't."}
+    assert len(found) == 40
+    assert len(practice.parts(config)) == 2
+
+
+def test_a_source_without_requests_is_refused() -> None:
+    with pytest.raises(ConfigError, match="contrasts has no instructions"):
+        list(practice.prompts(practice.Config(of=("contrasts",)), Quarantine()))
+
+
+# --- the eval ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    texts = ["What is number 1234567890? Is it even? Answer in one sentence. Response: Context:"] * 4
+    return Tokenizer.train(texts + [*ASKS.values()] * 4, 400)
+
+
+def model(n_positions: int = 160) -> GPT2:
+    return GPT2(GPT2Config(n_layer=1, n_head=2, n_embd=16, n_positions=n_positions, vocab_size=400), seed=2)
+
+
+class Scripted(Engine):
+    """Answers every request in the form that it asks for, but questions about a number with a 7 badly."""
+
+    def complete(self, prompts: Any, *args: Any, **more: Any) -> Any:
+        found = super().complete(prompts, *args, **more)
+        for completion, prompt in zip(found, prompts, strict=True):
+            request = self.tokenizer.decode(prompt[1:]).partition("\nResponse")[0].strip()
+            wanted = asked(request)
+            assert wanted is not None
+            text = "Hm" if "7" in request else GOOD[wanted.form]
+            completion.__dict__.update(text=text, finish_reason="stop")
+        return found
+
+
+def test_scores_are_shares_with_their_standard_errors(
+    config: practice.Config, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "Engine", Scripted)
+    scores = formats.run(model(), tokenizer, config)
+    texts = [f"What is {i}?" for i in range(300)] + [f"Is {i} even?" for i in range(100)]
+    texts = [text for text in texts if held_out(f"{text}\n", 0.2)]
+    right = {
+        form: [float("7" not in text) for text in texts if form_of(text) == form] for form in formats.FORMS
+    }
+    for form, values in right.items():
+        name = form.replace(" ", "_")
+        assert scores[name] == pytest.approx(statistics.mean(values))
+        error = statistics.stdev(values) / math.sqrt(len(values))
+        assert scores[f"{name}_stderr"] == pytest.approx(error)
+        assert scores[f"{name}_stderr"] == pytest.approx(standard_error(int(sum(values)), len(values)))
+    assert scores["followed"] == pytest.approx(
+        statistics.mean(v for values in right.values() for v in values)
+    )
+    assert 0 < scores["followed"] < 1
+    assert scores["stop"] == 1
+    fewer = formats.run(model(), tokenizer, config, limit=2)
+    assert set(fewer) == set(scores)
+
+
+def test_what_is_examined_is_nowhere_in_practice(config: practice.Config, tokenizer: Tokenizer) -> None:
+    examined = {case.item.instruction for case in formats.held_out(tokenizer, config, 160)}
+    practised = {item.instruction for item in practice.prompts(config, Quarantine())}
+    assert examined
+    assert not examined & practised
+    assert len(examined | practised) > 390
+    assert [row["verdict"] for row in formats.samples(model(), tokenizer, config)] == ["not followed"] * 8
+
+
+def test_a_context_that_is_too_short_is_an_error(config: practice.Config, tokenizer: Tokenizer) -> None:
+    with pytest.raises(DataError, match="64 of 70 tokens"):
+        formats.run(model(70), tokenizer, config)
+
+
+def test_errors_of_means_are_those_of_the_book() -> None:
+    values = list(np.random.default_rng(0).normal(3, 2, 40))
+    scores = with_errors({"x": values, "one": [2.0]})
+    assert scores["x"] == pytest.approx(statistics.mean(values))
+    assert scores["x_stderr"] == pytest.approx(statistics.stdev(values) / math.sqrt(40))
+    assert (scores["one"], scores["one_stderr"]) == (2.0, 0.0)
+
+
+# --- the recipe --------------------------------------------------------------------------------------------
+
+
+def test_the_recipe_practises_the_one_and_rehearses_the_other(
+    config: practice.Config, tokenizer: Tokenizer
+) -> None:
+    import dataclasses
+
+    run = _train.recipe("rl", "rl-dolly")
+    options = dataclasses.replace(run.objective, group=2, max_new_tokens=8, replay_rows=4, val_fraction=0.2)  # type: ignore[call-arg]
+    run = dataclasses.replace(
+        run,
+        source=config,
+        objective=options,
+        batch=BatchConfig(size=4, micro_batches=2),
+        dtype="float32",
+        threads=1,
+    )
+    made = rl.build(run, tokenizer, 160)
+    made.begin(model())
+    batch = made.batch(0, 0)
+    texts = [tokenizer.decode([t for t in row if t != tokenizer.eot_id]) for row in batch.tokens.tolist()]
+    assert all(asked(text.partition("\n")[0]) for text in texts)
+    rehearsed = [tokenizer.decode(row) for row in batch.extra["replay"].tokens.tolist()]
+    assert all("How do I harm" in text and "I can't" in text for text in rehearsed)
+    assert torch.isfinite(torch.as_tensor(batch.extra["advantages"])).all()
