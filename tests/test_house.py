@@ -15,6 +15,7 @@ from neogpt import errors, plugins
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tools"))
 import mutants
+from training import flags
 
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "neogpt").rglob("*.py"))
@@ -92,6 +93,17 @@ def test_help_is_instant_because_it_loads_nothing_heavy() -> None:
         "print(*sorted({'torch', 'transformers', 'matplotlib', 'pyarrow'} & sys.modules.keys()))"
     )
     assert found.split() == []
+
+
+def test_training_loads_no_compiler_that_it_does_not_use(tmp_path: Path) -> None:
+    """PyTorch's compiler takes 70 MB and more than a second; its own optimizers load it."""
+    found = run_python(
+        "import sys\n"
+        "from neogpt.cli.main import main\n"
+        f"assert main({['pretrain', 'tinyworld', '--run', str(tmp_path), *flags('pretrain', '--steps', '1')]}) == 0\n"
+        "print('\\n' + str('torch._dynamo' in sys.modules), end='')"
+    )
+    assert found.splitlines()[-1] == "False"
 
 
 def test_every_command_has_a_line_of_help() -> None:

@@ -457,6 +457,30 @@ def test_muon_equals_torch_on_separate_matrices() -> None:
     torch.testing.assert_close(plain, other, rtol=0.05, atol=2e-3)
 
 
+def test_adamw_is_torchs_fused_one_to_the_bit() -> None:
+    torch.manual_seed(0)
+    model = GPT2(SHAPE)
+    config = OptimConfig(name="adamw", lr=0.01, weight_decay=0.1, beta1=0.8, beta2=0.9)
+    named = list(model.named_parameters())
+    [ours] = optim.build(named, config)
+    twins = {name: torch.nn.Parameter(p.detach().clone()) for name, p in named}
+    groups = [
+        {"params": [p for p in twins.values() if p.ndim >= 2], "weight_decay": 0.1},
+        {"params": [p for p in twins.values() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    referee = torch.optim.AdamW(groups, lr=0.01, betas=(0.8, 0.9), eps=config.eps, fused=True)
+    for step in range(4):
+        for name, parameter in named:
+            parameter.grad = None if step == 1 and name.endswith("bias") else torch.randn_like(parameter)
+            twins[name].grad = parameter.grad
+        ours.step()
+        referee.step()
+    for name, parameter in named:
+        assert torch.equal(parameter, twins[name]), name
+        for entry, value in referee.state[twins[name]].items():
+            assert torch.equal(ours.state[parameter][entry], value), (name, entry)
+
+
 def test_every_parameter_is_updated_by_exactly_one_optimizer() -> None:
     model = GPT2(SHAPE)
     for name in ("adamw", "muon"):

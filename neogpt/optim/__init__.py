@@ -7,24 +7,24 @@ import torch
 from neogpt import plugins
 from neogpt.config import OptimConfig
 from neogpt.errors import CheckpointError
+from neogpt.optim._base import Named as Named
+from neogpt.optim._base import Rule as Rule
 
-Named = list[tuple[str, torch.nn.Parameter]]
 
-
-def build(named: Named, config: OptimConfig) -> list[torch.optim.Optimizer]:
+def build(named: Named, config: OptimConfig) -> list[Rule]:
     """The optimizers that together update `named` (name, parameter) pairs, each parameter once."""
-    optimizers: list[torch.optim.Optimizer] = plugins.get("neogpt.optim", config.name).build(named, config)
+    optimizers: list[Rule] = plugins.get("neogpt.optim", config.name).build(named, config)
     return optimizers
 
 
-def set_lr(optimizers: list[torch.optim.Optimizer], lr: float) -> None:
+def set_lr(optimizers: list[Rule], lr: float) -> None:
     """Set the learning rate; a group's `lr_scale` (1 when absent) multiplies it."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
             group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
-def state_tensors(optimizers: list[torch.optim.Optimizer], named: Named) -> dict[str, torch.Tensor]:
+def state_tensors(optimizers: list[Rule], named: Named) -> dict[str, torch.Tensor]:
     """The whole optimizer state as `parameter|entry` -> tensor, ready for safetensors."""
     names: dict[torch.Tensor, str] = {parameter: name for name, parameter in named}
     return {
@@ -35,9 +35,7 @@ def state_tensors(optimizers: list[torch.optim.Optimizer], named: Named) -> dict
     }
 
 
-def load_state_tensors(
-    optimizers: list[torch.optim.Optimizer], named: Named, tensors: Mapping[str, torch.Tensor]
-) -> None:
+def load_state_tensors(optimizers: list[Rule], named: Named, tensors: Mapping[str, torch.Tensor]) -> None:
     """Put back what `state_tensors` gave; CheckpointError when a tensor fits no parameter.
 
     Where parameters are sharded, each process takes its part of the whole tensors.

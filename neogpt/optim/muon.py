@@ -6,7 +6,6 @@ Training"). Query, key and value are three matrices here although GPT-2 stores t
 shape are made orthogonal together, in one batch.
 """
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,14 +13,14 @@ from torch import Tensor
 
 from neogpt.config import OptimConfig
 from neogpt.optim import adamw
+from neogpt.optim._base import Named, Optimizer
 from neogpt.optim._rows import apply_whole
 
-Named = list[tuple[str, torch.nn.Parameter]]
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 
 
-def build(named: Named, config: OptimConfig) -> list[torch.optim.Optimizer]:
+def build(named: Named, config: OptimConfig) -> list[Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for embeddings, biases and LayerNorms."""
     matrices = [(name, p) for name, p in named if p.ndim == 2 and ".h." in name]
     rest = [(name, p) for name, p in named if not (p.ndim == 2 and ".h." in name)]
@@ -29,7 +28,10 @@ def build(named: Named, config: OptimConfig) -> list[torch.optim.Optimizer]:
     plain = [p for name, p in matrices if "c_attn" not in name]
     groups = [{"params": fused, "parts": 3}, {"params": plain, "parts": 1}]
     muon = Muon(
-        [group for group in groups if group["params"]], config.lr, config.muon_momentum, config.weight_decay
+        [group for group in groups if group["params"]],
+        lr=config.lr,
+        momentum=config.muon_momentum,
+        weight_decay=config.weight_decay,
     )
     others = adamw.build(rest, config)
     for group in others[0].param_groups:
@@ -37,16 +39,11 @@ def build(named: Named, config: OptimConfig) -> list[torch.optim.Optimizer]:
     return [muon, *others]
 
 
-class Muon(torch.optim.Optimizer):
+class Muon(Optimizer):
     """Nesterov momentum, orthogonalised; a group's `parts` says how many matrices lie side by side in one."""
 
-    def __init__(
-        self, params: Iterable[Any], lr: float, momentum: float = 0.95, weight_decay: float = 0.0
-    ) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "parts": 1})
-
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
+    def step(self) -> None:
         """Update every parameter that has a gradient."""
         for group in self.param_groups:
             by_shape: dict[torch.Size, list[Tensor]] = {}

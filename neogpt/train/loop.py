@@ -196,7 +196,8 @@ class Loop:
         optim.set_lr(self.optimizers, lr)
         for optimizer in self.optimizers:
             optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
+        for _, parameter in self.named:
+            parameter.grad = None
 
     def _save_due(self) -> bool:
         every = self.run.save.every

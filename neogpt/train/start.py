@@ -39,7 +39,7 @@ class Start:
     objective: Objective
     layout: Layout
     named: list[tuple[str, torch.nn.Parameter]]
-    optimizers: list[torch.optim.Optimizer]
+    optimizers: list[optim.Rule]
     step: int
     tokens: int
     origin: str
