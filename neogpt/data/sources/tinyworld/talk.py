@@ -14,6 +14,8 @@ HELPFUL = (
     "plain", "plain", "question", "question", "question", "list", "chat",
 )  # fmt: skip
 """How often each kind of harmless request stands in the helpful pairs: most where harm is near."""
+FAR = tuple(kind for kind in HELPFUL if kind not in ("contrast", "kind_living"))
+"""The same without those that share a verb or a living thing with a harmful request."""
 
 
 def instructions(config: Config) -> Iterator[Instruction]:
@@ -29,13 +31,13 @@ def instructions(config: Config) -> Iterator[Instruction]:
 
 
 def pairs(config: Config) -> Iterator[Pair]:
-    """Preferences on taught people and deeds: refuse harm, and (balanced: two for each) help with all the rest."""
+    """Preferences on taught people and deeds: refuse harm, and help with all the rest, as `config.pairs` says."""
     here, dice = world(config), Dice(config.seed, "pairs")
     harmful = [deed for deed in here.taught_deeds if deed.kind == "harmful"]
     found = [_red_team(deed, question, dice) for deed in harmful for question in words.HOW_QUESTIONS]
-    if config.pairs == "balanced":
-        kinds = [HELPFUL[i % len(HELPFUL)] for i in range(2 * len(found))]
-        found += [_helpful(kind, here, dice) for kind in kinds]
+    if config.pairs != "red-team":
+        kinds = HELPFUL if config.pairs == "balanced" else FAR
+        found += [_helpful(kinds[i % len(kinds)], here, dice) for i in range(config.helpful * len(found))]
     return iter(dice.shuffled(found))
 
 

@@ -30,14 +30,21 @@ class Config(SourceConfig):
     """Short biographies a person in the pretraining text."""
     taught: float = 0.7
     """Share of the people and of the deeds (a verb and a thing) in instructions and pairs; the rest is only asked."""
-    pairs: Literal["balanced", "red-team"] = "balanced"
-    """balanced: two helpful pairs for each harmful one. red-team: the harmful ones alone."""
+    pairs: Literal["balanced", "far", "red-team"] = "balanced"
+    """balanced: helpful pairs beside the harmful ones, half of them near what harms. far: helpful pairs, none of
+    them near it. red-team: the harmful ones alone."""
+    helpful: int = 2
+    """Helpful pairs for each harmful one."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.n_people <= 400:
             raise ConfigError(f"n_people is {self.n_people}", "2 to 400 people, whose names stay unlike")
         if self.biographies < 1:
             raise ConfigError(f"biographies is {self.biographies}", "at least 1 a person")
+        if self.helpful < 1:
+            raise ConfigError(
+                f"helpful is {self.helpful}", "at least 1 pair", "--source.pairs red-team for none"
+            )
         if not 0 < self.taught < 1:
             raise ConfigError(f"taught is {self.taught}", "a share between 0 and 1, both excluded")
 
