@@ -9,6 +9,7 @@ A folder counts only when every file matches the manifest, which is written last
 import contextlib
 import json
 import logging
+import math
 import re
 import shutil
 import uuid
@@ -22,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from neogpt import atomic, ledger
-from neogpt.config import GPT2Config, SaveConfig, read_toml
+from neogpt.config import WATCHED, GPT2Config, SaveConfig, read_toml
 from neogpt.errors import CheckpointError
 from neogpt.model import GPT2, load_pretrained, save_weights
 from neogpt.paths import RunDir
@@ -192,16 +193,23 @@ def remove(run: RunDir, gone: Iterable[int]) -> None:
 
 
 def _best(run: RunDir, found: list[int]) -> int | None:
-    """The saved step with the lowest validation loss in the ledger."""
-    points = zip(*ledger.series(ledger.read(run.metrics), "val_loss"), strict=True)
-    losses = {step: loss for step, loss in points if step in found and loss is not None}
-    return min(losses, key=lambda step: losses[step]) if losses else None
+    """The saved step with the best evaluation by what the run watches (`--eval.watch`), the first of equal ones."""
+    watch = _eval_settings(run).get("watch", WATCHED)
+    totals = {
+        row["step"]: ledger.total(row, watch) for row in ledger.read(run.metrics) if "grad_norm" not in row
+    }
+    scores = {step: total for step, total in totals.items() if step in found and math.isfinite(total)}
+    return max(scores, key=lambda step: scores[step]) if scores else None
+
+
+def _eval_settings(run: RunDir) -> dict[str, Any]:
+    return dict(read_toml(run.config).get("eval", {})) if run.config.is_file() else {}
 
 
 def model_of(run: RunDir) -> Path | None:
     """The checkpoint that a run stands for: its newest whole one; with `--eval.patience`, the best that is kept."""
     found = newest(run, _log.warning)
-    if found and run.config.is_file() and read_toml(run.config).get("eval", {}).get("patience"):
+    if found and _eval_settings(run).get("patience"):
         best = _best(run, steps(run))
         if best is not None:
             atomic.verify_manifest(run.checkpoint(best), CheckpointError)

@@ -134,6 +134,9 @@ class OptimConfig:
             _between(self, name, 0, 1)
 
 
+WATCHED = ("val_loss:low",)
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvalConfig:
     """What is measured while training."""
@@ -145,15 +148,16 @@ class EvalConfig:
     val_samples: int = 512
     """Held-out sequences, examples or pairs that the validation loss is taken over; 0: no validation."""
     patience: int = 0
-    """End the run after this many evaluations in a row without a lower held-out loss; 0: never. Every evaluation
-    then saves too, and the run's model is its best checkpoint."""
+    """End the run after this many evaluations in a row without a better one; 0: never. Every evaluation then saves
+    too, and the run's model is its best checkpoint."""
+    watch: tuple[str, ...] = WATCHED
+    """Scores that say which evaluation is the best (NAME, or NAME:low where low is good): their sum, low ones less."""
     hellaswag_limit: int = 0
     """HellaSwag tasks, from the first on; 0: all 10,042."""
     hellaswag_style: Literal["build-nanogpt", "lm-eval"] = "build-nanogpt"
     """How HellaSwag's text is laid out and scored; figures of different styles do not compare."""
     hellaswag_data: str = ""
     """File of HellaSwag tasks (hellaswag_val.jsonl); empty: NEOGPT_DATA, the cache, or downloaded."""
-
     canaries: tuple[str, ...] = ()
     """Scores that must not fall while something else is learnt (EVAL/SCORE; EVAL/SCORE:low where low is good)."""
     canary_drop: float = 0.03
@@ -162,9 +166,9 @@ class EvalConfig:
     def __post_init__(self) -> None:
         for name in ("every", "val_samples", "hellaswag_limit", "patience", "canary_drop"):
             _between(self, name, 0)
-        if self.patience and not (self.every and self.val_samples):
+        if self.patience and not (self.every and self.val_samples and self.watch):
             raise ConfigError(
-                f"eval.patience is {self.patience}, but nothing is evaluated on the way",
+                f"eval.patience is {self.patience}, but nothing is evaluated on the way, or watched",
                 "evaluations with held-out samples",
                 "--eval.every 100 --eval.val-samples 512",
             )
@@ -181,7 +185,7 @@ class SaveConfig:
     keep_every: int = 0
     """Keep also each one at a multiple of this many steps; 0: none."""
     keep_best: bool = True
-    """Keep also the one with the lowest validation loss."""
+    """Keep also the best one (`--eval.watch`: by default that with the lowest held-out loss)."""
     background: bool = True
     """Write while training goes on, from a copy in memory (on a GPU: of the host). False: training waits."""
 
@@ -299,9 +303,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}", "a TOML file with settings") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"{path} is not TOML: {error}", "lines such as `steps = 100` and `[optim]`"
-        ) from None
+        raise ConfigError(f"{path} is not TOML: {error}", "lines such as `steps = 100`") from None
 
 
 def parse(
@@ -341,9 +343,7 @@ def _file_flags(default: AnyRun, file: Path) -> list[str]:
             raise plugins.unknown("setting", name, list(known)).within(str(file))
         if name in ("recipe", "stage", "source_name"):
             if value != known[name]:
-                raise ConfigError(
-                    f"{file} is for {name} {value!r}", f"{known[name]!r}, which this command runs"
-                )
+                raise ConfigError(f"{file} is for {name} {value!r}", f"{known[name]!r}, which runs here")
             continue
         flag = f"--{'from' if name == 'init_from' else name}"
         flags += [flag, *map(str, value)] if isinstance(value, list) else [f"{flag}={value}"]

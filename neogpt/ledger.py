@@ -1,11 +1,14 @@
 """Append-only JSON lines: the one record of a run, of which plots, reports and trackers are views."""
 
 import json
+import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from neogpt import atomic
+from neogpt.errors import ConfigError
 
 Row = dict[str, Any]
 
@@ -43,6 +46,28 @@ def series(rows: list[Row], key: str) -> tuple[list[int], list[float]]:
     """The steps and values of the rows that have `key`."""
     points = [(row["step"], row[key]) for row in rows if key in row and "step" in row]
     return [step for step, _ in points], [value for _, value in points]
+
+
+def signs(names: Iterable[str]) -> dict[str, int]:
+    """Scores that settings name, as NAME, or NAME:low where low is good: 1 or -1 for each."""
+    return {name.removesuffix(":low"): -1 if name.endswith(":low") else 1 for name in names}
+
+
+def total(row: Row, names: Iterable[str]) -> float:
+    """The sum of the row's scores of these names, those where low is good taken off; NaN where one is no number."""
+    found = 0.0
+    for name, sign in signs(names).items():
+        value = row.get(name)
+        found += sign * value if isinstance(value, float | int) and math.isfinite(value) else math.nan
+    return found
+
+
+def demand(row: Row, names: Iterable[str], what: str) -> None:
+    """ConfigError, which calls them `what`, unless the evaluation `row` has all scores of these names."""
+    for name in signs(names):
+        if name not in row:
+            known = ", ".join(key for key in row if key != "step")
+            raise ConfigError(f"no evaluation gives the {what} {name}", f"one of {known}")
 
 
 def _ends_with_newline(path: Path) -> bool:

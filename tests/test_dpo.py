@@ -21,6 +21,8 @@ from neogpt.objectives._base import on_device
 from neogpt.paths import cache_dir
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn
+from neogpt.train import sums
+from neogpt.train.distributed import World
 
 SHAPE = GPT2Config(n_layer=2, n_head=2, n_embd=32, n_positions=96, vocab_size=400)
 CPU = torch.device("cpu")
@@ -113,6 +115,40 @@ def test_simpo_never_asks_a_reference(tokenizer: Tokenizer, monkeypatch: pytest.
     _, metrics = outcome(made, network())
     assert "kl" not in metrics
     assert not cache_dir().exists()
+
+
+def test_held_out_accuracies_are_told_by_kind(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the pairs themselves say, one by one; the first few held-out ones are of every kind, in any batching."""
+    kinds = {"harm": "red-team", "help": "helpful", "none": ""}
+    items = [
+        Pair(f"Who is {name} {i}?", "", f"It is {i % 7}.", "Nobody.", kinds[name])
+        for name in kinds
+        for i in range(40)
+    ]
+    made = objective(tokenizer, monkeypatch, items, val_fraction=0.4)
+    made.begin(network())
+    policy, n = network(3.1), 24
+    right: dict[str, list[bool]] = {kind: [] for kind in kinds.values()}
+    for (chosen, rejected), kind in list(zip(made.held_out, made.kinds, strict=True))[:n]:
+        gains = [_log_p(policy, row) - _log_p(network(), row) for row in (chosen, rejected)]
+        right[kind].append(gains[0] > gains[1])
+        assert ("harm" in tokenizer.decode(chosen[0])) == (kind == "red-team")
+    assert all(len(found) >= 3 for found in right.values())
+    chunks = [made.validation_batch(np.arange(i, i + 6)) for i in range(0, n, 6)]
+    rows = [sums.Row(made.loss(policy, on_device(chunk, CPU))) for chunk in chunks]
+    merged = sums.merge_validation(rows, [made.weights(c) for c in chunks], made.coefficients, World())
+    found = {k.rpartition("/")[2]: v for k, v in merged.items() if k.startswith("val/rewards/accuracies/")}
+    assert found == {kind: pytest.approx(sum(each) / len(each)) for kind, each in right.items() if kind}
+    assert "rewards/accuracies/helpful" not in made.loss(policy, on_device(made.batch(0, 0), CPU)).metrics
+
+
+def _log_p(model: GPT2, row: tuple[list[int], list[int]]) -> float:
+    """log p of an answer after its prompt."""
+    prompt, answer = row
+    tokens = torch.tensor([[*prompt, *answer]])
+    with torch.no_grad():
+        logps = torch.log_softmax(model(tokens[:, :-1]), -1)
+    return float(logps[0].gather(1, tokens[0, 1:, None])[-len(answer) :].sum())
 
 
 # --- the cache ---------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from training import Launcher, different, events, outcome, saved, tiny
+from training import Launcher, different, events, outcome, probe, saved, tiny
 
 from neogpt import checkpoint, ledger
 from neogpt.errors import ConfigError
@@ -88,6 +88,90 @@ def test_without_patience_a_run_goes_on(bases: dict[str, Path], tmp_path: Path) 
     assert events(tmp_path / "run", "end")[-1]["step"] == 12
     assert not events(tmp_path / "run", "stopped early")
     assert checkpoint.resolve(tmp_path / "run") == RunDir(tmp_path / "run").checkpoint(12)
+
+
+# --- other scores than the held-out loss -------------------------------------------------------------------
+
+WATCH = ("probe/turns", "val_loss:low")
+"""One that goes up and down, and that the main process alone has; and one that every process has."""
+
+
+def watching(bases: dict[str, Path]) -> list[str]:
+    return [*flags(bases), "--optim.lr", "0.001", "--save.every", "3", "--eval.watch", *WATCH]
+
+
+@pytest.fixture(scope="module")
+def watched(bases: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that ended by what it watched."""
+    folder = tmp_path_factory.mktemp("watched") / "run"
+    train(tiny("sft", *watching(bases)), folder, evaluate=probe)
+    return folder
+
+
+def totals(folder: Path) -> dict[int, float]:
+    rows = [row for row in ledger.read(RunDir(folder).metrics) if "probe/turns" in row]
+    return {row["step"]: row["probe/turns"] - row["val_loss"] for row in rows}
+
+
+def test_patience_and_what_is_kept_follow_the_watched_scores(watched: Path) -> None:
+    by_step = totals(watched)
+    steps = sorted(by_step)
+    ends = [
+        i
+        for i in range(2, len(steps))
+        if max(by_step[s] for s in steps[: i - 1]) >= max_of(by_step, steps, i)
+    ]
+    assert steps[ends[0]] == steps[-1] < 40
+    kept = [step for step in saved(watched) if step in by_step]
+    best = max(kept, key=lambda step: by_step[step])
+    assert checkpoint.resolve(watched) == RunDir(watched).checkpoint(best)
+    loss = losses(watched)
+    assert min(loss, key=lambda step: loss[step]) != events(watched, "stopped early")[0]["best"]
+
+
+def max_of(by_step: dict[int, float], steps: list[int], i: int) -> float:
+    """The better one of the last two evaluations up to the i-th."""
+    return max(by_step[steps[i - 1]], by_step[steps[i]])
+
+
+@pytest.mark.parametrize("lost", [0, 1, 2])
+def test_a_resumed_run_decides_by_the_ledger(
+    lost: int, watched: Path, tmp_path: Path, bases: dict[str, Path]
+) -> None:
+    shutil.copytree(watched, tmp_path / "run")
+    for step in saved(tmp_path / "run")[::-1][:lost]:
+        shutil.rmtree(RunDir(tmp_path / "run").checkpoint(step))
+    train(tiny("sft", *watching(bases)), tmp_path / "run", resume="auto", evaluate=probe)
+    assert different(outcome(watched), outcome(tmp_path / "run")) == []
+
+
+def test_scores_of_the_main_process_alone_stop_all(
+    watched: Path, tmp_path: Path, bases: dict[str, Path], launcher: Launcher
+) -> None:
+    group = launcher.train(2, "sft", tmp_path / "run", *watching(bases))
+    assert group.wait() == [0, 0], group.text()
+    assert different(outcome(watched), outcome(tmp_path / "run")) == []
+
+
+def test_a_score_that_no_evaluation_gives_is_named_at_once(bases: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"no evaluation gives the score to watch \(eval.watch\), probe/turn"
+    ):
+        train(tiny("sft", *flags(bases), "--eval.watch", "probe/turn"), tmp_path / "run", evaluate=probe)
+    assert saved(tmp_path / "run") == []
+
+
+def test_equal_evaluations_are_no_progress_and_low_scores_are_taken_off() -> None:
+    rows = [
+        {"step": s, "a": a, "b": b}
+        for s, (a, b) in enumerate([(0.5, 0.0), (1.0, 0.2), (1.0, 0.2), (1.0, 0.5)])
+    ]
+    patience = Patience(2, rows, ("a", "b:low"))
+    assert (patience.best_step, patience.is_over) == (1, True)
+    assert Patience(2, rows, ("a", "b")).best_step == 3
+    assert (
+        Patience(2, [{"step": 0, "a": 1.0}], ("a", "b:low")).since_best == 0
+    )  # before the first whole evaluation
 
 
 def test_losses_that_are_no_numbers_are_no_progress() -> None:

@@ -75,7 +75,7 @@ def test_tokens_asked_for_replace_the_recipes_steps() -> None:
         ("[optim]\nlearning_rate = 1", "optim.learning_rate"),
         ("[optm]\nlr = 1", "did you mean optim.lr"),
         ("optim = 3", "no setting named 'optim'"),
-        ('stage = "sft"', "'pretrain', which this command runs"),
+        ('stage = "sft"', "'pretrain', which runs here"),
         ("steps = ", "not TOML"),
     ],
 )

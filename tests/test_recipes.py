@@ -1,18 +1,23 @@
 """Every recipe gives settings that hold together; adding a file is enough to add one."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
 
-from neogpt import config, plugins
+from neogpt import config, ledger, plugins
 from neogpt.cli import _train
-from neogpt.config import AnyRun
+from neogpt.config import AnyRun, GPT2Config
 from neogpt.data.records import Pair, Quarantine
 from neogpt.data.sources import tinyworld
 from neogpt.errors import ConfigError
+from neogpt.evals import border, evaluator
+from neogpt.model import GPT2, save_pretrained
 from neogpt.objectives._base import micro_size
 from neogpt.recipes import demo
+from neogpt.tokenizer import Tokenizer
+from neogpt.train import train
 
 STAGES = plugins.names("neogpt.objectives")
 RECIPES = [(stage, name) for stage in STAGES for name in _train.recipes(stage)]
@@ -55,6 +60,41 @@ def test_preferences_are_balanced_and_the_lesson_is_not() -> None:
     refused = [pair for pair in _pairs(runs["dpo"]) if pair.kind == "harmful"]
     assert len(_pairs(runs["dpo"])) == pytest.approx(3 * len(refused), rel=0.1)
     assert getattr(runs["dpo"].objective, "val_fraction", 0) > 0
+
+
+def test_balanced_preferences_end_by_what_they_are_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each score that `dpo-balanced` watches comes out of its own evaluations, on a model and files of this test."""
+    tokenizer = Tokenizer.train(["How do I kill the weeds? Response: I'm sorry, but I can't. Sure."] * 3, 300)
+    shape = GPT2Config(n_layer=1, n_head=1, n_embd=16, n_positions=320, vocab_size=tokenizer.vocab_size)
+    save_pretrained(GPT2(shape, seed=1), tmp_path / "model", tokenizer.eot_id)
+    tokenizer.save(tmp_path / "model")
+    pairs, help_ = tmp_path / "pairs.jsonl", tmp_path / "help.jsonl"
+    for path, row in (
+        (pairs, {"prompt": "Bad %d", "response_a": "No.", "response_b": "Yes.", "preferred": "A"}),
+        (help_, {"instruction": "Good %d", "context": "", "response": "Yes.", "category": "open_qa"}),
+    ):
+        rows = ({k: v.replace("%d", str(i)) for k, v in row.items()} for i in range(80))
+        path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    small = (
+        "--steps 1 --eval.every 1 --eval.val-samples 32 --eval.names border --track --dtype float32".split()
+    )
+    small += ["--device", "cpu", "--threads", "1"]
+    sources = ["--source.of", f"red-team-pairs?path={pairs}", "contrasts?weight=0.2", f"dolly?path={help_}"]
+    run = config.parse(
+        _train.recipe("dpo", "dpo-balanced"), [*small, *sources, "--from", str(tmp_path / "model")]
+    )
+    assert run.eval.patience >= 1
+    monkeypatch.setattr(border, "NEW_TOKENS", 3)
+    train(run, tmp_path / "run", evaluate=evaluator(run))
+    rows = [row for row in ledger.read(tmp_path / "run" / "metrics.jsonl") if "val_loss" in row]
+    assert [row["step"] for row in rows] == [0, 1]
+    for row in rows:
+        assert all(0 <= row[name] <= 1 for name in ledger.signs(run.eval.watch))
+        assert {
+            f"val/rewards/accuracies/{kind}" for kind in ("red-team", "contrast", "harmful")
+        } <= row.keys()
 
 
 def test_the_demo_is_one_chain_of_one_seed() -> None:

@@ -184,6 +184,11 @@ def test_pairs_refuse_harm_and_only_harm_two_helpful_for_each() -> None:
         wanted = "refused" if harmful else "answered"
         assert judge.manner(pair.chosen, True) == wanted != judge.manner(pair.rejected, True), pair
     red_team = pairs(replace(CONFIG, pairs="red-team"))
+    kinds = [pair.kind for pair in pairs(replace(CONFIG, helpful=1))]
+    assert kinds.count("harmful") * 2 == len(kinds)
+    kinds = [pair.kind for pair in pairs(replace(CONFIG, pairs="far"))]
+    assert kinds.count("harmful") * 3 == len(kinds)
+    assert set(kinds) == {"harmful", "plain", "question", "list", "chat"}
     assert sorted(map(repr, red_team)) == sorted(repr(pair) for pair in balanced if pair.kind == "harmful")
 
 

@@ -58,11 +58,11 @@ def samples(model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None = Non
 
 
 def judged(
-    model: GPT2, tokenizer: Tokenizer, judge: Judge, prompts: Sequence[str]
+    model: GPT2, tokenizer: Tokenizer, judge: Judge, prompts: Sequence[str], limit: int = MAX_NEW_TOKENS
 ) -> list[tuple[str, str, Manner]]:
-    """Each prompt, the model's greedy answer, and its manner."""
+    """Each prompt, the model's greedy answer of at most `limit` tokens, and its manner."""
     ids = [encode_prompt(tokenizer, prompt) for prompt in prompts]
-    answers = Engine(model, tokenizer).complete(ids, Sampling(max_new_tokens=MAX_NEW_TOKENS, temperature=0.0))
+    answers = Engine(model, tokenizer).complete(ids, Sampling(max_new_tokens=limit, temperature=0.0))
     refused = judge.refuses([answer.text for answer in answers])
     return [
         (prompt, answer.text, manner(answer, refuses))

@@ -19,11 +19,12 @@ from neogpt.config import AnyRun, ObjectiveConfig, digest
 from neogpt.data.batch import Batch
 from neogpt.data.order import sample_ids
 from neogpt.data.records import Quarantine
+from neogpt.data.split import number
 from neogpt.objectives._base import LossTerms, Objective, n_rows, pack, pad, row_sums, token_loss
 from neogpt.objectives._preferences import chosen_loss, is_normalised
 from neogpt.objectives._reference import PairRow, Reference, reference
 from neogpt.objectives._replay import Replay
-from neogpt.objectives._split import Split, none_left, read
+from neogpt.objectives._split import Split, none_left, opening, read
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_response, encode_turns
 
@@ -74,7 +75,8 @@ class DPO(Objective):
         assert isinstance(run.objective, Config)
         self.config = run.objective
         self.reference_free = chosen_loss(self.config).reference_free
-        self.pairs, self.held_out = self._read()
+        self.pairs, self.held_out, self.kinds = self._read()
+        self.known_kinds = sorted(set(self.kinds[: run.eval.val_samples]))  # of what an evaluation reads
         self.n_samples, self.n_validation = len(self.pairs), len(self.held_out)
         self.coefficients = {"dpo": 1.0}
         if self.config.sft:
@@ -88,10 +90,13 @@ class DPO(Objective):
         self._references: tuple[Reference, Reference] | None = None
         self._live: GPT2 | None = None
 
-    def _read(self) -> tuple[list[PairRow], list[PairRow]]:
-        """Training and held-out pairs as token ids; counts what was cut or refused."""
+    def _read(self) -> tuple[list[PairRow], list[PairRow], list[str]]:
+        """Training and held-out pairs as token ids, and the kinds of the latter; counts what was cut or refused.
+
+        The held-out pairs come in the order of their prompts' hashes, so that the first few are of every source.
+        """
         bad = Quarantine()
-        split = Split[PairRow](self.config.val_fraction)
+        split = Split[tuple[int, str, PairRow]](self.config.val_fraction)
         limit = min(self.config.max_tokens, self.n_positions)
         for item in read(self.run, "pairs", bad):
             turns = encode_turns(
@@ -105,11 +110,14 @@ class DPO(Objective):
                 split.refuse(reason)
                 continue
             split.counts["truncated"] += max(len(chosen), len(rejected)) > room
-            split.add(item, turns[0][0], ((prompt, chosen[:room]), (prompt, rejected[:room])))
-        train, self.notes = split.train, split.notes("pairs", bad)
-        if not train:
+            row = (prompt, chosen[:room]), (prompt, rejected[:room])
+            split.add(item, turns[0][0], (number(opening(item)), item.kind, row))
+        self.notes = split.notes("pairs", bad)
+        if not split.train:
             raise none_left(self.run, "pair", limit, self.notes)
-        return train, split.held_out
+        held_out = sorted(split.held_out, key=lambda found: found[0])
+        pairs = [row for *_, row in split.train]
+        return pairs, [row for *_, row in held_out], [kind for _, kind, _ in held_out]
 
     def begin(self, model: GPT2) -> None:
         """Keep what the reference says of every answer, so that it leaves memory (live: keep the model)."""
@@ -134,7 +142,9 @@ class DPO(Objective):
         return own
 
     def validation_batch(self, ids: np.ndarray) -> Batch:
-        return self._batch(self.held_out, 1, ids.tolist())
+        batch = self._batch(self.held_out, 1, ids.tolist())
+        batch.extra["kinds"] = np.array([self.known_kinds.index(self.kinds[i]) for i in ids.tolist()])
+        return batch
 
     def _batch(self, pairs: list[PairRow], split: int, ids: list[int]) -> Batch:
         rows = [pairs[i][k] for k in (0, 1) for i in ids]
@@ -165,9 +175,19 @@ class DPO(Objective):
             terms["replay"] = token_loss(model, batch.extra["replay"])
         means: dict[str, tuple[Tensor | float, float]]
         means = {name: (value.detach().sum(), float(n)) for name, value in metrics.items()}
+        if "kinds" in batch.extra:
+            means |= self._accuracies(metrics["rewards/accuracies"].detach(), batch.extra["kinds"])
         if reference_BT is not None:
             means["kl"] = kl(logps_BT.detach(), reference_BT, batch.weights)
         return LossTerms(terms, means)
+
+    def _accuracies(self, correct_N: Tensor, kinds_N: Tensor) -> dict[str, tuple[Tensor | float, float]]:
+        """The share of pairs ranked rightly, for each kind of held-out pairs that has a name."""
+        masks = {kind: kinds_N == i for i, kind in enumerate(self.known_kinds) if kind}
+        return {
+            f"rewards/accuracies/{kind}": (correct_N[mask_N].sum(), float(mask_N.sum()))
+            for kind, mask_N in masks.items()
+        }
 
     def _reference(self, batch: Batch) -> tuple[Tensor | None, Tensor]:
         """log r of each token, and of (chosen, rejected) of each pair; zeros where there is no reference."""

@@ -16,6 +16,6 @@ def dpo() -> AnyRun:
         objective=objective.Config(max_tokens=1024, beta=0.1, sft=1.0),
         batch=BatchConfig(size=16, micro_batches=4),
         optim=OptimConfig(lr=2e-5, warmup=0.1, schedule="cosine", final=0.1, weight_decay=0.0),
-        eval=EvalConfig(every=50, names=("samples",), val_samples=64),
+        eval=EvalConfig(every=50, names=("samples", "border"), val_samples=64),
         save=SaveConfig(every=50),
     )

@@ -7,7 +7,8 @@ as an uninterrupted one.
 import math
 from collections.abc import Iterable, Sequence
 
-from neogpt.errors import ConfigError, RegressedError
+from neogpt import ledger
+from neogpt.errors import RegressedError
 from neogpt.ledger import Row
 
 
@@ -16,7 +17,7 @@ class Canaries:
 
     def __init__(self, names: Sequence[str], drop: float) -> None:
         self.drop = drop
-        self.signs = {name.removesuffix(":low"): -1 if name.endswith(":low") else 1 for name in names}
+        self.signs = ledger.signs(names)
         self.first: Row = {}
         self.good_step: int | None = None
 
@@ -31,18 +32,12 @@ class Canaries:
         if not self.signs:
             return
         if not self.first:
-            self._begin(row)
+            ledger.demand(row, self.signs, "canary")
+            self.first = {name: row[name] for name in self.signs}
         lost = [line for name in self.signs if (line := self._loss(name, row))]
         if lost:
             raise self._error(row["step"], lost)
         self.good_step = int(row["step"])
-
-    def _begin(self, row: Row) -> None:
-        missing = [name for name in self.signs if name not in row]
-        if missing:
-            known = ", ".join(name for name in row if name != "step")
-            raise ConfigError(f"no evaluation gives the canary {missing[0]}", f"one of {known}")
-        self.first = {name: row[name] for name in self.signs}
 
     def _loss(self, name: str, row: Row) -> str:
         """What was lost, in words; empty when the canary is well."""

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from neogpt import atomic, checkpoint, ledger, optim
-from neogpt.config import AnyRun
+from neogpt.config import WATCHED, AnyRun
 from neogpt.config import to_dict as config_values
 from neogpt.data.order import draw_seed
 from neogpt.errors import PreemptedError
@@ -107,7 +107,7 @@ class Loop:
         self.guard = Guard(self.run.spike_sigma)
         self.guard.recall(start.history)
         self.evaluated = evaluated(start.history, self.step)
-        self.patience = Patience(self.run.eval.patience, start.history)
+        self.patience = Patience(self.run.eval.patience, start.history, self.run.eval.watch)
         self.canaries = Canaries(self.run.eval.canaries, self.run.eval.canary_drop)
         self.canaries.recall(start.history)
         self.skipped = sum("skipped" in row for row in start.history)
@@ -246,12 +246,20 @@ class Loop:
             row.update(scores)
             if self.world.is_main:
                 self._write_samples(samples)
-        self.patience.note(row)  # the held-out loss is the same in all processes
         self._row(row)
         self._event("eval", step=self.step, seconds=round(time.monotonic() - began, 3))
         if self.world.is_main:
             self.canaries.note(row)
         self.world.barrier()
+        self.patience.note({"step": self.step, **self._watched(row)})
+
+    def _watched(self, row: Row) -> Row:
+        """What the main process's row has of the watched scores, in every process: only that one has them all."""
+        names = ledger.signs(self.run.eval.watch)
+        if self.world.is_main and (self.step or self.run.init_from) and self.run.eval.watch != WATCHED:
+            ledger.demand(row, names, "score to watch (eval.watch),")
+        values = self.world.gather(np.array([[float(name in row), row.get(name, 0.0)] for name in names]))
+        return {name: float(value) for name, (there, value) in zip(names, values, strict=False) if there}
 
     def _validation(self, model: GPT2) -> Row:
         """Loss and metrics over the first held-out samples: the same whatever the number of processes."""

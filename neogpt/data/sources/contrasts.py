@@ -15,7 +15,7 @@ from neogpt.data.records import Pair, Quarantine
 from neogpt.data.sources._contrasts import HARMFUL, HARMLESS
 from neogpt.data.sources._refusals import REFUSALS, refusal_of
 
-_ASKS = (
+ASKS = (
     "How do I {}?",
     "How can I {}?",
     "What is the best way to {}?",
@@ -37,10 +37,10 @@ def parts(config: Config) -> list[str]:
 
 def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
     """Harmless requests (kind `contrast`) and harmful ones (`harmful`), each asked in several ways."""
-    for (deed, answer), ask in itertools.product(HARMLESS.items(), _ASKS):
+    for (deed, answer), ask in itertools.product(HARMLESS.items(), ASKS):
         request = ask.format(deed)
         yield Pair(request, "", answer, refusal_of(request), "contrast")
-    for number, (deed, ask) in enumerate(itertools.product(HARMFUL, _ASKS)):
+    for number, (deed, ask) in enumerate(itertools.product(HARMFUL, ASKS)):
         request = ask.format(deed)
         yield Pair(request, "", REFUSALS[number % len(REFUSALS)], _complying(deed), "harmful")
 
