@@ -32,12 +32,15 @@ class Canaries:
         if not self.signs:
             return
         if not self.first:
-            ledger.demand(row, self.signs, "canary")
-            self.first = {name: row[name] for name in self.signs}
+            self._begin(row)
         lost = [line for name in self.signs if (line := self._loss(name, row))]
         if lost:
             raise self._error(row["step"], lost)
         self.good_step = int(row["step"])
+
+    def _begin(self, row: Row) -> None:
+        ledger.demand(row, self.signs, "canary")
+        self.first = {name: row[name] for name in self.signs}
 
     def _loss(self, name: str, row: Row) -> str:
         """What was lost, in words; empty when the canary is well."""
