@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 import neogpt
 from neogpt.errors import ConfigError, DivergedError
 from neogpt.generate import Completion, Engine, Sampling
-from neogpt.model import GPT2, save_pretrained
+from neogpt.model import GPT2, KVCache, save_pretrained
+from neogpt.model.inference import Inference
 
 TOK = byte_tokenizer()
 GREEDY = Sampling(max_new_tokens=20, temperature=0.0)
@@ -363,21 +364,21 @@ def test_the_public_function_gives_the_engines_texts() -> None:
         neogpt.generate(model, TOK, prompts, temperature=-1.0)
 
 
-def test_equal_prompts_are_read_once_and_answered_as_if_alone() -> None:
+def test_equal_prompts_are_read_once_and_answered_as_if_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Groups as reinforcement learning asks for them, shuffled, in fewer rows than requests."""
     model, rng = random_model(), random.Random(4)
     prompts = [prompt for prompt in some_prompts(5) for _ in range(6)]
     rng.shuffle(prompts)
     read: list[int] = []
-    hidden = model.hidden
+    hidden = Inference.hidden
 
-    def counted(tokens: torch.Tensor, *rest: object) -> torch.Tensor:
+    def counted(self: Inference, tokens: torch.Tensor, cache: KVCache) -> torch.Tensor:
         if tokens.shape[1] > 1:
             read.append(len(tokens))
-        return hidden(tokens, *rest)  # type: ignore[arg-type]
+        return hidden(self, tokens, cache)
 
     alone = [Engine(model, TOK).complete([p], WARM, [i])[0] for i, p in enumerate(prompts)]
-    model.hidden = counted  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(Inference, "hidden", counted)
     together = Engine(model, TOK, max_rows=len(prompts)).complete(prompts, WARM)
     assert read == [5]
     assert tokens(together) == tokens(alone)

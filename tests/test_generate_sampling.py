@@ -236,3 +236,22 @@ def test_logits_that_are_not_finite_show_in_the_log_probability(poison: float) -
     for temperature in (0.0, 1.0):
         _, log_p = choose(logits, RowSettings.of([Sampling(temperature=temperature)], V), half(1))
         assert log_p.isnan().all()
+
+
+def test_settings_of_the_first_rows_choose_as_they_did_among_all() -> None:
+    logits, seen = logits_of(6), torch.zeros(6, V, dtype=torch.bool)
+    seen[:, :200] = True
+    settings = [
+        Sampling(temperature=1.0, repetition_penalty=1.5),
+        Sampling(temperature=0.5, top_k=4),
+        Sampling(temperature=0.0),
+        Sampling(temperature=1.0),
+        Sampling(temperature=2.0, top_p=0.5, repetition_penalty=1.5),
+        Sampling(temperature=0.0, repetition_penalty=2.0),
+    ]
+    rows = RowSettings.of(settings, V)
+    tokens, log_p = choose(logits, rows, half(6), seen)
+    for n in range(1, 7):
+        fewer, its_log_p = choose(logits[:n], rows.first(n), half(n), seen[:n])
+        assert torch.equal(fewer, tokens[:n])
+        assert torch.equal(its_log_p, log_p[:n])

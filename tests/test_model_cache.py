@@ -5,10 +5,13 @@ import random
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from neogpt.config import GPT2Config
 from neogpt.errors import ConfigError
 from neogpt.model import GPT2, KVCache
+from neogpt.model.inference import Inference
+from neogpt.model.kernels import cached_attention
 
 CONFIG = GPT2Config(n_layer=3, n_head=4, n_embd=64, n_positions=40, vocab_size=101)
 
@@ -180,3 +183,32 @@ def test_forked_rows_go_on_apart(model: GPT2) -> None:
     check(model(padded([tail, tail]), cache), model, [shared + tail, other + tail], [2, 2])
     with pytest.raises(ConfigError, match="a row of 9 tokens in a cache"):
         cache.fork([0], 8)
+
+
+@pytest.mark.parametrize("S", [1, 7])
+def test_one_query_a_head_is_attention_as_pytorch_has_it(S: int) -> None:
+    torch.manual_seed(S)
+    q, k, v = torch.randn(3, 4, 1, 8), torch.randn(3, 4, S, 8), torch.randn(3, 4, S, 8)
+    mask = torch.zeros(3, 1, 1, S)
+    mask[1, ..., 1:] = -torch.inf
+    for chosen in (None, mask):
+        expected = F.scaled_dot_product_attention(q, k, v, attn_mask=chosen)
+        torch.testing.assert_close(cached_attention(q, k, v, chosen), expected)
+
+
+def test_products_in_bfloat16_are_those_of_autocast(model: GPT2) -> None:
+    """Weights cast once multiply as autocast does; keys and values stay float32 on a CPU."""
+    inference = Inference(model, torch.bfloat16)
+    assert inference.cache_dtype == torch.float32
+    row, cache = torch.tensor([text(12, 3)]), KVCache(CONFIG, 1, 20, inference.cache_dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = model(row)
+    exact = model(row)
+    pieces = []
+    for piece in (row[:, :5], row[:, 5:6], row[:, 6:]):
+        pieces.append(inference.logits(inference.hidden(piece, cache)))
+        cache.advance(piece.shape[1])
+    found = torch.cat(pieces, 1)
+    assert (found - exact).norm() <= 1.2 * (expected - exact).norm()
+    assert (found - expected).norm() <= 0.02 * expected.norm()
+    assert not torch.equal(found, exact)

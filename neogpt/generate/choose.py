@@ -4,7 +4,7 @@ Shapes: R rows, V vocabulary.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -30,6 +30,7 @@ class RowSettings:
     any_penalty: bool
     any_greedy: bool
     all_greedy: bool
+    any_scaled: bool
 
     @classmethod
     def of(cls, rows: Sequence[Sampling], n_ids: int, device: torch.device | str = "cpu") -> Self:
@@ -48,7 +49,15 @@ class RowSettings:
             any_penalty=any(row.repetition_penalty != 1 for row in rows),
             any_greedy=any(greedy),
             all_greedy=all(greedy),
+            any_scaled=any(value != 1 for value in temperature),
         )
+
+    def first(self, n: int) -> Self:
+        """The settings of the first n rows."""
+        if n == len(self.greedy_R):
+            return self
+        columns = ("temperature_R1", "top_k_R1", "top_p_R1", "penalty_R1", "greedy_R")
+        return replace(self, **{name: getattr(self, name)[:n] for name in columns})
 
 
 def choose(
@@ -85,7 +94,8 @@ def choose(
 
 def _scores(logits_RV: Tensor, rows: RowSettings) -> Tensor:
     """Logits at the row's temperature, moved so that the largest is 0 and none can overflow."""
-    return (logits_RV - logits_RV.amax(-1, keepdim=True)) / rows.temperature_R1
+    scores_RV = logits_RV - logits_RV.amax(-1, keepdim=True)
+    return scores_RV / rows.temperature_R1 if rows.any_scaled else scores_RV
 
 
 def penalise(logits_RV: Tensor, seen_RV: Tensor, penalty_R1: Tensor) -> Tensor:

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from neogpt.errors import DivergedError
 from neogpt.generate.choose import RowSettings, choose
@@ -24,10 +23,12 @@ from neogpt.generate.sampling import Sampling, stream_key, uniforms
 from neogpt.generate.text import AnswerText
 from neogpt.model.cache import KVCache
 from neogpt.model.gpt2 import GPT2
+from neogpt.model.inference import Inference
 
 FinishReason = Literal["stop", "length"]
 _PREFILL_TOKENS = 8192  # tokens of prompts that are read in one pass; more would only need more memory
 _REFILL_SHARE = 4  # prompts wait until a quarter of the rows is free: one pass over many costs less than many
+_IDLE_SHARE = 8  # an idle row costs as much as a running one: an eighth of them at most
 _NOBODY = Sampling()
 
 
@@ -53,7 +54,7 @@ class Rows:
 
     `submit` puts a request in the queue; `step` reads prompts or adds one token to every running row, and returns
     the requests that this finished. Ids below `n_ids` can be chosen; `eot_id` ends a text, and the repetition
-    penalty spares it, since every prompt begins with it. With `dtype` the matrix products run in it (autocast).
+    penalty spares it, since every prompt begins with it. With `dtype` the matrix products run in it.
     """
 
     def __init__(
@@ -65,10 +66,10 @@ class Rows:
         max_length: int,
         dtype: torch.dtype | None = None,
     ) -> None:
-        self._model, self._eot_id, self._n_ids, self._autocast = model, eot_id, n_ids, dtype
-        weights = model.transformer.wte.weight
-        self._device = weights.device
-        self._cache = KVCache(model.config, n_rows, max_length, dtype or weights.dtype, self._device)
+        self._config, self._eot_id, self._n_ids, self._device = model.config, eot_id, n_ids, model.device
+        self._inference = Inference(model, dtype)
+        self._cache = KVCache(model.config, n_rows, max_length, self._inference.cache_dtype, self._device)
+        self._spanned: KVCache | None = None
         self._waiting: deque[Request] = deque()
         self._requests: list[Request | None] = [None] * n_rows
         self._is_running = np.zeros(n_rows, dtype=bool)
@@ -95,14 +96,12 @@ class Rows:
         if request in self._waiting:
             self._waiting.remove(request)
         elif request in self._requests:
-            self._release(self._requests.index(request))
+            self._release(np.array([self._requests.index(request)]))
 
     @torch.inference_mode()
     def step(self) -> list[Request]:
         """Let waiting prompts in, or add a token to every running row; what is finished by that."""
-        with torch.autocast(
-            self._device.type, self._autocast, enabled=self._autocast is not None, cache_enabled=False
-        ):
+        with torch.autocast(self._device.type, enabled=False):  # also where training has it on
             if self._should_admit():
                 return self._admit()
             self._close_holes()
@@ -141,7 +140,7 @@ class Rows:
 
     def _mark_prompt(self, slot: int, prompt: Sequence[int]) -> None:
         if self._seen_RV is None:
-            shape = (len(self._requests), self._model.config.vocab_size)
+            shape = (len(self._requests), self._config.vocab_size)
             self._seen_RV = torch.zeros(shape, dtype=torch.bool, device=self._device)
         self._seen_RV[slot] = False
         self._seen_RV[slot, torch.as_tensor(prompt, device=self._device)] = True
@@ -160,7 +159,7 @@ class Rows:
             tokens_PT[row, : len(prompt)] = prompt
         readers = slots[[same_R.index(p) for p in range(len(first))]]
         cache = self._cache.select(torch.from_numpy(readers))
-        x_PTD = self._model.hidden(torch.from_numpy(tokens_PT).to(self._device), cache)
+        x_PTD = self._inference.hidden(torch.from_numpy(tokens_PT).to(self._device), cache)
         cache.advance(lengths)
         others = np.setdiff1d(slots, readers)
         if len(others):
@@ -171,9 +170,9 @@ class Rows:
         return x_PTD[rows_R, last_P[rows_R]]
 
     def _close_holes(self) -> None:
-        """Move rows from the end into holes when a quarter of the span is idle (a move costs a copy of its keys)."""
+        """Move rows from the end into holes when too many are idle (a move costs a copy of its keys)."""
         n_running = int(self._is_running.sum())
-        if 4 * (self._span - n_running) <= self._span:
+        if _IDLE_SHARE * (self._span - n_running) <= self._span:
             return
         holes = np.flatnonzero(~self._is_running[:n_running])
         moving = n_running + np.flatnonzero(self._is_running[n_running : self._span])
@@ -198,16 +197,17 @@ class Rows:
         """One more token for every row of the span; those of holes are thrown away."""
         rows = np.arange(self._span)
         last_R1 = self._tokens_RN[rows, np.maximum(self._counts[rows] - 1, 0), None]
-        cache = self._cache.select(torch.from_numpy(rows))
-        x_R1D = self._model.hidden(torch.from_numpy(last_R1).to(self._device), cache)
-        cache.advance(torch.from_numpy(self._is_running[rows].astype(np.int64)))
+        if self._spanned is None or self._spanned.n_rows != self._span:
+            self._spanned = self._cache.select(torch.from_numpy(rows))
+        x_R1D = self._inference.hidden(torch.from_numpy(last_R1).to(self._device), self._spanned)
+        self._spanned.advance(torch.from_numpy(self._is_running[rows].astype(np.int64)))
         if self._settings is None:
             samplings = [r.sampling if r else _NOBODY for r in self._requests[: self._span]]
             self._settings = RowSettings.of(samplings, self._n_ids, self._device)
-        return self._choose(rows, x_R1D[:, 0], self._settings)
+        return self._choose(rows, x_R1D[:, 0], self._settings.first(self._span))
 
     def _choose(self, slots: npt.NDArray[np.int64], x_RD: Tensor, settings: RowSettings) -> list[Request]:
-        logits_RV = F.linear(x_RD, self._model.transformer.wte.weight).float()
+        logits_RV = self._inference.logits(x_RD)
         uniform_R = torch.from_numpy(uniforms(self._keys[slots], self._counts[slots]))
         seen_RV = None if self._seen_RV is None else self._seen_RV[torch.from_numpy(slots).to(self._device)]
         tokens_R, log_p_R = choose(logits_RV, settings, uniform_R, seen_RV, self._n_ids)
@@ -235,10 +235,14 @@ class Rows:
         is_stop = tokens_R == self._eot_id
         is_stop |= self._follow_texts(slots, tokens_R)
         is_done = is_stop | (self._counts[slots] >= self._limits[slots])
-        return [
-            self._finish(int(slot), "stop" if stopped else "length")
-            for slot, stopped in zip(slots[is_done], is_stop[is_done], strict=True)
+        done = slots[is_done]
+        finished = [
+            self._finish(slot, "stop" if stopped else "length")
+            for slot, stopped in zip(done.tolist(), is_stop[is_done], strict=True)
         ]
+        if finished:
+            self._release(done)
+        return finished
 
     def _follow_texts(
         self, slots: npt.NDArray[np.int64], tokens_R: npt.NDArray[np.int64]
@@ -262,14 +266,14 @@ class Rows:
         request.finish_reason = reason
         if request.text:
             request.text.finish()
-        self._release(slot)
         return request
 
-    def _release(self, slot: int) -> None:
-        request = self._requests[slot]
-        self._n_texts -= request is not None and request.text is not None
-        self._requests[slot], self._is_running[slot] = None, False
-        self._cache.reset([slot])
+    def _release(self, slots: npt.NDArray[np.int64]) -> None:
+        for slot in slots.tolist():
+            request = self._requests[slot]
+            self._n_texts -= request is not None and request.text is not None
+            self._requests[slot] = None
+        self._is_running[slots] = False
+        self._cache.reset(torch.from_numpy(slots))
         running = np.flatnonzero(self._is_running)
         self._span = int(running[-1]) + 1 if len(running) else 0
-        self._settings = None

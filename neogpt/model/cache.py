@@ -7,12 +7,24 @@ Shapes: B rows of this view, T new tokens, S keys in sight, H heads, K head size
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from neogpt.config import GPT2Config
 from neogpt.errors import ConfigError
+
+
+class _Plan(NamedTuple):
+    """Where T new tokens go, while the lengths stay as they are after `change` changes."""
+
+    change: int
+    T: int
+    slots_BT: Tensor
+    n_seen: int
+    where: Tensor
+    """Of keys, then values, row by row and head by head, in the flat storage of a layer; on the device."""
 
 
 class KVCache:
@@ -40,14 +52,24 @@ class KVCache:
         self.max_length = max_length
         self.device = torch.device(device)
         # Slot max_length takes what padding writes beyond the end; nobody reads it.
-        shape = (config.n_layer, rows, config.n_head, max_length + 1, config.n_embd // config.n_head)
-        self._k_LRHSK = torch.zeros(shape, dtype=dtype, device=device)
-        self._v_LRHSK = torch.zeros(shape, dtype=dtype, device=device)
+        shape = (config.n_layer, 2, rows, config.n_head, max_length + 1, config.n_embd // config.n_head)
+        self._kv_L2RHSK = torch.zeros(shape, dtype=dtype, device=device)
         self._lengths_R = torch.zeros(rows, dtype=torch.int64)
         self._rows_B = torch.arange(rows)
         self._first_row: int | None = 0  # where the rows follow each other, a slice sees them without a copy
         self._n_changes = [0]  # of the lengths; shared by all views
-        self._plan: tuple[tuple[int, int], int, Tensor] | None = None
+        self._plan: _Plan | None = None
+        self._heads_2BH11: Tensor | None = None  # where each head of each row begins in flat storage
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of this view."""
+        return len(self._rows_B)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of keys and values."""
+        return self._kv_L2RHSK.dtype
 
     @property
     def lengths_B(self) -> Tensor:
@@ -60,9 +82,9 @@ class KVCache:
         view.__dict__.update(self.__dict__)
         view._rows_B = self._chosen(rows)
         first = int(view._rows_B[0]) if len(view._rows_B) else 0
-        is_range = torch.equal(view._rows_B, torch.arange(first, first + len(view._rows_B)))
+        is_range = torch.equal(view._rows_B, torch.arange(first, first + view.n_rows))
         view._first_row = first if is_range else None
-        view._plan = None
+        view._plan = view._heads_2BH11 = None
         return view
 
     def fork(self, rows: Sequence[int] | Tensor, max_length: int) -> "KVCache":
@@ -77,16 +99,13 @@ class KVCache:
             raise ConfigError(f"a row of {S} tokens in a cache", f"at most max_length = {max_length}")
         forked = object.__new__(KVCache)
         forked.__dict__.update(self.__dict__)
-        forked.max_length, forked._plan, forked._n_changes = max_length, None, [0]
-        of = source.to(self.device)
-        for name in ("_k_LRHSK", "_v_LRHSK"):
-            old_LRHSK = getattr(self, name)
-            L, _, H, _, K = old_LRHSK.shape
-            new_LRHSK = old_LRHSK.new_zeros(L, len(of), H, max_length + 1, K)
-            new_LRHSK[:, :, :, :S] = old_LRHSK[:, of, :, :S]
-            setattr(forked, name, new_LRHSK)
+        forked.max_length, forked._n_changes = max_length, [0]
+        forked._plan = forked._heads_2BH11 = None
+        L, _, _, H, _, K = self._kv_L2RHSK.shape
+        forked._kv_L2RHSK = self._kv_L2RHSK.new_zeros(L, 2, len(source), H, max_length + 1, K)
+        forked._kv_L2RHSK[..., :S, :] = self._kv_L2RHSK[:, :, source.to(self.device), :, :S]
         forked._lengths_R = self._lengths_R[source]
-        forked._rows_B, forked._first_row = torch.arange(len(of)), 0
+        forked._rows_B, forked._first_row = torch.arange(len(source)), 0
         return forked
 
     def reset(self, rows: Sequence[int] | Tensor | None = None) -> None:
@@ -104,8 +123,7 @@ class KVCache:
         source, target = self._rows_B[source.cpu()], self._rows_B[target.cpu()]
         S = int(self._lengths_R[source].max()) if len(source) else 0
         of, to = source.to(self.device), target.to(self.device)
-        for store in (self._k_LRHSK, self._v_LRHSK):
-            store[:, to, :, :S] = store[:, of, :, :S]
+        self._kv_L2RHSK[:, :, to, :, :S] = self._kv_L2RHSK[:, :, of, :, :S]
         self._lengths_R[target] = self._lengths_R[source]
         self._n_changes[0] += 1
 
@@ -121,52 +139,49 @@ class KVCache:
 
     def positions(self, T: int) -> Tensor:
         """Positions of T new tokens in each row: int64 (B, T) on the device; beyond the end, the last."""
-        return self._slots(T).clamp(max=self.max_length - 1).to(self.device)
+        return self._planned(T).slots_BT.clamp(max=self.max_length - 1).to(self.device)
 
     def mask(self, T: int) -> Tensor | None:
         """Which keys each new token sees: bool (B, 1, T, S); None where plain causal attention is the same.
 
         None means: rows empty (is_causal over T = S), or one new token and rows equally long (it sees all S).
         """
-        lengths = self.lengths_B
-        longest = int(lengths.max())
-        if longest == 0 or (T == 1 and int(lengths.min()) == longest):
+        plan = self._planned(T)
+        shortest, longest = (int(length) for length in plan.slots_BT[:, 0].aminmax())
+        if longest == 0 or (T == 1 and shortest == longest):
             return None
-        keys_S = torch.arange(self._in_sight(T))
-        return (keys_S[None, None, :] <= self._slots(T)[:, :, None])[:, None].to(self.device)
+        keys_S = torch.arange(plan.n_seen)
+        return (keys_S <= plan.slots_BT[:, None, :, None]).to(self.device)
 
-    def update(self, layer: int, k_BHTK: Tensor, v_BHTK: Tensor) -> tuple[Tensor, Tensor]:
+    def update(self, layer: int, kv_2BHTK: Tensor) -> tuple[Tensor, Tensor]:
         """Write the new keys and values behind each row's own; all that are in sight: (B, H, S, K) twice."""
-        n_seen, where = self._where(k_BHTK.shape[2])
-        k_BHSK = self._write(self._k_LRHSK[layer], k_BHTK, n_seen, where)
-        return k_BHSK, self._write(self._v_LRHSK[layer], v_BHTK, n_seen, where)
-
-    def _write(self, store_RHSK: Tensor, new_BHTK: Tensor, n_seen: int, where: Tensor) -> Tensor:
-        store_RHSK.view(-1, store_RHSK.shape[-1]).index_copy_(
-            0, where, new_BHTK.to(store_RHSK.dtype).flatten(0, 2)
+        plan, kv_2RHSK = self._planned(kv_2BHTK.shape[3]), self._kv_L2RHSK[layer]
+        kv_2RHSK.view(-1, kv_2RHSK.shape[-1]).index_copy_(
+            0, plan.where, kv_2BHTK.to(kv_2RHSK.dtype).flatten(0, 3)
         )
         if self._first_row is None:
-            return store_RHSK[self._rows_B.to(self.device), :, :n_seen]
-        return store_RHSK[self._first_row : self._first_row + len(self._rows_B), :, :n_seen]
+            k_BHSK, v_BHSK = kv_2RHSK[:, self._rows_B.to(self.device), :, : plan.n_seen]
+        else:
+            rows = slice(self._first_row, self._first_row + self.n_rows)
+            k_BHSK, v_BHSK = kv_2RHSK[:, rows, :, : plan.n_seen].unbind()
+        return k_BHSK, v_BHSK
 
-    def _where(self, T: int) -> tuple[int, Tensor]:
-        """How many keys are in sight, and where in flat storage T new ones go; the same for all layers."""
-        key = (self._n_changes[0], T)
-        if self._plan is None or self._plan[0] != key:
-            _, _, H, S, _ = self._k_LRHSK.shape
-            heads_BH1 = (self._rows_B[:, None] * H + torch.arange(H))[:, :, None]
-            where = (heads_BH1 * S + self._slots(T)[:, None]).flatten().to(self.device)
-            self._plan = key, self._in_sight(T), where
-        return self._plan[1:]
+    def _planned(self, T: int) -> "_Plan":
+        """Made when the lengths have changed; the same for all layers."""
+        if self._plan is None or (self._plan.change, self._plan.T) != (self._n_changes[0], T):
+            _, _, R, H, S, _ = self._kv_L2RHSK.shape
+            lengths_B = self.lengths_B
+            slots_BT = (lengths_B[:, None] + torch.arange(T)).clamp_(max=self.max_length)
+            n_seen = min(int(lengths_B.max()) + T, self.max_length)
+            if self._heads_2BH11 is None:
+                pairs_2B11 = (torch.arange(2)[:, None] * R + self._rows_B)[..., None, None]
+                self._heads_2BH11 = (pairs_2B11 * H + torch.arange(H)[:, None]) * S
+            where = (self._heads_2BH11 + slots_BT[:, None]).flatten().to(self.device)
+            self._plan = _Plan(self._n_changes[0], T, slots_BT, n_seen, where)
+        return self._plan
 
     def _chosen(self, rows: Sequence[int] | Tensor) -> Tensor:
         index = torch.as_tensor(rows, dtype=torch.int64).cpu()
         if bool(((index < 0) | (index >= len(self._rows_B))).any()):
             raise ConfigError(f"cache rows {index.tolist()}", f"rows from 0 to {len(self._rows_B) - 1}")
         return self._rows_B[index]
-
-    def _slots(self, T: int) -> Tensor:
-        return (self.lengths_B[:, None] + torch.arange(T)).clamp(max=self.max_length)
-
-    def _in_sight(self, T: int) -> int:
-        return min(int(self.lengths_B.max()) + T, self.max_length)

@@ -4,7 +4,7 @@ Parameters carry the names and the layout of Hugging Face's GPT2LMHeadModel, so 
 and read without renaming or transposing anything. Source: Radford et al. 2019, "Language Models are
 Unsupervised Multitask Learners", and the code published with it.
 
-Shapes: B rows, T tokens of this call, S keys that they look at, D n_embd, H n_head, K = D / H, V vocab_size.
+Shapes: B rows, T tokens of this call, D n_embd, H n_head, K = D / H, V vocab_size.
 """
 
 import hashlib
@@ -19,7 +19,8 @@ from neogpt.config import GPT2Config
 from neogpt.errors import ConfigError
 from neogpt.model.cache import KVCache
 from neogpt.model.documents import Documents
-from neogpt.model.kernels import attention, gelu, merge_heads, split_heads
+from neogpt.model.inference import Inference
+from neogpt.model.kernels import attention, gelu
 
 LAYER_NORM_EPS = 1e-5
 
@@ -45,26 +46,11 @@ class Attention(nn.Module):
         self.c_attn = Linear(config.n_embd, 3 * config.n_embd)
         self.c_proj = Linear(config.n_embd, config.n_embd)
 
-    def forward(
-        self,
-        x_BTD: Tensor,
-        layer: int,
-        cache: KVCache | None,
-        mask: Tensor | None,
-        documents: Documents | None,
-    ) -> Tensor:
+    def forward(self, x_BTD: Tensor, documents: Documents | None) -> Tensor:
         qkv_BTE = self.c_attn(x_BTD)
         if documents:
             return self.c_proj(documents.join(attention(documents.spread(qkv_BTE), self.n_head)))
-        if cache is None:
-            return self.c_proj(attention(qkv_BTE, self.n_head))
-        q_BHTK, k_BHTK, v_BHTK = split_heads(qkv_BTE, self.n_head)
-        k_BHSK, v_BHSK = cache.update(layer, k_BHTK, v_BHTK)
-        is_causal = mask is None and x_BTD.shape[1] > 1
-        y_BHTK = F.scaled_dot_product_attention(
-            q_BHTK.to(k_BHSK.dtype), k_BHSK, v_BHSK, attn_mask=mask, is_causal=is_causal
-        )
-        return self.c_proj(merge_heads(y_BHTK).to(qkv_BTE.dtype))
+        return self.c_proj(attention(qkv_BTE, self.n_head))
 
 
 class MLP(nn.Module):
@@ -89,15 +75,8 @@ class Block(nn.Module):
         self.ln_2 = nn.LayerNorm(config.n_embd, eps=LAYER_NORM_EPS)
         self.mlp = MLP(config)
 
-    def forward(
-        self,
-        x_BTD: Tensor,
-        layer: int,
-        cache: KVCache | None,
-        mask: Tensor | None,
-        documents: Documents | None,
-    ) -> Tensor:
-        x_BTD = x_BTD + self.attn(self.ln_1(x_BTD), layer, cache, mask, documents)
+    def forward(self, x_BTD: Tensor, documents: Documents | None) -> Tensor:
+        x_BTD = x_BTD + self.attn(self.ln_1(x_BTD), documents)
         return x_BTD + self.mlp(self.ln_2(x_BTD))
 
 
@@ -138,7 +117,8 @@ class GPT2(nn.Module):
     def forward(self, tokens_BT: Tensor, cache: KVCache | None = None) -> Tensor:
         """int64 (B, T) -> logits (B, T, V) of the next token, in float32 (float64 when the weights are).
 
-        With a cache, the tokens follow what each of its rows holds; call `cache.advance` afterwards.
+        With a cache, the tokens follow what each of its rows holds, and no gradients are kept; call `cache.advance`
+        afterwards.
         Errors: ConfigError when T is longer than n_positions.
         """
         logits_BTV = F.linear(self.hidden(tokens_BT, cache), self.transformer.wte.weight)
@@ -152,21 +132,19 @@ class GPT2(nn.Module):
         `lengths`, int64 (N,): the one row holds N documents of so many tokens, each of which is read alone (see
         `documents.py`); T may then be longer than n_positions.
         """
-        T = tokens_BT.shape[1]
-        mask = documents = None
+        if cache is not None:
+            return Inference(self).hidden(tokens_BT, cache)
+        documents = None
         if lengths is not None:
             documents = Documents(lengths)
             self._check_length(documents.inside_NL)
             position_embedding = self.transformer.wpe(documents.positions_T)
-        elif cache is None:
-            self._check_length(tokens_BT)
-            position_embedding = self.transformer.wpe.weight[:T]
         else:
-            position_embedding = self.transformer.wpe(cache.positions(T))
-            mask = cache.mask(T)
+            self._check_length(tokens_BT)
+            position_embedding = self.transformer.wpe.weight[: tokens_BT.shape[1]]
         x_BTD = self.transformer.wte(tokens_BT) + position_embedding
-        for layer, block in enumerate(self.transformer.h):
-            x_BTD = block(x_BTD, layer, cache, mask, documents)
+        for block in self.transformer.h:
+            x_BTD = block(x_BTD, documents)
         return self.transformer.ln_f(x_BTD)
 
     @torch.no_grad()

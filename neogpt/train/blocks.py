@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from neogpt.config import AnyRun
 from neogpt.model import GPT2
+from neogpt.model.documents import Documents
 from neogpt.model.gpt2 import Block
 
 Forward = Callable[..., Tensor]
@@ -43,10 +44,9 @@ def training_blocks(model: GPT2, run: AnyRun) -> Iterator[None]:
             del vars(block)["forward"]
 
 
-def _where_shapes_are_few(block: Block, x_BTD: Tensor, *more: Any) -> Tensor:
+def _where_shapes_are_few(block: Block, x_BTD: Tensor, documents: Documents | None) -> Tensor:
     """Packed documents come in other numbers and lengths each time: their blocks run as they are."""
-    documents = more[-1]
-    return (Block.forward if documents is not None else _compiled())(block, x_BTD, *more)
+    return (Block.forward if documents is not None else _compiled())(block, x_BTD, documents)
 
 
 @functools.cache
