@@ -1,7 +1,6 @@
 """What the tests of training share: tiny runs, groups of processes to run and kill them, and what they leave."""
 
 import json
-import math
 import os
 import shutil
 import signal
@@ -49,7 +48,7 @@ def probe(model: Any, tokenizer: Any, world: Any = None) -> tuple[dict[str, floa
     if world and not world.is_main:
         return {}, []
     total = float(sum(tensor.double().sum() for tensor in model.state_dict().values()))
-    scores = {"probe/sum": total, "probe/turns": math.cos(1e4 * total)}
+    scores = {"probe/sum": total, "probe/turns": -abs(total - 200)}
     return scores, [{"question": f"{i}?", "answer": repr(total + i)} for i in range(3)]
 
 
