@@ -18,7 +18,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from neogpt.model.gpt2 import GPT2
 
-_CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**29}  # logits in memory at once
+_CHUNK_BYTES = {"cpu": 2**27, "cuda": 2**29}  # logits in memory at once
 _SCRATCH = 2**20  # logits in float32 at once, so that they stay in the processor's cache
 _SLICE = 8192  # ids whose dW is in hand at once, for the same reason
 
@@ -178,7 +178,7 @@ def _sweep(
     With needs_grad, `visit` leaves the logits' gradient in their place, and dX (in `dtype`) and dW are returned.
     """
     with torch.autocast(x_ND.device.type, enabled=False):
-        dw_VD = torch.zeros_like(w_VD) if needs_grad else None
+        dw_VD = torch.empty_like(w_VD) if needs_grad else None
         x_ND, w_VD = x_ND.to(dtype), w_VD.to(dtype)
         (N, _), V = x_ND.shape, w_VD.shape[0]
         dx_ND = torch.empty_like(x_ND)
@@ -195,17 +195,20 @@ def _sweep(
                     part_SV.copy_(wide_SV)
             if dw_VD is not None:
                 torch.mm(logits_CV, w_VD, out=dx_ND[start : start + chunk])
-                _add_product_(dw_VD, logits_CV, x_CD)
+                _add_product_(dw_VD, logits_CV, x_CD, anew=not start)
+        if dw_VD is not None and not N:
+            dw_VD.zero_()
     return () if dw_VD is None else (dx_ND, dw_VD)
 
 
-def _add_product_(dw_VD: Tensor, d_CV: Tensor, x_CD: Tensor) -> None:
-    """dW += d^T X, a slice of the vocabulary at a time where the product has another type than dW."""
+def _add_product_(dw_VD: Tensor, d_CV: Tensor, x_CD: Tensor, anew: bool) -> None:
+    """dW += d^T x (anew: =), slice by slice where the product has another type than dW."""
     if dw_VD.dtype == d_CV.dtype:
-        dw_VD.addmm_(d_CV.t(), x_CD)
+        dw_VD.addmm_(d_CV.t(), x_CD, beta=0 if anew else 1)
         return
+    put = Tensor.copy_ if anew else Tensor.add_
     for dw_SD, d_CS in zip(dw_VD.split(_SLICE), d_CV.split(_SLICE, dim=1), strict=True):
-        dw_SD += d_CS.t() @ x_CD
+        put(dw_SD, d_CS.t() @ x_CD)
 
 
 def _softmax_(logits_SV: Tensor, targets_S: Tensor) -> Tensor:
