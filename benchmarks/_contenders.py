@@ -80,7 +80,7 @@ class Gate:
     def __init__(self, commands: TextIO, answers: TextIO, cuda: bool) -> None:
         self.commands, self.answers, self.cuda = commands, answers, cuda
         self.left, self.losses = 0, []
-        self.imported = _memory("VmHWM")
+        self.imported = memory("VmHWM")
 
     def begin(self) -> None:
         """All is built: wait for the first command."""
@@ -116,14 +116,14 @@ class Gate:
             import torch
 
             return torch.cuda.max_memory_allocated()
-        return _memory("VmHWM")
+        return memory("VmHWM")
 
     def _answer(self, values: dict[str, Any]) -> None:
         self.answers.write(json.dumps(values) + "\n")
         self.answers.flush()
 
 
-def _memory(name: str) -> int:
+def memory(name: str) -> int:
     """Bytes, as Linux counts this process's resident memory."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))

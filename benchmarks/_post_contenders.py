@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-from _contenders import BETAS, CLIP, DECAY, HORIZON, LR, WARMUP, Gate, _memory, _rate, serve, watched
+from _contenders import BETAS, CLIP, DECAY, HORIZON, LR, WARMUP, Gate, _rate, memory, serve, watched
 
 RATES = {"sft": 1e-4, "dpo": 1e-5}
 NEOGPT: dict[str, dict[str, Any]] = {
@@ -90,7 +90,7 @@ def neogpt(spec: Spec, gate: Gate, options: dict[str, Any], name: str) -> None:
     """The real loop, with its ledgers; a listener stops it at every row."""
     from neogpt.train import train
 
-    gate.imported = _memory("VmHWM")
+    gate.imported = memory("VmHWM")
 
     class Watch:
         def row(self, row: dict[str, Any]) -> None:
@@ -113,7 +113,7 @@ def trl(spec: Spec, gate: Gate, options: dict[str, Any], name: str) -> None:
     from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
     kind: Any = library.SFTTrainer if spec.stage == "sft" else library.DPOTrainer
-    gate.imported = _memory("VmHWM")
+    gate.imported = memory("VmHWM")
     folder, options = Path(spec.folder), dict(options)
     rows = json.loads((folder / ("sorted.json" if options.pop("sorted", False) else "rows.json")).read_text())
     if spec.stage == "dpo" and name == "trl-best":

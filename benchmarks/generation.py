@@ -60,8 +60,8 @@ def workload(kind: str, n: int, config: GPT2Config) -> Work:
     return Work([[rng.randrange(config.vocab_size) for _ in range(k)] for k in lengths], n_new)
 
 
-def ours(model: GPT2, rows: int, work: Work) -> Callable[[], int]:
-    engine = Engine(model, AnyTokens(model.config.vocab_size), max_rows=rows)  # type: ignore[arg-type]
+def ours(model: GPT2, rows: int, work: Work, dtype: torch.dtype | None = None) -> Callable[[], int]:
+    engine = Engine(model, AnyTokens(model.config.vocab_size), rows, dtype)  # type: ignore[arg-type]
     sampling = [Sampling(max_new_tokens=n, temperature=1.0) for n in work.n_new]
     return lambda: sum(len(c.tokens) for c in engine.complete(work.prompts, sampling))
 

@@ -106,3 +106,10 @@ def test_bfloat16_gelu_is_as_near_the_truth_as_pytorchs() -> None:
     assert relative(got, truth) <= 1.05 * relative(theirs, truth)
     slope, their_slope = (torch.autograd.grad(y, x, upstream)[0] for y in (got, theirs))
     assert relative(slope, truth_slope) <= 2 * relative(their_slope, truth_slope)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("n", [10, 2**17 + 1])
+def test_gelu_of_few_numbers_is_gelu(dtype: torch.dtype, n: int) -> None:
+    x = torch.linspace(-30, 30, n).to(dtype)
+    torch.testing.assert_close(kernels.gelu_of_few(x), F.gelu(x, approximate="tanh"))

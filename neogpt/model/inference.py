@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neogpt.model.cache import KVCache
-from neogpt.model.kernels import cached_attention, gelu, merge_heads
+from neogpt.model.kernels import cached_attention, gelu_of_few, merge_heads
 
 if TYPE_CHECKING:
     from neogpt.model.gpt2 import GPT2
@@ -71,7 +71,7 @@ class Inference:
             k_BHSK, v_BHSK = cache.update(i, qkv_3BHTK[1:])
             y_BHTK = cached_attention(qkv_3BHTK[0].to(k_BHSK.dtype), k_BHSK, v_BHSK, mask)
             x_BTD = x_BTD + _product(merge_heads(y_BHTK), layer.attn_proj)
-            y_BTF = gelu(_product(F.layer_norm(x_BTD, *layer.ln_2), layer.c_fc))
+            y_BTF = gelu_of_few(_product(F.layer_norm(x_BTD, *layer.ln_2), layer.c_fc))
             x_BTD = x_BTD + _product(y_BTF, layer.mlp_proj)
         return F.layer_norm(x_BTD, *self._ln_f)
 

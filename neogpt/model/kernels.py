@@ -71,6 +71,16 @@ def gelu(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
+def gelu_of_few(x: Tensor) -> Tensor:
+    """GELU as the sigmoid of `gelu`, without gradients: faster on CPUs while the numbers stay in their cache."""
+    if x.device.type != "cpu" or x.numel() > _ELEMENTS:
+        return F.gelu(x, approximate="tanh")
+    wide_x = x.to(_wide(x.dtype))
+    slope = torch.full((), _GELU_1, dtype=wide_x.dtype)
+    two_u = torch.addcmul(slope, wide_x, wide_x, value=_GELU_3).mul_(wide_x)
+    return two_u.sigmoid_().mul_(wide_x).to(x.dtype)
+
+
 def _needs_grad(x: Tensor) -> bool:
     return torch.is_grad_enabled() and x.requires_grad
 
