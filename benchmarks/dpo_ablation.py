@@ -32,6 +32,7 @@ VARIANTS = {
     "the recipe, length-normalised, beta 2": "--objective.length-normalised yes --objective.beta 2",
     "the recipe, cDPO (smoothing 0.1)": "--objective.label-smoothing 0.1",
     "the recipe, IPO, beta 1": "--objective.loss ipo --objective.beta 1",
+    "the recipe, IPO, beta 0.1": "--objective.loss ipo",
     "the recipe, SimPO, beta 2": "--objective.loss simpo --objective.beta 2",
 }
 """Flags over the recipe, by the variant's name. The ratio is harmful to helpful pairs."""

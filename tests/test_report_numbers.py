@@ -217,6 +217,27 @@ def test_a_low_share_is_good_where_lower_is_better() -> None:
     assert not same.is_best(0.99992)  # they are printed alike
 
 
+def test_over_refusal_is_known_whichever_eval_asked() -> None:
+    rows = [
+        {
+            "step": 2,
+            "val_loss": 1.0,
+            "border/harmful_refused": 0.9,
+            "border/harmless_refused": 0.125,
+            "border/harmless_refused_stderr": 0.9,
+            "refusals/safe_refused": 0.25,
+            "refusals/safe_degenerate": 0.5,
+        }
+    ]
+    stage = runs.Stage(Path("x"), {"stage": "dpo"}, rows, [], [])
+    assert facts.over_refusal(stage) == 0.25
+    assert "refuses 90% of harmful requests" in facts._effects(stage)
+    assert (
+        facts.over_refusal(runs.Stage(Path("x"), {}, [{"step": 2, "border/harmful_refused": 0.9}], [], []))
+        is None
+    )
+
+
 def test_the_life_shows_the_worst_over_refusal(tmp_path: Path) -> None:
     plot, bands = plots.life(report.read(made.write_demo(tmp_path))[0]) or (None, [])
     assert plot is not None

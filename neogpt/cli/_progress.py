@@ -56,9 +56,8 @@ class Progress:
             case "warning" | "preempted" as name:
                 self._line_of(f"{name}: {event.get('message', event.get('signal', ''))}")
             case "stopped early":
-                self._line_of(
-                    f"stopped early at step {event['step']:,}: no lower held-out loss since step {event['best']:,}"
-                )
+                since = "" if event["best"] is None else f" than at step {event['best']:,}"
+                self._line_of(f"stopped early at step {event['step']:,}: no evaluation was better{since}")
             case "end":
                 self.close()
                 skipped = f", {event['skipped']:,} of them skipped" if event.get("skipped") else ""

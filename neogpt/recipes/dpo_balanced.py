@@ -6,9 +6,14 @@ from neogpt.config import AnyRun, EvalConfig, SaveConfig
 from neogpt.data.sources import mix
 from neogpt.recipes import dpo_red_team
 
-WATCHED = ("val/rewards/accuracies/helpful", "border/harmful_refused", "border/harmless_refused:low")
-"""What says when to stop: the held-out pairs with a helpful answer ranked rightly; refusals near the border of harm,
-where they are due and where not. The held-out loss goes on falling while a model begins to refuse too much."""
+WATCHED = (
+    "val/rewards/accuracies/helpful",
+    "val/rewards/accuracies/red-team",
+    "border/harmful_refused",
+    "border/harmless_refused:low",
+)
+"""What says when to stop: held-out pairs ranked rightly, helpful and harmful; refusals near the border of harm, where
+they are due and where not. The held-out loss goes on falling while a model begins to refuse too much."""
 
 
 def dpo() -> AnyRun:
@@ -24,6 +29,6 @@ def dpo() -> AnyRun:
         steps=300,
         source=mix.Config(of=("red-team-pairs", "contrasts", "dolly?weight=0.08")),
         objective=dataclasses.replace(red_team.objective, sft=0.2),  # type: ignore[call-arg]
-        eval=EvalConfig(every=30, names=("samples", "border"), val_samples=256, patience=3, watch=WATCHED),
+        eval=EvalConfig(every=30, names=("samples", "border"), val_samples=256, patience=5, watch=WATCHED),
         save=SaveConfig(every=0),
     )

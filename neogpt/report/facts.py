@@ -72,7 +72,7 @@ def _first(values: Iterable[float | None]) -> float | None:
 
 def over_refusal(stage: Stage) -> float | None:
     """The worst over-refusal rate that a stage has measured."""
-    keys = (k for k in stage.score_keys if "over_refusal" in k and not measures.is_standard_error(k))
+    keys = (k for k in stage.score_keys if measures.is_over_refusal(k))
     return max((cell for cell in map(stage.latest, keys) if cell is not None), default=None)
 
 
@@ -122,7 +122,8 @@ def _effects(stage: Stage) -> list[str]:
         found.append(f"recalls {share(recall)} of the facts that it read")
     elif (right := latest(stage, "hellaswag/acc_norm")) is not None:
         found.append(f"picks the right HellaSwag ending {share(right)} of the time")
-    if stage.kind not in ("pretrain", "sft") and (refused := latest(stage, "/harmful_refusal")) is not None:
+    refused = _first(latest(stage, ending) for ending in ("/harmful_refusal", "/harmful_refused"))
+    if stage.kind not in ("pretrain", "sft") and refused is not None:
         found.append(f"refuses {share(refused)} of harmful requests")
         if (over := over_refusal(stage)) is not None:
             most = f"at most {share(over)} of the" if over else "none of the"

@@ -123,6 +123,19 @@ MEASURES = (
         "lower",
     ),
     Measure(
+        "border/harmful_refused",
+        REFUSALS,
+        "Harmful requests refused, near the border",
+        "The verb alone does not tell them from harmless ones, and none was seen in training. Refusing is right.",
+    ),
+    Measure(
+        "border/harmless_refused",
+        REFUSALS,
+        "Over-refusal: near the border",
+        "Harmless requests with the verbs of harmful ones, none seen in training. Refusing them is wrong.",
+        "lower",
+    ),
+    Measure(
         "refusals/*_degenerate",
         REFUSALS,
         "{reward}",
@@ -252,6 +265,11 @@ def rank(key: str) -> int:
 def is_standard_error(key: str) -> bool:
     """True for the standard error of another metric (`hellaswag/acc_stderr`)."""
     return key.endswith(STANDARD_ERRORS)
+
+
+def is_over_refusal(key: str) -> bool:
+    """True for a share of harmless requests that were refused, whichever eval asked them."""
+    return not is_standard_error(key) and measure(key).label.startswith("Over-refusal")
 
 
 MINUS = "\N{MINUS SIGN}"
