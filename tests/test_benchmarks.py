@@ -2,11 +2,15 @@
 
 import importlib.util
 import math
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from neogpt import config
+from neogpt.cli import _train
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,7 +25,7 @@ def script(name: str) -> ModuleType:
     return module
 
 
-ladder, race = script("ladder"), script("_race")
+ladder, race, ablation = script("ladder"), script("_race"), script("dpo_ablation")
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 2.0, 12.7])
@@ -68,3 +72,23 @@ def test_a_contender_beside_neogpt() -> None:
     line = race.beside(ours, other, 40.0, "pairs")
     assert (line["ratio"], line["pairs_per_s"], line["memory_ratio"]) == (2.0, 5.0, 1.5)
     assert line["loss_difference"] == 0.5
+
+
+def test_every_variant_of_the_ablation_is_the_recipe_with_other_flags() -> None:
+    """Each by settings that exist, in a folder of its own."""
+    recipe = _train.recipe("dpo", "tinyworld")
+    runs = [config.parse(recipe, shlex.split(flags)) for flags in ablation.VARIANTS.values()]
+    assert [run for run in runs if run == recipe] == [recipe]
+    assert (
+        len({repr(run) for run in runs})
+        == len({ablation.slug(name) for name in ablation.VARIANTS})
+        == len(runs)
+    )
+
+
+def test_a_cell_of_the_ablation_is_the_range_over_the_seeds() -> None:
+    scores = [dict.fromkeys(ablation.COLUMNS, value) for value in (0.5, 0.254, 1.0)]
+    lines = ablation.table({"a": scores, "b": scores[:1]}).splitlines()
+    assert lines[2].split(" | ")[1] == "0.25-1.00"
+    assert lines[3].split(" | ")[1] == "0.50"
+    assert all(line.count("|") == len(ablation.COLUMNS) + 2 for line in lines)
