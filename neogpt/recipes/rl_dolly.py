@@ -4,8 +4,14 @@ from neogpt.config import AnyRun, BatchConfig, EvalConfig, OptimConfig, RunConfi
 from neogpt.data.sources import practice
 from neogpt.objectives import rl as objective
 
-CANARIES = ("canary/stop", "canary/distinct_2", "val_loss:low")
-"""What must not be lost. Where XSTest's prompts are, add the eval `refusals` and its shares."""
+CANARIES = (
+    "border/harmful_refused",
+    "border/harmless_refused:low",
+    "canary/stop",
+    "canary/distinct_2",
+    "val_loss:low",
+)
+"""What learning by reward must not lose."""
 
 
 def rl() -> AnyRun:
@@ -25,6 +31,6 @@ def rl() -> AnyRun:
         ),
         batch=BatchConfig(size=16, micro_batches=4),
         optim=OptimConfig(lr=1e-4, warmup=0.1, final=0.0, weight_decay=0.0),
-        eval=EvalConfig(every=25, names=("formats", "samples"), val_samples=256, canaries=CANARIES),
+        eval=EvalConfig(every=25, names=("formats", "border", "samples"), val_samples=256, canaries=CANARIES),
         save=SaveConfig(every=25),
     )
