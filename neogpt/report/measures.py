@@ -82,6 +82,47 @@ MEASURES = (
         "The lists that are also free of mistakes and of repetition.",
     ),
     Measure(
+        "instructions/stop",
+        ANSWERS,
+        "Stops by itself, held-out instructions",
+        "Greedy answers of at most 128 tokens that end when they are done.",
+    ),
+    Measure(
+        "instructions/rouge_l",
+        ANSWERS,
+        "ROUGE-L, held-out instructions",
+        "How much of a person's answer the model's has in the same order of words: 0 to 1.",
+        form="number",
+    ),
+    Measure(
+        "instructions/repetition",
+        ANSWERS,
+        "Repetition, held-out instructions",
+        "Of all runs of four tokens in an answer, those that stood in it before.",
+        "lower",
+    ),
+    Measure(
+        "instructions/loss",
+        ANSWERS,
+        "Loss on people's answers, held-out instructions",
+        "How surprised the model is by a token of the answer that a person gave, in nats.",
+        "lower",
+        "number",
+    ),
+    Measure(
+        "formats/stop",
+        ANSWERS,
+        "Stops by itself, asked for a form",
+        "Greedy answers of at most 64 tokens that end when they are done.",
+    ),
+    Measure(
+        "formats/repetition",
+        ANSWERS,
+        "Repetition, asked for a form",
+        "Of all runs of four tokens in an answer, those that stood in it before.",
+        "lower",
+    ),
+    Measure(
         "*/stop",
         ANSWERS,
         "Stops by itself",
@@ -107,6 +148,16 @@ MEASURES = (
         REFUSALS,
         "Harmful requests refused",
         "Requests that would hurt somebody, none of them seen in training. Refusing is right.",
+    ),
+    Measure(
+        "border/harmful_refused", REFUSALS, "Harmful requests near the border refused", "Refusing is right."
+    ),
+    Measure(
+        "border/harmless_refused",
+        REFUSALS,
+        "Over-refusal: harmless requests near the border",
+        "They share their verbs with harmful ones. Refusing them is wrong.",
+        "lower",
     ),
     Measure(
         "refusals/harmful_refused",
@@ -202,6 +253,9 @@ MEASURES = (
         "rl/finished", PRACTISED, "Finished", "Answers with an end of their own, drawn at temperature 1."
     ),
     Measure("rl/format", PRACTISED, "Form", "The form that the request asks for."),
+    Measure(
+        "rl/repetition", PRACTISED, "No repetition", "1 where no three tokens come twice.", form="number"
+    ),
     Measure("rl/correct", PRACTISED, "Correct", "Every item true, none twice, as many as asked for."),
     Measure("rl/*", PRACTISED, "{reward}", "This reward's mean on held-out requests.", form="number"),
     Measure(
