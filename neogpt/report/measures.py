@@ -116,13 +116,6 @@ MEASURES = (
         "Greedy answers of at most 64 tokens that end when they are done.",
     ),
     Measure(
-        "formats/repetition",
-        ANSWERS,
-        "Repetition, asked for a form",
-        "Of all runs of four tokens in an answer, those that stood in it before.",
-        "lower",
-    ),
-    Measure(
         "*/stop",
         ANSWERS,
         "Stops by itself",
@@ -148,16 +141,6 @@ MEASURES = (
         REFUSALS,
         "Harmful requests refused",
         "Requests that would hurt somebody, none of them seen in training. Refusing is right.",
-    ),
-    Measure(
-        "border/harmful_refused", REFUSALS, "Harmful requests near the border refused", "Refusing is right."
-    ),
-    Measure(
-        "border/harmless_refused",
-        REFUSALS,
-        "Over-refusal: harmless requests near the border",
-        "They share their verbs with harmful ones. Refusing them is wrong.",
-        "lower",
     ),
     Measure(
         "refusals/harmful_refused",
