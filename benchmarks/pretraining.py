@@ -43,7 +43,7 @@ class Size:
 
 
 SIZES = {
-    "tiny": Size((4, 4, 128, 128), 96, 32, 4, "trained", 1344, 20),  # recipes/tinyworld.py
+    "tiny": Size((4, 4, 128, 128), 96, 32, 4, "trained", 1344, 12),  # recipes/tinyworld.py
     "10m": Size((6, 5, 320, 256), 256, 16, 2, "trained", 8192, 3),
     "30m": Size((6, 6, 384, 512), 512, 8, 2, "gpt2", 50257, 2),
     "124m": Size((12, 12, 768, 1024), 1024, 2, 2, "gpt2", 50257, 1),

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from neogpt.plan.shape import head_chunk
+
 if TYPE_CHECKING:
     from neogpt.model.gpt2 import GPT2
 
-_CHUNK_BYTES = {"cpu": 2**27, "cuda": 2**29}  # logits in memory at once
 _SCRATCH = 2**20  # logits in float32 at once, so that they stay in the processor's cache
 _SLICE = 8192  # ids whose dW is in hand at once, for the same reason
 
@@ -94,7 +95,7 @@ def _product_dtype(x: Tensor) -> torch.dtype:
 
 
 def _default_chunk(x: Tensor, V: int, dtype: torch.dtype) -> int:
-    return max(1, _CHUNK_BYTES.get(x.device.type, 2**29) // (V * dtype.itemsize))
+    return head_chunk(V, dtype.itemsize, x.device.type)
 
 
 class _CrossEntropySum(torch.autograd.Function):

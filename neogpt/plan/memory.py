@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from neogpt.config import GPT2Config
-from neogpt.plan.shape import fits, n_block_matrices, n_params
+from neogpt.plan.shape import fits, head_chunk, n_block_matrices, n_params
 
-_CHUNK_BYTES = {"cpu": 2**26, "cuda": 2**29}  # model/cross_entropy.py: logits at once, in the products' type
-_SCRATCH = 2**20  # there: logits in float32 at once
+_SCRATCH = 2**20  # model/cross_entropy.py: logits in float32 at once
 _QUERIES = 128  # model/kernels.py: queries a block of attention
 
 _LIBRARIES = {"float32": 8_000_000, "bfloat16": 24_000_000}  # what oneDNN keeps on a CPU, as measured
@@ -200,7 +199,7 @@ def _new_gradients(work: Work) -> int:
 def _loss(work: Work) -> Parts:
     """The forward's end: dW, dX, a chunk of logits, and in bfloat16 copies of X and W (model/cross_entropy.py)."""
     D, V, N = work.model.n_embd, work.model.vocab_size, work.n_tokens
-    chunk = min(max(1, _CHUNK_BYTES.get(work.device, 2**29) // (V * work.width)), N)
+    chunk = min(head_chunk(V, work.width, work.device), N)
     scratch = 4 * V * min(max(1, _SCRATCH // V), N)
     copies = 2 * D * (N + V) if work.width == 2 else 0
     workspace = 4 * V * D + work.width * N * D + chunk * V * work.width + scratch + copies

@@ -5,6 +5,8 @@ Letters: L n_layer, D n_embd, V vocab_size, P n_positions, T tokens of a sequenc
 
 from neogpt.config import GPT2Config
 
+_LOGITS_BYTES = {"cpu": 2**27, "cuda": 2**29}
+
 
 def n_params(config: GPT2Config) -> int:
     """Trainable numbers, exactly; the tied head counts once."""
@@ -30,6 +32,11 @@ def flops_per_token(config: GPT2Config, length: int) -> int:
 def attention_flops_per_token(config: GPT2Config, length: int) -> int:
     """The part of `flops_per_token` that grows with the length of a sequence."""
     return 12 * config.n_layer * config.n_embd * length
+
+
+def head_chunk(vocab_size: int, itemsize: int, device: str) -> int:
+    """Tokens whose logits, of `itemsize` bytes each, the head has in memory at once while it trains."""
+    return max(1, _LOGITS_BYTES.get(device, 2**29) // (vocab_size * itemsize))
 
 
 def fits(micro_batches: int, processes: int, exact: bool = True) -> bool:
