@@ -149,5 +149,5 @@ def machine(options: argparse.Namespace, packages: Iterable[str]) -> dict[str, A
         "gpu": torch.cuda.get_device_name() if options.device == "cuda" else None,
         "python": platform.python_version(),
         "versions": versions,
-        "options": {k: v for k, v in vars(options).items() if k not in ("text", "json")},
+        "options": {k: v for k, v in vars(options).items() if k not in ("text", "json", "model", "alone")},
     }
