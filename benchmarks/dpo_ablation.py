@@ -60,13 +60,13 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write all scores there")
     options = parser.parse_args()
-    found: dict[str, list[Scores]] = {name: [] for name in (STARTED, *VARIANTS)}
+    found: dict[str, dict[int, Scores]] = {name: {} for name in (STARTED, *VARIANTS)}
     for seed in options.seeds:
         for name, scores in of_seed(seed, options.run / f"seed-{seed}", options.threads).items():
-            found[name].append(scores)
+            found[name][seed] = scores
     print(table(found))
     if options.json:
-        results = {"seeds": options.seeds, "flags": VARIANTS, "scores": found}
+        results = {"flags": VARIANTS, "scores_by_seed": found}
         options.json.write_text(json.dumps(results, indent=1) + "\n")
     return 0
 
@@ -104,11 +104,11 @@ def is_done(run: Path) -> bool:
     return any(row["event"] == "end" for row in ledger.read(RunDir(run).events))
 
 
-def table(found: dict[str, list[Scores]]) -> str:
+def table(found: dict[str, dict[int, Scores]]) -> str:
     """Markdown: a row a variant, the range over the seeds in each cell."""
     lines = ["| variant | " + " | ".join(COLUMNS.values()) + " |", "|---|" + "---|" * len(COLUMNS)]
     for name, seeds in found.items():
-        cells = (spread([scores[column] for scores in seeds]) for column in COLUMNS)
+        cells = (spread([scores[column] for scores in seeds.values()]) for column in COLUMNS)
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -87,8 +87,8 @@ def test_every_variant_of_the_ablation_is_the_recipe_with_other_flags() -> None:
 
 
 def test_a_cell_of_the_ablation_is_the_range_over_the_seeds() -> None:
-    scores = [dict.fromkeys(ablation.COLUMNS, value) for value in (0.5, 0.254, 1.0)]
-    lines = ablation.table({"a": scores, "b": scores[:1]}).splitlines()
+    scores = {seed: dict.fromkeys(ablation.COLUMNS, value) for seed, value in enumerate((0.5, 0.254, 1.0))}
+    lines = ablation.table({"a": scores, "b": {0: scores[0]}}).splitlines()
     assert lines[2].split(" | ")[1] == "0.25-1.00"
     assert lines[3].split(" | ")[1] == "0.50"
     assert all(line.count("|") == len(ablation.COLUMNS) + 2 for line in lines)
