@@ -77,6 +77,7 @@ def test_before_and_after_stand_side_by_side(tmp_path: Path) -> None:
 
 def test_measures_of_rewards_and_canaries() -> None:
     assert measures.measure("rl/format").group == measures.PRACTISED
+    assert measures.measure("canary/stop").group == measures.CANARIES
     assert measures.measure("rl/my_own").label == "My own"
     assert measures.measure("canary/distinct_2").group == measures.CANARIES
     assert measures.measure("canary/kl").better == "lower"

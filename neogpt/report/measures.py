@@ -283,7 +283,7 @@ STANDARD_ERRORS = ("_stderr", "_se")
 
 def measure(key: str) -> Measure:
     """The measure for a ledger key such as `tinyworld/recall`; an unknown one is named by its key."""
-    for known in MEASURES:
+    for known in sorted(MEASURES, key=lambda known: known.pattern != key):  # its own name before a pattern
         if fnmatch.fnmatchcase(key, known.pattern):
             rest = key.rpartition("over_refusal_")[2].replace("_", " ")
             reward = key.rpartition("/")[2].replace("_", " ").capitalize()
