@@ -124,7 +124,7 @@ def rl() -> AnyRun:
             replay_rows=32,
         ),
         batch=BatchConfig(size=16, micro_batches=2),
-        optim=OptimConfig(name="adamw", lr=7e-4, warmup=0.1, final=0.0, weight_decay=0.0),
+        optim=OptimConfig(name="adamw", lr=5e-4, warmup=0.1, final=0.0, weight_decay=0.0),
         eval=EvalConfig(every=40, names=("tinyworld",), val_samples=128, canaries=CANARIES),
         save=SaveConfig(every=40),
     )
