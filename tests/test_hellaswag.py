@@ -15,7 +15,7 @@ import torch
 from hellaswag_tasks import RAW, WIKIHOW, made_up, random_model, real_tasks, save, trained_tokenizer, write
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
-from training import PYTHON, ROOT, Launcher, flags
+from training import ROOT, Launcher, compiler_python, flags
 
 from neogpt import ledger
 from neogpt.checkpoint import load_model, load_tokenizer
@@ -286,12 +286,12 @@ def test_a_run_measures_the_same_on_any_number_of_processes(
 @pytest.mark.slow
 def test_a_compiled_run_measures_what_its_checkpoint_has(tmp_path: Path, invented: Path) -> None:
     more = ["hellaswag", "samples", "--eval.hellaswag-data", str(invented), "--compile", "True"]
-    args = [*flags("pretrain", *more), "--steps", "2", "--run", str(tmp_path)]
-    command = [PYTHON, "-m", "neogpt", "pretrain", "tinyworld", *args]
+    args = [*flags("pretrain", *more), "--steps", "2", "--run", str(tmp_path / "run")]
+    command = [compiler_python(tmp_path), "-m", "neogpt", "pretrain", "tinyworld", *args]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    row = ledger.read(RunDir(tmp_path).metrics)[-1]
-    found = hellaswag.run(load_model(tmp_path), load_tokenizer(tmp_path), data=str(invented))
+    row = ledger.read(RunDir(tmp_path / "run").metrics)[-1]
+    found = hellaswag.run(load_model(tmp_path / "run"), load_tokenizer(tmp_path / "run"), data=str(invented))
     assert {f"hellaswag/{name}": value for name, value in found.items()}.items() <= row.items()
 
 

@@ -1,6 +1,7 @@
 """Compiled and recomputed blocks: less time, less memory, the same gradients; evaluation never sees them."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
-from training import Launcher, different, outcome, tiny
+from training import Launcher, compiler_python, different, outcome, tiny
 
 from neogpt import ledger
 from neogpt.config import GPT2Config
+from neogpt.errors import ConfigError
 from neogpt.model import GPT2, cross_entropy_sum
 from neogpt.model.cache import KVCache
 from neogpt.paths import RunDir
@@ -30,7 +32,7 @@ def counter(monkeypatch: pytest.MonkeyPatch) -> CompileCounterWithBackend:
     torch._dynamo.reset()
     counter = CompileCounterWithBackend("aot_eager")
     forward = torch.compile(blocks.Block.forward, backend=counter)
-    monkeypatch.setattr(blocks, "_compiled", lambda: forward)
+    monkeypatch.setattr(blocks, "_compiled", lambda device: forward)
     return counter
 
 
@@ -132,10 +134,26 @@ def test_recomputing_changes_no_bit_of_a_run(
     assert [Path(name).name for name in names] == ["MANIFEST.json", "trainer.json"]
 
 
+@pytest.fixture
+def compiling(tmp_path: Path) -> Iterator[Launcher]:
+    launcher = Launcher(tmp_path / "outputs", tmp_path / "neogpt-home", compiler_python(tmp_path))
+    yield launcher
+    launcher.close()
+
+
+def test_a_blank_in_the_path_to_pytorch_is_told_before_its_compiler_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch, "__file__", "/my models/torch/__init__.py")
+    blocks._compiled.cache_clear()
+    with pytest.raises(ConfigError, match=r"a blank: /my models.*\n.*\n.*leave --compile out"):
+        blocks._compiled("cpu")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("layout", [FAST, (*FAST, "--parallel", "fsdp")], ids=["ddp", "fsdp"])
 def test_really_compiled_on_two_processes(
-    layout: tuple[str, ...], launcher: Launcher, tmp_path: Path
+    layout: tuple[str, ...], compiling: Launcher, tmp_path: Path
 ) -> None:
     """torch.compile with recomputed blocks, validation and samples of other shapes between the steps."""
     settings = ("--steps", "4", "--eval.every", "2", "--eval.names", "samples", *layout)
@@ -143,7 +161,7 @@ def test_really_compiled_on_two_processes(
         ("plain", ()),
         ("compiled", ("--compile", "True", "--activation-checkpointing", "True")),
     ):
-        group = launcher.train(2, "pretrain", tmp_path / name, *settings, *more, patch="deprecations")
+        group = compiling.train(2, "pretrain", tmp_path / name, *settings, *more, patch="deprecations")
         assert group.wait(240) == [0, 0], group.text()
     plain, compiled = (
         [row.get("loss", row.get("val_loss")) for row in ledger.read(RunDir(tmp_path / name).metrics)]

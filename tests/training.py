@@ -177,13 +177,22 @@ class Group:
         return "\n".join((self.output / f"{rank}.txt").read_text() for rank in ranks)
 
 
+def compiler_python(folder: Path) -> str:
+    """This Python by a path without blanks, through a link in `folder`: PyTorch's compiler does not quote its own."""
+    if " " not in sys.prefix:
+        return PYTHON
+    link = folder / "python"
+    link.symlink_to(sys.prefix)
+    return str(link / "bin" / Path(PYTHON).name)
+
+
 class Launcher:
     """Starts groups of processes quickly (see launch.py)."""
 
-    def __init__(self, outputs: Path, home: Path) -> None:
+    def __init__(self, outputs: Path, home: Path, python: str = PYTHON) -> None:
         self.outputs, self.home, self.started = outputs, home, 0
         self.server = subprocess.Popen(
-            [PYTHON, "-W", "error", str(Path(__file__).with_name("launch.py"))],
+            [python, "-W", "error", str(Path(__file__).with_name("launch.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from neogpt.config import AnyRun
+from neogpt.errors import ConfigError
 from neogpt.model import GPT2
 from neogpt.model.documents import Documents
 from neogpt.model.gpt2 import Block
@@ -46,12 +47,19 @@ def training_blocks(model: GPT2, run: AnyRun) -> Iterator[None]:
 
 def _where_shapes_are_few(block: Block, x_BTD: Tensor, documents: Documents | None) -> Tensor:
     """Packed documents come in other numbers and lengths each time: their blocks run as they are."""
-    return (Block.forward if documents is not None else _compiled())(block, x_BTD, documents)
+    forward = Block.forward if documents is not None else _compiled(x_BTD.device.type)
+    return forward(block, x_BTD, documents)
 
 
 @functools.cache
-def _compiled() -> Forward:
+def _compiled(device: str) -> Forward:
     """One compiled forward for all blocks of all models: they differ in their weights, which it takes as inputs."""
+    if device == "cpu" and " " in torch.__file__:
+        raise ConfigError(
+            f"PyTorch's compiler cannot build where the path to PyTorch has a blank: {torch.__file__}",
+            "a virtual environment in a folder without one",
+            "leave --compile out, or start a Python that lies elsewhere (a symbolic link to it will do)",
+        )
     # PyTorch's tracing looks at .grad of whatever it is given, and warns its user of what it did itself.
     warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)
     return torch.compile(Block.forward)
