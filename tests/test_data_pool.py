@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -108,3 +110,20 @@ def test_a_process_killed_while_it_begins_is_not_waited_for(tmp_path: Path, dela
         over.set()
         thread.join()
     assert not multiprocessing.active_children()
+
+
+def test_no_process_takes_ctrl_c_before_it_allows_it(tmp_path: Path) -> None:
+    """Not even the first, which Python would begin together with a helper that lets signals through."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import signal\n"
+        "from neogpt.data._pool import Pool\n"
+        "def report():\n"
+        "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()), flush=True)\n"
+        "if __name__ == '__main__':\n"
+        "    with Pool(2, report, report):\n"
+        "        pass\n"
+        "    report()\n"
+    )
+    said = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True, timeout=60)
+    assert sorted(said.stdout.split()) == ["False", "True", "True"]

@@ -11,6 +11,7 @@ import signal
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Self, TypeVar
 
@@ -34,6 +35,7 @@ class Pool(Generic[T]):
         self._idle: list[Connection] = []
         self._busy: dict[Connection, T | None] = {}  # None: it begins
         context = multiprocessing.get_context("spawn")  # a forked copy of a threaded process may hang
+        resource_tracker.ensure_running()  # else the first process starts it, which would let Ctrl-C through
         self._processes = []
         for _ in range(size):
             ours, theirs = context.Pipe()
