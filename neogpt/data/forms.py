@@ -1,9 +1,10 @@
 """Forms that a request may ask for: how each is asked, and how asking is recognised."""
 
-import hashlib
 import re
 from dataclasses import dataclass
 from typing import Literal
+
+from neogpt.data.split import number
 
 Form = Literal["list", "numbered list", "yes or no", "one sentence"]
 ASKS: dict[Form, str] = {
@@ -66,4 +67,4 @@ def form_of(instruction: str) -> Form:
     """A form that the request can be answered in: yes or no where it is polar, else one by its hash."""
     if is_polar(instruction):
         return "yes or no"
-    return OPEN[hashlib.sha256(f"form\0{instruction}".encode()).digest()[0] % len(OPEN)]
+    return OPEN[(number(f"form\0{instruction}") >> 56) % len(OPEN)]

@@ -86,7 +86,7 @@ def _drive(
     while waiting or left:
         while waiting and (not fetchers or len(left) < 2 or sum(map(len, left.values())) < enough):
             files, its = waiting.popleft()
-            left[files] = list(its)
+            left[files] = its
             for task in its[:1] if fetchers else its:
                 (fetchers or pool).put(task)
         for by, task in Pool.done(*filter(None, (pool, fetchers))):

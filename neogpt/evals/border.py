@@ -8,7 +8,7 @@ from typing import Any
 
 from neogpt.config import SourceConfig
 from neogpt.evals._border_requests import HARMFUL, HARMLESS, requests
-from neogpt.evals._counts import standard_error
+from neogpt.evals._counts import with_errors
 from neogpt.evals._judge import Judge
 from neogpt.evals.refusals import judged
 from neogpt.model import GPT2
@@ -27,13 +27,11 @@ def run(
 
     By greedy decoding, at most 48 tokens. limit: requests a kind.
     """
-    scores = {}
+    measured = {}
     for kind, deeds in KINDS.items():
         found = judged(model, tokenizer, Judge(), requests(deeds)[:limit], NEW_TOKENS)
-        refused = sum(manner == "refused" for *_, manner in found)
-        scores[f"{kind}_refused"] = refused / len(found)
-        scores[f"{kind}_refused_stderr"] = standard_error(refused, len(found))
-    return scores
+        measured[f"{kind}_refused"] = [manner == "refused" for *_, manner in found]
+    return with_errors(measured)
 
 
 def samples(model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None = None) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from neogpt.config import SourceConfig
 from neogpt.evals import _refusal_data
-from neogpt.evals._counts import standard_error
+from neogpt.evals._counts import with_errors
 from neogpt.evals._judge import Judge, f1, leave_one_out
 from neogpt.evals._rouge import repetition
 from neogpt.generate import Engine, Sampling
@@ -42,10 +42,8 @@ def run(
     judge, scores = _judge(data)
     for kind, prompts in _refusal_data.prompts(data).items():
         manners = [manner for *_, manner in judged(model, tokenizer, judge, prompts[:limit])]
-        for name in ("refused", "degenerate"):
-            count = manners.count(name)
-            scores[f"{kind}_{name}"] = count / len(manners)
-            scores[f"{kind}_{name}_stderr"] = standard_error(count, len(manners))
+        names = ("refused", "degenerate")
+        scores |= with_errors({f"{kind}_{name}": [manner == name for manner in manners] for name in names})
     return scores
 
 

@@ -43,7 +43,7 @@ def cross_entropy_sum(
     x_ND, targets_N, weights_N, _ = _weighted(x_BTD, targets_BT, weights_BT)
     dtype = _product_dtype(x_BTD)
     needs_grad = torch.is_grad_enabled() and (x_BTD.requires_grad or wte_VD.requires_grad)
-    size = chunk or _default_chunk(x_BTD, wte_VD.shape[0], dtype)
+    size = chunk or head_chunk(wte_VD.shape[0], dtype.itemsize, x_BTD.device.type)
     return _CrossEntropySum.apply(x_ND, wte_VD, targets_N, weights_N, size, dtype, needs_grad, z_loss)
 
 
@@ -73,7 +73,7 @@ def log_probs(
 def token_log_probs(x_ND: Tensor, wte_VD: Tensor, targets_N: Tensor, chunk: int | None = None) -> Tensor:
     """log p of each target given its token's hidden state: (N,), differentiable; logits a chunk at a time."""
     dtype = _product_dtype(x_ND)
-    size = chunk or _default_chunk(x_ND, wte_VD.shape[0], dtype)
+    size = chunk or head_chunk(wte_VD.shape[0], dtype.itemsize, x_ND.device.type)
     logp_N: Tensor = _LogProbs.apply(x_ND, wte_VD, targets_N, size, dtype)
     return logp_N
 
@@ -92,10 +92,6 @@ def _weighted(
 def _product_dtype(x: Tensor) -> torch.dtype:
     kind = x.device.type
     return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype
-
-
-def _default_chunk(x: Tensor, V: int, dtype: torch.dtype) -> int:
-    return head_chunk(V, dtype.itemsize, x.device.type)
 
 
 class _CrossEntropySum(torch.autograd.Function):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from neogpt.model.cache import KVCache
-from neogpt.model.kernels import cached_attention, gelu_of_few, merge_heads
+from neogpt.model.kernels import by_heads, cached_attention, gelu_of_few, merge_heads
 
 if TYPE_CHECKING:
     from neogpt.model.gpt2 import GPT2
@@ -67,7 +67,7 @@ class Inference:
         mask = _additive(cache.mask(T), cache.dtype)
         for i, layer in enumerate(self._layers):
             qkv_BTE = _product(F.layer_norm(x_BTD, *layer.ln_1), layer.c_attn)
-            qkv_3BHTK = qkv_BTE.unflatten(-1, (3, self._n_head, -1)).permute(2, 0, 3, 1, 4)
+            qkv_3BHTK = by_heads(qkv_BTE, self._n_head)
             k_BHSK, v_BHSK = cache.update(i, qkv_3BHTK[1:])
             y_BHTK = cached_attention(qkv_3BHTK[0].to(k_BHSK.dtype), k_BHSK, v_BHSK, mask)
             x_BTD = x_BTD + _product(merge_heads(y_BHTK), layer.attn_proj)

@@ -52,8 +52,13 @@ def cached_attention(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask: Tenso
 
 def split_heads(qkv_BTE: Tensor, n_head: int) -> tuple[Tensor, Tensor, Tensor]:
     """(B, T, 3D) -> queries, keys, values, each a view (B, H, T, K)."""
-    q, k, v = qkv_BTE.unflatten(-1, (3, n_head, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    q, k, v = by_heads(qkv_BTE, n_head).unbind(0)
     return q, k, v
+
+
+def by_heads(qkv_BTE: Tensor, n_head: int) -> Tensor:
+    """(B, T, 3D) -> queries, keys, values in one view (3, B, H, T, K)."""
+    return qkv_BTE.unflatten(-1, (3, n_head, -1)).permute(2, 0, 3, 1, 4)
 
 
 def merge_heads(y_BHTK: Tensor) -> Tensor:

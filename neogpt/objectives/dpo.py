@@ -19,12 +19,12 @@ from neogpt.config import AnyRun, ObjectiveConfig, digest
 from neogpt.data.batch import Batch
 from neogpt.data.order import sample_ids
 from neogpt.data.records import Quarantine
-from neogpt.data.split import number
+from neogpt.data.split import number, opening
 from neogpt.objectives._base import LossTerms, Objective, n_rows, pack, pad, row_sums, token_loss
 from neogpt.objectives._preferences import chosen_loss, is_normalised
 from neogpt.objectives._reference import PairRow, Reference, reference
 from neogpt.objectives._replay import Replay
-from neogpt.objectives._split import Split, none_left, opening, read
+from neogpt.objectives._split import Split, none_left, read
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_response, encode_turns
 
