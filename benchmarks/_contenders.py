@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, ClassVar, TextIO
 
 HORIZON = 1000  # steps that the learning-rate schedule is made for; none is ever reached
@@ -142,8 +143,7 @@ def neogpt(spec: Spec, gate: Gate, compiled: bool) -> None:
             if event["event"] == "start":
                 gate.begin()
 
-    name = f"run-{spec.dtype}{'-compiled' if compiled else ''}"
-    train(run_config(spec, compiled), Path(spec.folder) / name, listeners=[Watch()])
+    train(run_config(spec, compiled), Path(mkdtemp(dir=spec.folder)) / "run", listeners=[Watch()])
 
 
 def plain(spec: Spec, gate: Gate, compiled: bool) -> None:

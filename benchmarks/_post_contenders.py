@@ -7,6 +7,7 @@ import dataclasses
 import importlib.metadata
 import json
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any, ClassVar
 
 from _contenders import BETAS, CLIP, DECAY, HORIZON, LR, WARMUP, Gate, _rate, memory, serve, watched
@@ -101,7 +102,7 @@ def neogpt(spec: Spec, gate: Gate, options: dict[str, Any], name: str) -> None:
             if event["event"] == "start":
                 gate.begin()
 
-    train(run_config(spec, options), Path(spec.folder) / f"{name}-{spec.dtype}", listeners=[Watch()])
+    train(run_config(spec, options), Path(mkdtemp(prefix=name, dir=spec.folder)) / "run", listeners=[Watch()])
 
 
 def trl(spec: Spec, gate: Gate, options: dict[str, Any], name: str) -> None:
