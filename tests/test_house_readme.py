@@ -26,7 +26,7 @@ EXEMPT = {
     "neogpt data prepare fineweb-edu --name sample-10BT": "tests/test_data_hub.py, against a server of its own",
     "bash launch/torchrun.sh gpt2-124m": "wants GPUs; tests/test_launch.py runs it",
     "neogpt report runs/gpt2-124m": "the report of the run that is not made here",
-    "neogpt eval openai-community/gpt2 hellaswag": "tests/test_hellaswag.py, on a stand-in for the download",
+    "neogpt eval openai-community/gpt2": "tests/test_hellaswag.py and tests/test_loss_eval.py, on stand-ins",
     "hf download --repo-type dataset HuggingFaceFW/fineweb-edu sample/10BT/000_00000.parquet --local-dir my-text": (
         "two gigabytes from elsewhere"
     ),

@@ -1,18 +1,27 @@
 """Measure a model: any eval, on a run, a checkpoint or a Hugging Face model."""
 
 import json as json_format
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from neogpt import plugins
 from neogpt.config import SourceConfig
-from neogpt.errors import ConfigError
+from neogpt.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from neogpt.tokenizer import Tokenizer
+
+_FILES, _FOLDERS = ("hellaswag", "lm-eval"), ("loss", "refusals")
+"""Evals that --data may name a file of tasks for, and those that it names a folder for."""
+_USUAL = ("loss", "hellaswag")
 
 
 def run(args: list[str]) -> int:
-    """`neogpt eval MODEL EVAL [EVAL ...]`."""
+    """`neogpt eval MODEL [EVAL ...]`."""
     tyro.cli(_eval, args=args, prog="neogpt eval", config=(tyro.conf.FlagConversionOff,))
     return 0
 
@@ -31,25 +40,24 @@ def _eval(
 ) -> None:
     """Measure a model: any eval, on a run, a checkpoint or a Hugging Face model.
 
-    examples: neogpt eval runs/demo/dpo tinyworld        neogpt eval openai-community/gpt2 hellaswag --style lm-eval
+    examples: neogpt eval openai-community/gpt2        neogpt eval runs/demo/dpo tinyworld samples
 
     Args:
         model: run, checkpoint, Hugging Face directory or id.
-        evals: names of evals (`neogpt list evals`).
-        limit: tasks an eval at most.
+        evals: names of evals (`neogpt list evals`); by default loss, and hellaswag or the model's own tinyworld.
+        limit: tasks (loss: windows) an eval at most.
         style: how hellaswag lays out and scores its text (default: build-nanogpt).
         tasks: tasks that lm-eval runs (default: hellaswag).
-        data: file of HellaSwag tasks, or folder of the prompts for refusals; by default NEOGPT_DATA, the cache, or
-            downloaded.
+        data: prepared data set for loss, file of HellaSwag tasks, or folder of the prompts for refusals; by default
+            NEOGPT_DATA, the cache, or downloaded.
         device: auto, cpu, cuda, ...
         samples: print sample answers too.
         json: print JSON.
     """
-    if not evals:
-        raise ConfigError("no eval was named", f"one of {', '.join(plugins.names('neogpt.evals'))}")
-    for name in evals:
+    names = tuple(name.replace("_", "-") for name in evals)
+    for name in names:
         plugins.get("neogpt.evals", name)
-    _refuse_idle(evals, style, tasks, data)
+    _refuse_idle(names or _USUAL, style, tasks, data)
     import torch
 
     from neogpt import checkpoint
@@ -57,18 +65,14 @@ def _eval(
     from neogpt.train.device import pick_device
 
     folder = checkpoint.resolve(model)
-    options: dict[str, dict[str, Any]] = {
-        "hellaswag": {"data": data, **({"style": style} if style else {})},
-        "instructions": _taught(folder),
-        "refusals": {"data": data},
-        "lm-eval": {"folder": folder, "data": data, **({"tasks": tasks} if tasks else {})},
-    }
+    tokenizer, source = checkpoint.load_tokenizer(folder), _source(folder)
+    options = _options(folder, style, tasks, _places(names or _USUAL, data))
     with torch.inference_mode():
         scores, rows = evaluate(
-            evals,
+            names or _usual(tokenizer, source, options, limit),
             checkpoint.load_model(folder).to(pick_device(device)),
-            checkpoint.load_tokenizer(folder),
-            _source(folder),
+            tokenizer,
+            source,
             limit,
             options,
         )
@@ -77,21 +81,69 @@ def _eval(
         return
     width = max(map(len, scores))
     for name, value in scores.items():
-        print(f"{name:<{width}}  {value:.4f}")
+        print(f"{name:<{width}}  {value:,}" if isinstance(value, int) else f"{name:<{width}}  {value:.4f}")
     if samples:
         for row in rows:
             print(f"\n{row['question']}\n  -> {row['answer']}  [{row['verdict']}]")
 
 
-def _refuse_idle(evals: tuple[str, ...], style: str, tasks: tuple[str, ...], data: str) -> None:
+def _refuse_idle(names: tuple[str, ...], style: str, tasks: tuple[str, ...], data: str) -> None:
     """ConfigError for a flag that none of the evals reads."""
     readers = {"style": (style, ["hellaswag"]), "tasks": (tasks, ["lm-eval"])}
-    readers["data"] = (data, ["hellaswag", "lm-eval", "refusals"])
-    for flag, (value, names) in readers.items():
-        if value and not set(names) & {name.replace("_", "-") for name in evals}:
+    readers["data"] = (data, sorted([*_FILES, *_FOLDERS]))
+    for flag, (value, known) in readers.items():
+        if value and not set(known) & set(names):
             raise ConfigError(
-                f"--{flag} means nothing to {', '.join(evals)}", f"{' or '.join(names)} with it"
+                f"--{flag} means nothing to {', '.join(names)}", f"{' or '.join(known)} with it"
             )
+
+
+def _places(names: tuple[str, ...], data: str) -> dict[str, str]:
+    """What --data names, by eval: a folder is for those that read folders, where one of them is asked for."""
+    readers = [name for name in names if name in (*_FILES, *_FOLDERS)]
+    fitting = [name for name in readers if name in (_FOLDERS if Path(data).is_dir() else _FILES)]
+    return dict.fromkeys(fitting or readers, data)
+
+
+def _options(
+    folder: Path, style: str, tasks: tuple[str, ...], places: dict[str, str]
+) -> dict[str, dict[str, Any]]:
+    """What the command line and the model's own folder say to each eval."""
+    data = {name: {"data": places.get(name, "")} for name in (*_FILES, *_FOLDERS)}
+    return {
+        "hellaswag": {**data["hellaswag"], **({"style": style} if style else {})},
+        "instructions": _taught(folder),
+        "loss": {**data["loss"], "learned": _learned(folder)},
+        "refusals": data["refusals"],
+        "lm-eval": {"folder": folder, **data["lm-eval"], **({"tasks": tasks} if tasks else {})},
+    }
+
+
+def _usual(
+    tokenizer: "Tokenizer", source: SourceConfig | None, options: dict[str, dict[str, Any]], limit: int | None
+) -> tuple[str, ...]:
+    """The evals where none is named: those whose data is here, or was named. The others are told of."""
+    from neogpt.data.sources import tinyworld
+    from neogpt.evals import _hellaswag_tasks, loss
+
+    if isinstance(source, tinyworld.Config):
+        looks: dict[str, Callable[[], object]] = {"tinyworld": lambda: None}
+    else:
+        looks = {"hellaswag": lambda: _hellaswag_tasks.read(options["hellaswag"]["data"], limit)}
+    found, missing = [], []
+    for name, look in {"loss": lambda: loss.held_out(tokenizer, **options["loss"]), **looks}.items():
+        try:
+            look()
+            found.append(name)
+        except DataError as error:
+            if options.get(name, {}).get("data"):
+                raise
+            missing.append(f"{name} is left out: {error}")
+    if not found:
+        raise DataError("no eval can run:\n" + "\n".join(missing))
+    for line in missing:
+        print(f"neogpt: {line}", file=sys.stderr)
+    return tuple(found)
 
 
 def _source(folder: Path) -> SourceConfig | None:
@@ -113,7 +165,16 @@ def _taught(folder: Path) -> dict[str, Any]:
     return {"own": True, "val_fraction": settings["objective"]["val_fraction"]}
 
 
+def _learned(folder: Path) -> str:
+    """The hash of the text that a checkpoint was pretrained on; empty elsewhere."""
+    return str(_trainer(folder)["data_hash"]) if _settings(folder).get("stage") == "pretrain" else ""
+
+
 def _settings(folder: Path) -> dict[str, Any]:
     """The settings of the run that made a checkpoint; none elsewhere."""
+    return dict(_trainer(folder).get("config", {}))
+
+
+def _trainer(folder: Path) -> dict[str, Any]:
     file = folder / "trainer.json"
-    return dict(json_format.loads(file.read_text())["config"]) if file.is_file() else {}
+    return dict(json_format.loads(file.read_text())) if file.is_file() else {}
