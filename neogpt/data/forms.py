@@ -17,9 +17,12 @@ ASKS: dict[Form, str] = {
 OPEN: tuple[Form, ...] = ("one sentence", "numbered list", "list")
 """The forms that any request can be answered in."""
 
-_COUNTS = {word: n for n, word in enumerate("one two three four five six seven eight nine ten".split(), 1)}
-_NUMBER = rf"(?P<n>\d+|{'|'.join(_COUNTS)})"
-_THINGS = rf"{_NUMBER} (?!sentence|word|letter|line|time)[a-z]+"
+_COUNTS = {word: n for n, word in enumerate("two three four five six seven eight nine ten".split(), 2)}
+_NUMBER = (
+    rf"(?P<n>[2-9]|[1-9]\d{{1,2}}|{'|'.join(_COUNTS)})"  # of one thing there is no list, and 1984 is no count
+)
+_LENGTHS = r"sentence|word|letter|line|time|hour|minute|(?:[a-z]+ )?(?:paragraph|stanza|verse|page)"
+_THINGS = rf"{_NUMBER} (?!{_LENGTHS})[a-z]+"
 _PATTERNS: tuple[tuple[str, Form], ...] = (
     (rf"\bnumbered list\b(?:.*?\b{_THINGS})?", "numbered list"),
     (rf"\blist(?: of| out| the| me| down)? (?:[a-z]+ )?{_THINGS}", "list"),

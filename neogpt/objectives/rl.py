@@ -47,7 +47,14 @@ class Config(ObjectiveConfig):
     """Answers to each prompt."""
     max_new_tokens: int = 128
     """Longest answer."""
-    rewards: tuple[str, ...] = ("finished:0.25", "repetition:0.25", "format:0.5", "coherence:0.5")
+    rewards: tuple[str, ...] = (
+        "finished:0.25",
+        "length:0.25",
+        "repetition:0.25",
+        "format:0.5",
+        "coherence:0.5",
+        "relevance:0.5",
+    )
     """Rewards and their weights in the sum, NAME:WEIGHT (`neogpt list rewards`)."""
     loss_type: _grpo.LossType = "dapo"
     """What a token counts. dapo: each as much; grpo: each answer as much; dr_grpo: by a constant length."""

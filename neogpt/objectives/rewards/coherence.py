@@ -6,6 +6,7 @@ unlikely, and what comes again within the answer is taken off, since a model exp
 
 from neogpt.objectives.rewards._base import Answer, Known
 from neogpt.objectives.rewards._ngrams import repeated_share
+from neogpt.objectives.rewards._words import words
 
 NEEDS = "log_probs"
 FALL = 2.0
@@ -14,7 +15,7 @@ FALL = 2.0
 
 def reward(answer: Answer, known: Known) -> float:
     """1 within one standard deviation of people's mean log-probability a token, 0 from three on, on both sides."""
-    if not answer.text.strip():
+    if not words(answer.text):
         return 0.0
     mean, deviation = known.human.log_prob
     own = sum(answer.log_probs) / len(answer.log_probs)

@@ -4,6 +4,13 @@ import re
 
 from neogpt.data.forms import asked
 from neogpt.objectives.rewards._base import Answer, Known
+from neogpt.objectives.rewards._words import words
+
+_DOTTED = re.compile(
+    r"\b(?:(?:mr|mrs|ms|dr|prof|st|jr|sr|vs|e\.g|i\.e|approx)\.|(?:[a-z]\.){2,}|(?-i:[A-HJ-Z]\.(?= [A-Z])))(?=\s)",
+    re.IGNORECASE,
+)
+"""Dots within a sentence: of abbreviations and initials, save "I", which ends sentences."""
 
 
 def reward(answer: Answer, known: Known) -> float:
@@ -31,11 +38,11 @@ def _numbered(text: str, n: int) -> float:
 
 
 def _is_list(text: str, line: str, n: int) -> bool:
-    """Every line is an item, no two are equal, and there are n of them (any number from 2 where n is 0)."""
+    """Every line is an item with words, no two have the same, and there are n (any number from 2 where n is 0)."""
     found = [re.fullmatch(line, part.rstrip()) for part in text.split("\n")]
-    items = [match[1].lower() for match in found if match]
+    items = [tuple(words(match[1])) for match in found if match]
     is_count = len(items) == n if n else len(items) >= 2
-    return is_count and len(items) == len(found) and len(set(items)) == len(items)
+    return is_count and all(items) and len(items) == len(found) and len(set(items)) == len(items)
 
 
 def _yes_or_no(text: str, n: int) -> float:
@@ -44,8 +51,8 @@ def _yes_or_no(text: str, n: int) -> float:
 
 def _one_sentence(text: str, n: int) -> float:
     """One line of at least three words with one sentence's end, which stands at its end."""
-    ends = re.findall(r"[.!?]+(?=\s|$)", text)
-    return float(len(ends) == 1 and text.endswith(ends[0]) and "\n" not in text and len(text.split()) >= 3)
+    ends = re.findall(r"[.!?]+(?=\s|$)", _DOTTED.sub("", text))
+    return float(len(ends) == 1 and text.endswith(ends[0]) and "\n" not in text and len(words(text)) >= 3)
 
 
 _JUDGES = {"list": _list, "numbered list": _numbered, "yes or no": _yes_or_no, "one sentence": _one_sentence}

@@ -1,10 +1,16 @@
 """1 within the band of people's answers, falling to 0 towards nothing and towards the limit."""
 
 from neogpt.objectives.rewards._base import Answer, Known
+from neogpt.objectives.rewards._words import words
 
 
 def reward(answer: Answer, known: Known) -> float:
-    """A trapezoid over the tokens: 0 at one (end-of-text alone), 1 in the band, 0 at the limit."""
+    """A trapezoid over the tokens: 0 at one (end-of-text alone), 1 in the band, 0 at the limit.
+
+    An answer that was cut off stands at the limit, wherever the band ends: people may write longer than the model can.
+    """
+    if not answer.stopped or not words(answer.text):
+        return 0.0
     shortest, longest = known.human.tokens
     n = len(answer.tokens)
     if n < shortest:
