@@ -49,18 +49,22 @@ def scale_losses(factors: dict[Any, float]) -> None:
     Pretrain.loss = scaled_loss  # type: ignore[method-assign]
 
 
-def slow(seconds: float, first_step: int = 0) -> None:
-    """Every step from `first_step` on takes this long."""
-    from neogpt.objectives.pretrain import Pretrain
+def held(step: int, folder: str = "") -> None:
+    """After `step` steps the run waits for a file `go` in its folder; where none is named, for a signal to stop."""
+    from neogpt.train.loop import Loop
 
-    batch = Pretrain.batch
+    do = Loop._step
 
-    def slow_batch(self: Any, step: int, micro: int) -> Any:
-        if step >= first_step:
-            time.sleep(seconds)
-        return batch(self, step, micro)
+    def goes(self: Any) -> bool:
+        return Path(folder, "go").exists() if folder else bool(self.stop)
 
-    Pretrain.batch = slow_batch  # type: ignore[method-assign]
+    def held_step(self: Any) -> bool:
+        is_rehearsal = folder and self.files.root != Path(folder)
+        while self.step >= step and not is_rehearsal and not goes(self):
+            time.sleep(0.002)
+        return do(self)
+
+    Loop._step = held_step  # type: ignore[method-assign]
 
 
 def killed_at(place: str, hit: int) -> None:
@@ -139,15 +143,16 @@ def small_disk(folder: str, size: int) -> None:
         raise OSError(ctypes.get_errno(), "mount")
 
 
-def late(rank: int, seconds: float) -> None:
-    """This process begins its loop that much later than the others."""
+def late(rank: int, metrics: str) -> None:
+    """This process begins its loop when the ledger has a row."""
     from neogpt.train.loop import Loop
 
     begin = Loop.__init__
 
     def begin_late(self: Any, *args: Any) -> None:
-        if int(os.environ["RANK"]) == rank:
-            time.sleep(seconds)
+        row = Path(metrics)
+        while int(os.environ["RANK"]) == rank and not (row.exists() and row.read_bytes()):
+            time.sleep(0.002)
         begin(self, *args)
 
     Loop.__init__ = begin_late  # type: ignore[method-assign]

@@ -3,7 +3,6 @@
 import json
 import math
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from training import (
     leftovers,
     outcome,
     saved,
+    until,
 )
 
 from neogpt import ledger
@@ -32,16 +32,18 @@ def test_a_signal_to_one_process_of_two_stops_both_with_everything_saved(
 ) -> None:
     """Both finish the step, one save is made, the code is 75, and the resumed run ends in equal bits."""
     folder = tmp_path / "run"
-    group = launcher.train(2, "pretrain", folder, patch="slow", options={"seconds": 0.02})
-    group.reach(folder, 5)
+    group = launcher.train(2, "pretrain", folder, hold=4)
+    group.reach(folder, 6)
     group.send(number, rank)
+    group.heard(rank)
+    (folder / "go").touch()
     assert group.wait() == [75, 75], group.text()
     for process in (0, 1):
         assert "everything is saved" in group.text(process)
         assert "--resume auto" in group.text(process)
         assert "Traceback" not in group.text(process)
     last = max(saved(folder))
-    assert last < 12
+    assert last == 5
     assert ledger.read(RunDir(folder).metrics)[-1]["step"] == last
     assert [row["step"] for row in events(folder, "save")].count(last) == 1
     assert leftovers(folder) == []
@@ -52,23 +54,24 @@ def test_a_signal_to_one_process_of_two_stops_both_with_everything_saved(
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_at_once(second: int, launcher: Launcher, tmp_path: Path) -> None:
-    """Whichever of the two it is, and although the step would take a minute more."""
-    group = launcher.train(1, "pretrain", tmp_path, patch="slow", options={"seconds": 60, "first_step": 3})
+    """Whichever of the two it is, and although the step would never end."""
+    group = launcher.train(1, "pretrain", tmp_path, hold=3)
     group.reach(tmp_path, 5)
+    until(lambda: saved(tmp_path) == [2])
     group.send(signal.SIGTERM)
-    time.sleep(0.3)
+    group.heard()
     assert group.codes() == [None]
     group.send(second)
-    assert group.wait(30) == [-second]
+    assert group.wait() == [-second]
     assert saved(tmp_path) == [2]
 
 
 def test_a_signal_at_the_last_step_ends_the_run_as_usual(launcher: Launcher, tmp_path: Path) -> None:
-    group = launcher.train(
-        1, "pretrain", tmp_path, "--steps", "3", patch="slow", options={"seconds": 0.4, "first_step": 2}
-    )
+    group = launcher.train(1, "pretrain", tmp_path, "--steps", "3", hold=2)
     group.reach(tmp_path, 3)
     group.send(signal.SIGTERM)
+    group.heard()
+    (tmp_path / "go").touch()
     assert group.wait() == [0], group.text()
     assert events(tmp_path, "end")
 
@@ -76,7 +79,7 @@ def test_a_signal_at_the_last_step_ends_the_run_as_usual(launcher: Launcher, tmp
 @pytest.mark.parametrize("dead", [0, 1])
 def test_a_dead_process_ends_the_others_with_a_message(dead: int, launcher: Launcher, tmp_path: Path) -> None:
     """Long before any timeout, without a traceback, and with no torn checkpoint."""
-    group = launcher.train(2, "pretrain", tmp_path, "--steps", "500", "--save.every", "0")
+    group = launcher.train(2, "pretrain", tmp_path, "--steps", "50000", "--save.every", "0")
     group.reach(tmp_path, 4)
     group.send(signal.SIGKILL, dead)
     codes = group.wait()
@@ -89,8 +92,9 @@ def test_a_dead_process_ends_the_others_with_a_message(dead: int, launcher: Laun
 def test_a_late_process_decides_as_the_others_do(launcher: Launcher, tmp_path: Path) -> None:
     """It finds a row in the ledger that the main process wrote meanwhile, and must not go by it."""
     few = ("--eval.val-samples", "2", "--steps", "2")  # one chunk: each evaluates on its own
-    group = launcher.train(2, "pretrain", tmp_path, *few, patch="late", options={"rank": 1, "seconds": 0.7})
-    group.reach(tmp_path, 2, seconds=20)
+    late = {"rank": 1, "metrics": str(RunDir(tmp_path).metrics)}
+    group = launcher.train(2, "pretrain", tmp_path, *few, patch="late", options=late)
+    group.reach(tmp_path, 2)
     assert group.wait() == [0, 0], group.text()
     assert [row["step"] for row in metrics(tmp_path)] == [0, 1, 2, 2]
 
@@ -146,21 +150,23 @@ def test_three_bad_steps_in_a_row_end_the_run(launcher: Launcher, tmp_path: Path
     assert [row["step"] for row in metrics(tmp_path / "a") if row.get("skipped")] == [5, 6, 7]
     assert saved(tmp_path / "a") == [4, 6]
     assert weights_of(tmp_path / "a", 4) == weights_of(tmp_path / "a", 6)
-    kill_at_rows(
-        launcher.train(1, "pretrain", tmp_path / "b", "--save.every", "1", **fault), tmp_path / "b", 9
-    )
-    group = launcher.train(1, "pretrain", tmp_path / "b", "--save.every", "1", resume="auto", **fault)
+    at_once = ("--save.every", "1", "--save.background", "False")
+    killed = launcher.train(1, "pretrain", tmp_path / "b", *at_once, hold=6, **fault)
+    kill_at_rows(killed, tmp_path / "b", 9)
+    group = launcher.train(1, "pretrain", tmp_path / "b", *at_once, resume="auto", **fault)
     assert group.wait() == [5], group.text()
+    assert [row["step"] for row in events(tmp_path / "b", "resume")] == [6]
     assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
 
 
 def test_spikes_are_skipped_the_same_way_after_a_resume(launcher: Launcher, tmp_path: Path) -> None:
     """The guard's memory is the ledger: killed before the spike, resumed on two processes, equal bits."""
     settings = ("--steps", "40", "--spike-sigma", "6", "--save.every", "9", "--eval.every", "0")
+    settings += ("--save.background", "False")
     fault = {"patch": "spikes", "options": {"places": [(36, micro) for micro in range(4)], "factor": 5}}
     whole = launcher.train(1, "pretrain", tmp_path / "whole", *settings, **fault)
     folder = tmp_path / "run"
-    kill_at_rows(launcher.train(1, "pretrain", folder, *settings, **fault), folder, 32)
+    kill_at_rows(launcher.train(1, "pretrain", folder, *settings, hold=31, **fault), folder, 32)
     group = launcher.train(2, "pretrain", folder, *settings, resume="auto", **fault)
     assert (whole.wait(), group.wait()) == ([0], [0, 0]), group.text()
     assert different(outcome(folder), outcome(tmp_path / "whole")) == []
@@ -211,12 +217,13 @@ def test_a_second_run_in_the_folder_is_refused_and_the_first_unharmed(
     launcher: Launcher, bases: dict[str, Path], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
-    first = launcher.train(1, "pretrain", folder, patch="slow", options={"seconds": 0.1})
+    first = launcher.train(1, "pretrain", folder, hold=1)
     first.reach(folder, 2)
     for resume in ("", "auto"):
         second = launcher.train(2, "pretrain", folder, resume=resume)
         assert second.wait() == [2, 1], second.text()
         assert f"the run {folder} is in use by process {first.pids[0]} on " in second.text(0)
+    (folder / "go").touch()
     assert first.wait() == [0], first.text()
     assert different(outcome(folder), outcome(bases["pretrain"])) == []
     again = launcher.train(1, "pretrain", folder)

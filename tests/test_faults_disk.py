@@ -24,7 +24,7 @@ def test_a_disk_that_fills_while_saving(
     size: int, world: int, launcher: Launcher, bases: dict[str, Path], tmp_path: Path
 ) -> None:
     """In the middle of the weights, or of the optimizer: code 4 with figures; then the run goes on to equal bits."""
-    kill_at_rows(launcher.train(1, "pretrain", tmp_path), tmp_path, 7)
+    kill_at_rows(launcher.train(1, "pretrain", tmp_path, hold=5), tmp_path, 7)
     before = saved(tmp_path)
     full = {"patch": "small_files", "options": {"size": size}}
     group = launcher.train(world, "pretrain", tmp_path, resume="auto", **full)

@@ -27,7 +27,7 @@ def test_a_process_that_dies_beside_a_step_ends_the_other(
     """In an evaluation, in the writer, before a save's barrier: a message, whole checkpoints, and equal bits after."""
     options = {"rank": rank, "place": place, "hit": hit}
     group = launcher.train(2, "pretrain", tmp_path, patch="dies_in", options=options)
-    codes = group.wait(40)
+    codes = group.wait()
     assert (codes[rank], codes[1 - rank]) == (-9, 1), group.text()
     assert "another one has ended" in group.text(1 - rank)
     assert "Traceback" not in group.text(1 - rank)

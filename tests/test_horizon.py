@@ -83,7 +83,7 @@ def test_processes_agree_and_a_resume_keeps_the_steps(
     """Each process has a clock of its own speed; the main one's counts, also after a kill."""
     folder, settings = tmp_path / "run", (*HOURS, *layout, "--save.background", "False")
     clocks: dict[str, Any] = {"patch": "ticking_clocks"}
-    kill_at_rows(launcher.train(2, "pretrain", folder, *settings, **clocks), folder, 5)
+    kill_at_rows(launcher.train(2, "pretrain", folder, *settings, hold=3, **clocks), folder, 5)
     group = launcher.train(2, "pretrain", folder, *settings, resume="auto", **clocks)
     assert group.wait() == [0, 0], group.text()
     (chosen,) = events(folder, "horizon")

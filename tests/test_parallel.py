@@ -67,17 +67,16 @@ def test_a_run_changes_its_layout_at_every_resume(launcher: Launcher, tmp_path: 
     folder = tmp_path / "run"
     at_once = ("--save.background", "False")
     alone = launcher.train(1, "pretrain", tmp_path / "alone", *FAST)
-    for rows, (world, layout) in zip(
-        (4, 7, 10, 13), [(1, FAST), (2, FSDP), (4, FAST), (4, FSDP)], strict=True
-    ):
-        group = launcher.train(world, "pretrain", folder, *layout, *at_once, resume="auto")
+    layouts = [(1, FAST), (2, FSDP), (4, FAST), (4, FSDP)]
+    for hold, rows, (world, layout) in zip((3, 5, 7, 9), (5, 7, 10, 13), layouts, strict=True):
+        group = launcher.train(world, "pretrain", folder, *layout, *at_once, resume="auto", hold=hold)
         kill_at_rows(group, folder, rows)
     group = launcher.train(1, "pretrain", folder, *FAST, resume="auto")
     assert (alone.wait(), group.wait()) == ([0], [0]), group.text()
     np.testing.assert_allclose(losses(folder), losses(tmp_path / "alone"), rtol=1e-5)
     starts = events(folder, "start", "resume")
     assert [row["processes"] for row in starts] == [1, 2, 4, 4, 1]
-    assert all(row["step"] for row in starts[1:])
+    assert [row["step"] for row in starts] == [0, 2, 4, 6, 8]
 
 
 @pytest.mark.parametrize("layout", [FAST, FSDP], ids=["ddp", "fsdp"])
@@ -87,7 +86,7 @@ def test_as_many_processes_give_the_same_bits_again(
     """Not on other numbers of them, but killed and resumed on as many a fast run repeats itself."""
     alone = launcher.train(2, "pretrain", tmp_path / "alone", *layout)
     folder = tmp_path / "run"
-    kill_at_rows(launcher.train(2, "pretrain", folder, *layout), folder, 7)
+    kill_at_rows(launcher.train(2, "pretrain", folder, *layout, hold=5), folder, 7)
     group = launcher.train(2, "pretrain", folder, *layout, resume="auto")
     assert (alone.wait(), group.wait()) == ([0, 0], [0, 0]), group.text()
     assert different(outcome(folder), outcome(tmp_path / "alone")) == []
@@ -170,9 +169,11 @@ def test_reinforcement_learning_wants_a_whole_model_and_steps(
 
 def test_the_promise_of_equal_bits_is_given_up_once(launcher: Launcher, tmp_path: Path) -> None:
     """exact may become fast on resume, fast never exact."""
-    kill_at_rows(launcher.train(1, "pretrain", tmp_path), tmp_path, 5)
-    kill_at_rows(launcher.train(1, "pretrain", tmp_path, *FAST, resume="auto"), tmp_path, 9)
-    group = launcher.train(1, "pretrain", tmp_path, resume="auto")
+    at_once = ("--save.background", "False")
+    kill_at_rows(launcher.train(1, "pretrain", tmp_path, *at_once, hold=3), tmp_path, 5)
+    faster = launcher.train(1, "pretrain", tmp_path, *at_once, *FAST, resume="auto", hold=6)
+    kill_at_rows(faster, tmp_path, 9)
+    group = launcher.train(1, "pretrain", tmp_path, *at_once, resume="auto")
     assert group.wait() == [2]
     assert "reduction: 'fast' -> 'exact'" in group.text()
 

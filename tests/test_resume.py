@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from training import (
     PYTHON,
+    ROOT,
     STAGES,
     Launcher,
     different,
@@ -33,11 +34,13 @@ def test_killed_and_resumed_on_other_processes_gives_the_same_bits(
     """SIGKILL on 1, then (while saving) on 2, then on 4 processes; the end on 1. All bytes are equal."""
     folder, start = tmp_path / "run", start_of(stage, bases)
     dice = random.Random(stage)
-    kill_at_rows(launcher.train(1, stage, folder, *start, resume="auto"), folder, 3, dice.random() / 5)
+    killed = launcher.train(1, stage, folder, *start, resume="auto", hold=6)  # two saves are left
+    kill_at_rows(killed, folder, 3, dice.random() / 5)
     place = {"place": f"checkpoint.{dice.choice(PLACES)}", "hit": 2}
     group = launcher.train(2, stage, folder, *start, resume="auto", patch="killed_at", options=place)
     assert group.wait() == [-9, 1], group.text()
-    kill_at_rows(launcher.train(4, stage, folder, *start, resume="auto"), folder, 10, dice.random() / 5)
+    killed = launcher.train(4, stage, folder, *start, resume="auto", hold=11)
+    kill_at_rows(killed, folder, 10, dice.random() / 5)
     group = launcher.train(1, stage, folder, *start, resume="auto")
     assert group.wait() == [0], group.text()
     assert different(outcome(folder), outcome(bases[stage])) == []
@@ -79,7 +82,7 @@ def test_bfloat16_gives_the_same_bits_on_other_processes(launcher: Launcher, tmp
     bf16 = ("--dtype", "bfloat16", "--optim.name", "muon")
     alone = launcher.train(1, "pretrain", tmp_path / "alone", *bf16)
     folder = tmp_path / "run"
-    kill_at_rows(launcher.train(2, "pretrain", folder, *bf16), folder, 7)
+    kill_at_rows(launcher.train(2, "pretrain", folder, *bf16, hold=5), folder, 7)
     group = launcher.train(4, "pretrain", folder, *bf16, resume="auto")
     assert (alone.wait(), group.wait()) == ([0], [0, 0, 0, 0]), group.text()
     assert different(outcome(folder), outcome(tmp_path / "alone")) == []
@@ -90,8 +93,8 @@ def test_three_processes_with_two_micro_batches_each(launcher: Launcher, tmp_pat
     six = ("--batch.size", "12", "--batch.micro-batches", "6", "--steps", "8")
     alone = launcher.train(1, "pretrain", tmp_path / "alone", *six)
     folder = tmp_path / "run"
-    kill_at_rows(launcher.train(3, "pretrain", folder, *six), folder, 4)
-    kill_at_rows(launcher.train(6, "pretrain", folder, *six, resume="auto"), folder, 7)
+    kill_at_rows(launcher.train(3, "pretrain", folder, *six, hold=3), folder, 4)
+    kill_at_rows(launcher.train(6, "pretrain", folder, *six, resume="auto", hold=5), folder, 7)
     group = launcher.train(1, "pretrain", folder, *six, resume="auto")
     assert (alone.wait(), group.wait()) == ([0], [0]), group.text()
     assert different(outcome(folder), outcome(tmp_path / "alone")) == []
@@ -112,20 +115,28 @@ def test_an_impossible_number_of_processes_names_the_possible_ones(
 def test_torchrun_stopped_and_resumed(launcher: Launcher, bases: dict[str, Path], tmp_path: Path) -> None:
     """The real launcher: SIGTERM to torchrun saves on both processes; one process goes on to equal bits."""
     folder = tmp_path / "run"
-    settings = [*flags("pretrain"), "--steps", "200", "--eval.every", "100", "--save.every", "0"]
+    settings = [*flags("pretrain"), "--save.every", "0"]
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys, faults\nfrom neogpt.cli.main import main\nfaults.held(4)\nsys.exit(main())\n"
+    )
     command = [
-        *(PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "--"),
-        *("neogpt", "pretrain", "tinyworld", "--run", str(folder), *settings),
+        *(PYTHON, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "--"),
+        *(str(program), "pretrain", "tinyworld", "--run", str(folder), *settings),
     ]
     environment = {**os.environ, "NEOGPT_HOME": str(launcher.home), "PYTHONWARNINGS": "ignore"}
+    environment["PYTHONPATH"] = f"{ROOT}{os.pathsep}{ROOT / 'tests'}"
     running = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    until(lambda: n_rows(folder) >= 5)
-    running.terminate()
-    text = running.communicate(timeout=60)[0].decode()
+    try:
+        until(lambda: n_rows(folder) >= 6 or running.poll() is not None)
+        running.terminate()
+        text = running.communicate(timeout=150)[0].decode()
+    finally:
+        running.kill()
     assert running.returncode != 0
-    assert "everything is saved" in text
-    (step,) = saved(folder)
-    assert [row["step"] for row in events(folder, "save")] == [step]
+    assert "everything is saved" in text, text
+    assert saved(folder) == [5]
+    assert [row["step"] for row in events(folder, "save")] == [5]
     group = launcher.neogpt("pretrain", "tinyworld", "--run", str(folder), "--resume", *settings)
     alone = launcher.neogpt("pretrain", "tinyworld", "--run", str(tmp_path / "alone"), *settings)
     assert (group.wait(), alone.wait()) == ([0], [0]), group.text() + alone.text()
@@ -133,6 +144,7 @@ def test_torchrun_stopped_and_resumed(launcher: Launcher, bases: dict[str, Path]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("stage", STAGES)
 def test_killed_at_fifty_random_instants(
     stage: str, launcher: Launcher, bases: dict[str, Path], tmp_path: Path

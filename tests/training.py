@@ -1,7 +1,9 @@
 """What the tests of training share: tiny runs, groups of processes to run and kill them, and what they leave."""
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -59,16 +61,20 @@ def run_here(
     resume: str = "",
     patch: str = "",
     options: dict[str, Any] | None = None,
+    hold: int | None = None,
 ) -> int:
     """Train in this process as the command line does, with `probe` for its evals; returns the exit code.
 
-    `patch` names a function of faults.py that is called before, with `options`.
+    `patch` names a function of faults.py that is called before, with `options`. After `hold` steps the run waits
+    for a file `go` in its folder: what a test does then happens at that step, however busy the machine is.
     """
+    import faults
+
     from neogpt.train import train
 
+    if hold is not None:
+        faults.held(hold, folder)
     if patch:
-        import faults
-
         getattr(faults, patch)(**(options or {}))
     try:
         train(tiny(stage, *settings), Path(folder), resume, probe)
@@ -129,7 +135,7 @@ class Group:
         self.earlier = 0
         """How often others had started or resumed the same run before."""
 
-    def wait(self, seconds: float = 60) -> list[int]:
+    def wait(self, seconds: float = 150) -> list[int]:
         """The exit codes; a process that is not done in time is killed and fails the test."""
         codes = self.launcher.ask({"wait": self.pids, "seconds": seconds})["codes"]
         if None in codes:
@@ -153,7 +159,7 @@ class Group:
         codes: list[int | None] = self.launcher.ask({"wait": self.pids, "seconds": 0})["codes"]
         return codes
 
-    def reach(self, folder: Path, rows: int, seconds: float = 60) -> None:
+    def reach(self, folder: Path, rows: int, seconds: float = 150) -> None:
         """Wait until these processes have begun and the ledger has this many rows; an error when they do not."""
         end = time.monotonic() + seconds
         while not self.at(folder, rows):
@@ -161,15 +167,28 @@ class Group:
             assert not ended, f"ended with {self.codes()} before row {rows}\n{self.text()}"
             if time.monotonic() > end:
                 self.hang(f"no row {rows} in {seconds} s")
+            time.sleep(0.002)
 
     def at(self, folder: Path, rows: int) -> bool:
         """Whether these processes have begun, and the ledger has this many rows."""
         return len(events(folder, "start", "resume")) > self.earlier and n_rows(folder) >= rows
 
     def send(self, number: int, *ranks: int) -> None:
-        """Send a signal to these ranks, to all when none is named."""
+        """Send a signal to these ranks, to all when none is named; those that have ended do not mind."""
         for pid in [self.pids[rank] for rank in ranks] or self.pids:
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL to all at one instant: none sees that another is gone."""
+        self.send(signal.SIGSTOP)
+        self.send(signal.SIGKILL)
+
+    def heard(self, rank: int = 0) -> None:
+        """Wait until this process has taken its first signal: it catches neither of the two any more."""
+        both = 1 << signal.SIGTERM - 1 | 1 << signal.SIGINT - 1
+        status = Path(f"/proc/{self.pids[rank]}/status")
+        until(lambda: not int(re.findall(r"SigCgt:\s*(\w+)", status.read_text())[0], 16) & both)
 
     def text(self, rank: int | None = None) -> str:
         """What one process, or all of them, printed."""
@@ -237,7 +256,7 @@ class Launcher:
         self.server.communicate()
 
 
-def until(happens: Callable[[], bool], seconds: float = 60) -> None:
+def until(happens: Callable[[], bool], seconds: float = 150) -> None:
     """Wait for something to happen."""
     end = time.monotonic() + seconds
     while not happens():
@@ -249,7 +268,7 @@ def kill_at_rows(group: Group, folder: Path, rows: int, delay: float = 0) -> Non
     """SIGKILL to all processes, a moment after the run's ledger has this many rows."""
     group.reach(folder, rows)
     time.sleep(delay)
-    group.send(9)
+    group.kill()
     codes = group.wait()
     assert set(codes) <= {-9, 0}, group.text()
 
