@@ -20,7 +20,7 @@ from neogpt.objectives import _preferences, _reference, dpo
 from neogpt.objectives._base import on_device
 from neogpt.paths import cache_dir
 from neogpt.tokenizer import Tokenizer
-from neogpt.tokenizer.template import Turn
+from neogpt.tokenizer.template import Turn, encode_prompt
 from neogpt.train import sums
 from neogpt.train.distributed import World
 
@@ -239,6 +239,18 @@ def test_pairs_that_train_on_nothing_are_refused_and_counted_by_reason(
     }
     with pytest.raises(DataError, match="prompt too long 1"):
         objective(tokenizer, monkeypatch, items[4:5])
+
+
+def test_answers_have_the_ids_that_the_model_would_write(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that begin with blank lines, which would melt into the prompt if both were one text."""
+    items = [Pair("Who?", "", "\n\nIt is.", "\n \nNobody."), Pair("Who?", "", "- a\n- b", "\n- a")]
+    rows = objective(tokenizer, monkeypatch, items).pairs
+    prompt = encode_prompt(tokenizer, "Who?")
+    for row, texts in zip(rows, [("It is.", "Nobody."), ("- a\n- b", "- a")], strict=True):
+        written = [[*tokenizer.encode(text), tokenizer.eot_id] for text in texts]
+        assert [(list(a), list(b)) for a, b in row] == [(prompt, answer) for answer in written]
 
 
 def test_a_prompts_pairs_stay_on_one_side(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:

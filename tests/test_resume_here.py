@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from training import STAGES, different, events, outcome, probe, saved, start_of, tiny
 
 from neogpt import atomic, checkpoint, ledger
@@ -123,6 +124,26 @@ def test_killed_exactly_at_an_epoch_border(tmp_path: Path, monkeypatch: pytest.M
     train(run, tmp_path / "alone", "", probe)
     for step in (3, 7):
         killed(run, tmp_path / "run", after_save(step) if step == 3 else at_step(step))
+    train(run, tmp_path / "run", "auto", probe)
+    assert different(outcome(tmp_path / "run"), outcome(tmp_path / "alone")) == []
+
+
+def test_random_draws_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss that draws, as dropout would: killed and resumed, a step draws what it drew in the uninterrupted run."""
+    from neogpt.objectives.pretrain import Pretrain
+
+    plain = Pretrain.loss
+
+    def noisy(self: Any, model: Any, batch: Any) -> Any:
+        terms = plain(self, model, batch)
+        terms.loss_sum["loss"] = terms.loss_sum["loss"] * (1 + torch.rand(()))
+        return terms
+
+    monkeypatch.setattr(Pretrain, "loss", noisy)
+    run = tiny("pretrain", "--eval.val-samples", "0")
+    train(run, tmp_path / "alone", "", probe)
+    for step in (3, 8):
+        killed(run, tmp_path / "run", at_step(step))
     train(run, tmp_path / "run", "auto", probe)
     assert different(outcome(tmp_path / "run"), outcome(tmp_path / "alone")) == []
 

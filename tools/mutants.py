@@ -56,6 +56,20 @@ MUTANTS = [
         "tests/test_resume.py",
     ),
     Mutant(
+        "2 random draws are not taken up on resume (RNG not saved)",
+        "neogpt/train/loop.py",
+        "            torch.manual_seed(draw_seed(self.run.seed, self.step, micro))\n",
+        "",
+        "tests/test_resume_here.py -k draws",
+    ),
+    Mutant(
+        "2 the draws of answers begin again on resume (RNG not saved)",
+        "neogpt/objectives/_rollouts.py",
+        "SeedSequence([self.run.seed, cycle, attempt])",
+        "SeedSequence([self.run.seed, cycle - vars(self).setdefault('first', cycle), attempt])",
+        "tests/test_resume_here.py -k borders",
+    ),
+    Mutant(
         "3 every process trains on the same data",
         "neogpt/train/distributed.py",
         "return range(self.rank * share, (self.rank + 1) * share)",
@@ -68,6 +82,13 @@ MUTANTS = [
         "return -(-self.data.n_tokens // self.length)",
         "return self.data.n_tokens // self.length",
         "tests/test_data_windows.py",
+    ),
+    Mutant(
+        "3 the validation set changes with the number of processes",
+        "neogpt/train/loop.py",
+        "n = min(self.objective.n_validation, self.run.eval.val_samples)\n",
+        "n = min(self.objective.n_validation, self.run.eval.val_samples) // self.world.size\n",
+        "tests/test_resume.py -k other_processes",
     ),
     Mutant(
         "4 the MLP's projection lacks the residual scale at birth",
@@ -104,6 +125,15 @@ MUTANTS = [
         "learned = np.array([i % 2 for i, part",
         "learned = np.array([1 for i, part",
         "tests/test_objectives.py -k sft",
+    ),
+    Mutant(
+        "7 a prompt longer than the context, which leaves nothing to learn, is kept (loss NaN)",
+        "neogpt/objectives/sft.py",
+        """            if len(turns[0][0]) >= limit:
+                split.refuse("prompt too long")
+            elif not item""",
+        "            if not item",
+        "tests/test_sft.py -k refused",
     ),
     Mutant(
         "7 padding to a fixed length",
@@ -146,6 +176,36 @@ MUTANTS = [
         "source=tinyworld.Config(),",
         'source=tinyworld.Config(pairs="red-team"),',
         "tests/test_recipes.py",
+    ),
+    Mutant(
+        "8 no warm-up",
+        "neogpt/optim/_schedule.py",
+        "    warmup = round(config.warmup * steps)\n",
+        "    warmup = 0\n",
+        "tests/test_objectives.py -k schedule",
+    ),
+    Mutant(
+        "8 preferences are learnt without warm-up",
+        "neogpt/recipes/finetune.py",
+        "OptimConfig(lr=5e-6, warmup=0.1,",
+        "OptimConfig(lr=5e-6, warmup=0.0,",
+        "tests/test_recipes.py -k annealed",
+    ),
+    Mutant(
+        "8 prompt and answer are tokenized as one text",
+        "neogpt/objectives/dpo.py",
+        "            rejected = encode_response(self.tokenizer, item.rejected)\n",
+        """            before = self.tokenizer.encode("Response:\\n")
+            whole = self.tokenizer.encode("Response:\\n" + item.rejected)
+            rejected = [*whole[len(before) :], self.tokenizer.eot_id]\n""",
+        "tests/test_dpo.py -k would_write",
+    ),
+    Mutant(
+        "8 end-of-text is in no preference's mask",
+        "neogpt/objectives/dpo.py",
+        "row = (prompt, chosen[:room]), (prompt, rejected[:room])",
+        "row = (prompt, chosen[:-1][:room]), (prompt, rejected[:-1][:room])",
+        "tests/test_objectives.py -k their_ends",
     ),
     Mutant(
         "9 the newest checkpoint by the order of strings",
