@@ -15,28 +15,35 @@ from neogpt.evals import _border_requests, _refusal_data
 from neogpt.evals._judge import opens_as_refusal
 
 PAIRS = list(contrasts.pairs(contrasts.Config(), Quarantine()))
-STOP = {
-    "a",
-    "an",
-    "the",
-    "my",
-    "in",
-    "of",
-    "to",
-    "for",
-    "at",
-    "with",
-    "on",
-    "from",
-    "that",
-    "into",
-    "up",
-    "down",
-}
+DEEDS = (*HARMLESS, *HARMFUL, *_border_requests.HARMLESS, *_border_requests.HARMFUL)
+STOP = set(
+    """a an and any are as at be before best by can did do does doing down explain for from get give go good has have
+    her him his how i if in into is it its me my no not of off on onto or our out over process so someone somebody
+    something steps take tell than that the their them they this to up use using was way ways were what what's when
+    where which who will with without would you your""".split()
+)
+ENDINGS = ("ings", "ing", "ies", "ers", "er", "ed", "es", "s", "e", "y")
 
 
 def words(text: str) -> list[str]:
     return re.findall(r"[a-z']+", text.lower())
+
+
+def stem(word: str) -> str:
+    """A word without its ending, so that "killing weeds" is "kill the weed"."""
+    word = re.sub("'s?$", "", word)
+    ending = next((e for e in ENDINGS if word.endswith(e) and len(word) >= len(e) + 3), "")
+    word = word.removesuffix(ending)
+    return word[:-1] if word[-2:-1] == word[-1:] else word
+
+
+def content(text: str) -> set[str]:
+    return {stem(word) for word in words(text) if word not in STOP}
+
+
+def alike(one: set[str], other: set[str]) -> bool:
+    """Whether two requests share at least two content words, and half of those of the shorter one."""
+    return len(one & other) >= max(2, min(len(one), len(other)) / 2)
 
 
 def test_harmless_requests_prefer_an_answer_and_harmful_ones_a_refusal() -> None:
@@ -58,19 +65,31 @@ def test_the_verb_does_not_tell_the_sides_apart() -> None:
 
 @pytest.mark.skipif(not os.environ.get("NEOGPT_DATA"), reason="NEOGPT_DATA is not set: no XSTest here")
 def test_nothing_is_from_the_prompts_that_measure_it() -> None:
-    measured = [{*words(p)} - STOP for kind in _refusal_data.prompts().values() for p in kind]
-    for deed in (*HARMLESS, *HARMFUL, *_border_requests.HARMLESS, *_border_requests.HARMFUL):
-        content = {*words(deed)} - STOP
-        assert not any(content <= prompt for prompt in measured), deed
+    measured = [(p, content(p)) for kind in _refusal_data.prompts().values() for p in kind]
+    for deed in DEEDS:
+        assert not [prompt for prompt, words_of_it in measured if alike(content(deed), words_of_it)], deed
+
+
+def test_a_paraphrase_is_told_from_another_request_with_the_same_verb() -> None:
+    for deed, prompt in (
+        ("tame ponies behind the old stable", "What are good ways of taming a pony in a circus?"),
+        ("whip the cream by hand", "Whipping cream: how is it done best?"),
+        ("top a rival's score in a quiz", "How could I have topped the scores of my sister?"),
+    ):
+        assert alike(content(deed), content(prompt))
+    for deed, prompt in (
+        ("whip the cream by hand", "How do I whip up support?"),
+        ("tame a pony", "Tame me!"),
+    ):
+        assert not alike(content(deed), content(prompt))
 
 
 def test_what_measures_the_border_is_not_what_teaches_it() -> None:
     """No deed with the content of a taught one, or of another; but often the same verb, on both sides."""
-    taught = [{*words(deed)} - STOP for deed in (*HARMLESS, *HARMFUL)]
-    asked = [{*words(deed)} - STOP for deed in (*_border_requests.HARMLESS, *_border_requests.HARMFUL)]
-    for i, content in enumerate(asked):
-        others = taught + asked[:i] + asked[i + 1 :]
-        assert not any(len(content & other) > len(content) / 2 for other in others), content
+    taught = [content(deed) for deed in (*HARMLESS, *HARMFUL)]
+    asked = [content(deed) for deed in (*_border_requests.HARMLESS, *_border_requests.HARMFUL)]
+    for i, mine in enumerate(asked):
+        assert not any(alike(mine, other) for other in taught + asked[:i] + asked[i + 1 :]), mine
     assert not {p.instruction for p in PAIRS} & {*_border_requests.requests(_border_requests.HARMLESS)}
     verbs = {words(deed)[0] for deed in (*HARMLESS, *HARMFUL)}
     for deeds in (_border_requests.HARMLESS, _border_requests.HARMFUL):

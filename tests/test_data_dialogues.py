@@ -8,6 +8,7 @@ import pytest
 
 from neogpt.data.records import Instruction, Pair, Quarantine
 from neogpt.data.sources import dolly, files, hh_rlhf, jsonl, mix, parquet, red_team_pairs
+from neogpt.data.split import copies, opening
 from neogpt.errors import ConfigError, DataError
 from neogpt.tokenizer.template import Turn
 
@@ -189,9 +190,23 @@ def test_a_mix_of_red_team_and_helpful_pairs(tmp_path: Path) -> None:
     assert [(pair.chosen, pair.weight) for pair in found] == [("No.", 1.0), ("Gladly.", 2.0)]
 
 
+@pytest.mark.parametrize(("size", "seen"), [(3000, 300), (300, 300), (100, 300), (40, 300)])
+def test_rows_are_how_many_an_epoch_sees_whatever_the_size(tmp_path: Path, size: int, seen: int) -> None:
+    rows = [{"instruction": f"What is {i}?", "response": "So."} for i in range(size)]
+    path = write(tmp_path / "a.jsonl", [*rows, {"instruction": "", "response": "Blank."}])
+    found = list(mix.instructions(mix.Config(of=(f"jsonl?path={path}&rows=300",)), Quarantine()))
+    often = [copies(opening(item), item.weight) for item in found]
+    assert sum(often) == pytest.approx(seen, abs=0 if seen % size == 0 else 60)  # 3.5 standard deviations
+    assert max(often) - min(often) <= 1
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("jsonl?rows=0", "rows is 0"),
+        ("jsonl?rows=-3", "rows is -3"),
+        ("jsonl?rows=half", "rows is 'half'"),
+        ("jsonl?rows=3&weight=2", "weight and rows both"),
         ("dolyl", "did you mean dolly"),
         ("jsonl?paht=x", "there is no setting named 'paht'"),
         ("jsonl?weight=much", "weight is 'much'"),

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -10,15 +11,19 @@ from neogpt import config, ledger, plugins
 from neogpt.cli import _train
 from neogpt.config import AnyRun, GPT2Config
 from neogpt.data.records import Pair, Quarantine
-from neogpt.data.sources import tinyworld
+from neogpt.data.sources import dolly, red_team_pairs, tinyworld
 from neogpt.errors import ConfigError
 from neogpt.evals import border, evaluator
 from neogpt.model import GPT2, save_pretrained
+from neogpt.objectives import dpo
 from neogpt.objectives._base import micro_size
+from neogpt.objectives._rehearsal import Rehearsal
 from neogpt.recipes import demo
 from neogpt.tokenizer import Tokenizer
 from neogpt.train import train
 
+BAD = {"prompt": "Bad %d", "response_a": "No.", "response_b": "Yes.", "preferred": "A"}
+GOOD = {"instruction": "Good %d", "context": "", "response": "Yes.", "category": "open_qa"}
 STAGES = plugins.names("neogpt.objectives")
 RECIPES = [(stage, name) for stage in STAGES for name in _train.recipes(stage)]
 
@@ -62,6 +67,36 @@ def test_preferences_are_balanced_and_the_lesson_is_not() -> None:
     assert getattr(runs["dpo"].objective, "val_fraction", 0) > 0
 
 
+@pytest.mark.parametrize("size", [578, 5000])
+def test_balanced_preferences_hold_however_many_harmful_pairs_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    """Both what is preferred and what is rehearsed; Dolly is of its real size."""
+    tokenizer = Tokenizer.train(["Response: Context: 0123456789"] * 3, 300)
+    _write_files(tmp_path, monkeypatch, {red_team_pairs: (BAD, size), dolly: (GOOD, 15000)})
+    notes = dpo.build(_train.recipe("dpo", "dpo-balanced"), tokenizer, 320).notes
+    harmful = notes["pairs, red-team"] + notes["pairs, harmful"]
+    assert harmful == pytest.approx(0.95 * 770, rel=0.1)
+    assert notes["pairs, helpful"] + notes["pairs, contrast"] == pytest.approx(2 * harmful, rel=0.15)
+    assert sum(n for name, n in notes.items() if name.startswith("pairs,")) == notes["pairs"]
+    run = _train.recipe("rl", "rl-dolly")
+    rehearsed = Rehearsal(run, tokenizer, 32, 320, 0.05, ()).notes
+    assert rehearsed["rehearsed, red-team"] == pytest.approx(0.95 * 578, rel=0.1)
+    assert rehearsed["rehearsed, helpful"] == pytest.approx(0.95 * 3750, rel=0.1)
+
+
+def _write_files(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, files: dict[ModuleType, tuple[dict[str, str], int]]
+) -> None:
+    """For each source so many rows, where it looks for them by itself; %d is the number of the row."""
+    monkeypatch.setenv("NEOGPT_DATA", str(folder))
+    for source, (row, size) in files.items():
+        path = folder / source.DEFAULT
+        path.parent.mkdir()
+        rows = ({k: v.replace("%d", str(i)) for k, v in row.items()} for i in range(size))
+        path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+
+
 def test_balanced_preferences_end_by_what_they_are_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -70,18 +105,12 @@ def test_balanced_preferences_end_by_what_they_are_for(
     shape = GPT2Config(n_layer=1, n_head=1, n_embd=16, n_positions=320, vocab_size=tokenizer.vocab_size)
     save_pretrained(GPT2(shape, seed=1), tmp_path / "model", tokenizer.eot_id)
     tokenizer.save(tmp_path / "model")
-    pairs, help_ = tmp_path / "pairs.jsonl", tmp_path / "help.jsonl"
-    for path, row in (
-        (pairs, {"prompt": "Bad %d", "response_a": "No.", "response_b": "Yes.", "preferred": "A"}),
-        (help_, {"instruction": "Good %d", "context": "", "response": "Yes.", "category": "open_qa"}),
-    ):
-        rows = ({k: v.replace("%d", str(i)) for k, v in row.items()} for i in range(80))
-        path.write_text("".join(json.dumps(each) + "\n" for each in rows))
+    _write_files(tmp_path, monkeypatch, {red_team_pairs: (BAD, 80), dolly: (GOOD, 80)})
     small = (
         "--steps 1 --eval.every 1 --eval.val-samples 32 --eval.names border --track --dtype float32".split()
     )
     small += ["--device", "cpu", "--threads", "1"]
-    sources = ["--source.of", f"red-team-pairs?path={pairs}", "contrasts?weight=0.2", f"dolly?path={help_}"]
+    sources = "--source.of red-team-pairs contrasts?weight=0.2 dolly".split()
     run = config.parse(
         _train.recipe("dpo", "dpo-balanced"), [*small, *sources, "--from", str(tmp_path / "model")]
     )

@@ -166,8 +166,8 @@ MUTANTS = [
     Mutant(
         "8 held-out prompts are trained on too",
         "neogpt/objectives/_split.py",
-        "return [row for prompt, row in self._train if prompt not in self._held_out_prompts]",
-        "return [row for _, row in self._train] + self.held_out",
+        "return [row for _, row in self._kept()]",
+        "return [row for *_, row in self._train] + self.held_out",
         "tests/test_objectives.py -k held_out",
     ),
     Mutant(

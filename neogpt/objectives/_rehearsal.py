@@ -52,6 +52,7 @@ class Rehearsal:
             if response.strip() and item.instruction not in practised and len(row[0]) < limit:
                 split.add(item, row[0], (row[0], row[1][: limit + 1 - len(row[0])]))
         self.train, self.held_out = split.train, split.held_out
+        self.notes = {"rehearsed": len(self.train), **split.kinds("rehearsed")}
         if not self.train or not self.held_out:
             raise DataError(
                 f"the source {run.source_name} has too few answers to rehearse",

@@ -26,7 +26,7 @@ class Split(Generic[RowT]):
         self.fraction = fraction
         self.counts: Counter[str] = Counter()
         self.held_out: list[RowT] = []
-        self._train: list[tuple[tuple[int, ...], RowT]] = []
+        self._train: list[tuple[tuple[int, ...], str, RowT]] = []
         self._held_out_prompts: set[tuple[int, ...]] = set()
 
     def add(self, item: Instruction | Pair, prompt: list[int], row: RowT) -> None:
@@ -36,7 +36,8 @@ class Split(Generic[RowT]):
             self.held_out.append(row)
             self._held_out_prompts.add(tuple(prompt))
         else:
-            self._train += [(tuple(prompt), row)] * copies(text, item.weight)
+            kind = item.kind if isinstance(item, Pair) else ""
+            self._train += [(tuple(prompt), kind, row)] * copies(text, item.weight)
 
     def refuse(self, reason: str) -> None:
         """Count a row that nothing could be learned from."""
@@ -46,18 +47,27 @@ class Split(Generic[RowT]):
     @property
     def train(self) -> list[RowT]:
         """The training rows."""
-        return [row for prompt, row in self._train if prompt not in self._held_out_prompts]
+        return [row for _, row in self._kept()]
+
+    def kinds(self, name: str) -> dict[str, int]:
+        """How many training rows, called `name`, are of each kind of pairs that has a name."""
+        counts = Counter(kind for kind, _ in self._kept() if kind)
+        return {f"{name}, {kind}": n for kind, n in sorted(counts.items())}
 
     def notes(self, kind: str, bad: Quarantine) -> dict[str, int]:
         """What there is and what was left out, by name; `kind` names the training rows."""
         n_train = len(self.train)
-        notes = {kind: n_train, "held_out": len(self.held_out)}
+        notes = {kind: n_train, **self.kinds(kind), "held_out": len(self.held_out)}
         notes |= {"truncated": self.counts["truncated"], "refused": self.counts["refused"]}
         more = {name: n for name, n in sorted(self.counts.items()) if name not in notes}
         more["also held out"] = len(self._train) - n_train
         more |= {"bad rows": bad.broken + bad.refused}
         more |= {f"bad rows, {reason}": n for reason, n in sorted(bad.reasons.items())}
         return notes | {name: n for name, n in more.items() if n}
+
+    def _kept(self) -> Iterator[tuple[str, RowT]]:
+        """The kind of each training row, and the row."""
+        return ((kind, row) for prompt, kind, row in self._train if prompt not in self._held_out_prompts)
 
 
 def read(run: AnyRun, what: str, bad: Quarantine) -> Iterator[Any]:

@@ -113,7 +113,7 @@ class RL(Objective):
         ids = [[prompt.ids for prompt in part] for part in (self.prompts, self.held_out)]
         rehearsed = [self.rehearsal.train, self.rehearsal.held_out]
         self.data_hash = digest({"prompts": ids, "rehearsal": rehearsed})
-        self.notes |= {"rehearsed": len(self.rehearsal.train), "held_out_answers": self.n_validation}
+        self.notes |= {**self.rehearsal.notes, "held_out_answers": self.n_validation}
         self._cycle = -1
         self._kept: dict[int, Batch] = {}
 

@@ -6,7 +6,10 @@ from neogpt.objectives import dpo as objective
 
 
 def dpo() -> AnyRun:
-    """Three epochs over the red-team pairs. Made to be compared with `dpo-balanced`, which is the one to use."""
+    """1,600 red-team pairs, as many as there are: three epochs of the sample in NEOGPT_DATA, a part of the Hub's.
+
+    Made to be compared with `dpo-balanced`, which is the one to use.
+    """
     return RunConfig(
         recipe="dpo-red-team",
         stage="dpo",

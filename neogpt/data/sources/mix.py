@@ -1,7 +1,7 @@
 """Several sources of instructions or preferences in one, each with a weight."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
@@ -22,16 +22,18 @@ class Config(SourceConfig):
 
     of: tuple[str, ...] = ()
     """Each as NAME or NAME?setting=value&weight=2. A weight says how often an epoch sees each row (1): 2 is
-    twice, 0.5 once for half of the rows, chosen by their hash."""
+    twice, 0.5 once for half of the rows, chosen by their hash. rows=600 in its place is the weight with which an
+    epoch sees about 600, however many the source has."""
 
 
 class Part(NamedTuple):
-    """One source of a mix."""
+    """One source of a mix, and how much of it an epoch sees: each row by `weight`, or about `rows` where not 0."""
 
     text: str
     source: ModuleType
     config: SourceConfig
     weight: float
+    rows: int
 
 
 def parts(config: Config) -> list[str]:
@@ -52,18 +54,23 @@ def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
 def _records(config: Config, what: str, bad: Quarantine) -> Iterator[Any]:
     elsewhere: set[Any] = set()
     for part in _parts(config):
-        if not hasattr(part.source, what):
-            raise ConfigError(f"the source {part.text} has no {what}", f"sources that have {what}", _EXAMPLE)
-        read: Callable[..., Iterator[Any]] = getattr(part.source, what)
-        mine = set()
-        for number, item in enumerate(read(part.config, bad), start=1):
-            key = _content(item)
-            if key in elsewhere:
-                bad.refuse(part.text, number, "also in another source of the mix")
-                continue
-            mine.add(key)
-            yield dataclasses.replace(item, weight=item.weight * part.weight)
-        elsewhere |= mine
+        items = list(_read(part, what, elsewhere, bad))
+        whole = sum(item.weight for item in items)
+        weight = part.rows / whole if part.rows and whole else part.weight
+        yield from (dataclasses.replace(item, weight=item.weight * weight) for item in items)
+        elsewhere.update(map(_content, items))
+
+
+def _read(part: Part, what: str, elsewhere: Collection[Any], bad: Quarantine) -> Iterator[Any]:
+    """The records of one source without those that are `elsewhere`."""
+    if not hasattr(part.source, what):
+        raise ConfigError(f"the source {part.text} has no {what}", f"sources that have {what}", _EXAMPLE)
+    read: Callable[..., Iterator[Any]] = getattr(part.source, what)
+    for number, item in enumerate(read(part.config, bad), start=1):
+        if _content(item) in elsewhere:
+            bad.refuse(part.text, number, "also in another source of the mix")
+        else:
+            yield item
 
 
 def _content(item: Instruction | Pair) -> tuple[Any, ...]:
@@ -83,9 +90,7 @@ def _part(text: str) -> Part:
     name, _, query = text.partition("?")
     source = plugins.get("neogpt.data.sources", name)
     settings = dict(parse_qsl(query, keep_blank_values=True))
-    weight = _value(text, "weight", settings.pop("weight", "1"), 1.0)
-    if not 0 <= weight < 1e6:
-        raise ConfigError(f"{text}: weight is {weight}", "a number from 0 up")
+    weight, rows = _amount(text, settings)
     default = source.Config()
     known = [field.name for field in dataclasses.fields(default)]
     changes = {}
@@ -94,7 +99,22 @@ def _part(text: str) -> Part:
         if field not in known:
             raise plugins.unknown("setting", key, known).within(text)
         changes[field] = _value(text, key, value, getattr(default, field))
-    return Part(text, source, dataclasses.replace(default, **changes), weight)
+    return Part(text, source, dataclasses.replace(default, **changes), weight, rows)
+
+
+def _amount(text: str, settings: dict[str, str]) -> tuple[float, int]:
+    """A part's weight and rows (0: not said), which leave `settings`; ConfigError for both, or for what is none."""
+    if {"weight", "rows"} <= settings.keys():
+        raise ConfigError(f"{text}: weight and rows both say how much of it is seen", "one of them")
+    weight = _value(text, "weight", settings.pop("weight", "1"), 1.0)
+    if not 0 <= weight < 1e6:
+        raise ConfigError(f"{text}: weight is {weight}", "a number from 0 up")
+    if "rows" not in settings:
+        return weight, 0
+    rows = _value(text, "rows", settings.pop("rows"), 0)
+    if rows < 1:
+        raise ConfigError(f"{text}: rows is {rows}", "a whole number from 1 up")
+    return weight, rows
 
 
 def _value(text: str, key: str, value: str, default: Any) -> Any:

@@ -17,8 +17,9 @@ class Config(SourceConfig):
 
     of: tuple[str, ...] = ("dolly",)
     """Sources of the requests, each as NAME or NAME?setting=value&weight=2 (see the source `mix`)."""
-    rehearse: tuple[str, ...] = ("red-team-pairs", "contrasts", "dolly?weight=0.25")
-    """Sources of pairs whose chosen answers are rehearsed, so that refusals and helpfulness stay."""
+    rehearse: tuple[str, ...] = ("red-team-pairs?rows=578", "contrasts", "dolly?rows=3750")
+    """Sources of pairs whose chosen answers are rehearsed, so that refusals and helpfulness stay, in the same balance
+    whatever the size of the files."""
     examined: float = 0.05
     """Share of requests kept out of practice in every form, chosen by the hash that holds them out of SFT too;
     `neogpt eval formats` asks these."""
