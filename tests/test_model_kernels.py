@@ -66,7 +66,8 @@ def test_no_float_mask_reaches_pytorchs_attention(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(kernels.F, "scaled_dot_product_attention", spy)
     kernels.attention(torch.randn(2, 8, 24), 2)
-    assert calls == [{"is_causal": True}]
+    kernels.attention(torch.randn(1, 1024, 24).bfloat16().requires_grad_(), 2)
+    assert calls == [{"is_causal": True}] * 2
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-6), (torch.float64, 1e-14)])

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _QUERIES = 128  # queries a block: later keys are skipped, not masked
+_LONG = 1024  # tokens from which PyTorch's own attention takes no longer
 _SCORES = 2**19  # scores at once, so that they stay in the processor's cache
 _ELEMENTS = 2**17  # numbers of a GELU at once, for the same reason
 _GELU_1 = 2 * math.sqrt(2 / math.pi)
@@ -24,11 +25,12 @@ _GELU_3 = _GELU_1 * 0.044715
 def attention(qkv_BTE: Tensor, n_head: int) -> Tensor:
     """Causal self-attention: queries, keys and values side by side (B, T, 3D) -> (B, T, D).
 
-    PyTorch's fused attention, except where bfloat16 is trained on CPUs: there its backward takes several times
-    as long as the batched products below, which form the same probabilities, in float32, block by block
-    (the scheme of Dao et al. 2022, "FlashAttention").
+    PyTorch's fused attention, except where bfloat16 is trained on CPUs: there, up to some hundred tokens, its
+    backward takes several times as long as the batched products below, which form the same probabilities, in
+    float32, block by block (the scheme of Dao et al. 2022, "FlashAttention").
     """
-    if qkv_BTE.dtype == torch.bfloat16 and qkv_BTE.device.type == "cpu" and _needs_grad(qkv_BTE):
+    is_slow = qkv_BTE.dtype == torch.bfloat16 and qkv_BTE.device.type == "cpu" and qkv_BTE.shape[1] < _LONG
+    if is_slow and _needs_grad(qkv_BTE):
         return _Attention.apply(qkv_BTE, n_head)
     q, k, v = split_heads(qkv_BTE, n_head)
     return merge_heads(F.scaled_dot_product_attention(q, k, v, is_causal=True))
