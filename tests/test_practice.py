@@ -1,5 +1,6 @@
 """The source `practice` and the eval `formats`: what is practised, what is examined, and how it is scored."""
 
+import dataclasses
 import json
 import math
 import statistics
@@ -20,11 +21,12 @@ from neogpt.errors import ConfigError, DataError
 from neogpt.evals import formats
 from neogpt.evals._counts import standard_error, with_errors
 from neogpt.generate import Engine
-from neogpt.model import GPT2
+from neogpt.model import GPT2, save_pretrained
 from neogpt.objectives import rl
 from neogpt.objectives.rewards import format as form_reward
 from neogpt.objectives.rewards._base import Answer, Known
 from neogpt.tokenizer import Tokenizer
+from neogpt.tokenizer.template import encode_example
 
 GOOD = {
     "one sentence": "It is a small thing.",
@@ -193,26 +195,67 @@ def test_errors_of_means_are_those_of_the_book() -> None:
 # --- the recipe --------------------------------------------------------------------------------------------
 
 
+def practised(config: practice.Config, tokenizer: Tokenizer, start: GPT2, **changes: Any) -> rl.RL:
+    """The recipe's objective on small data, begun."""
+    run = _train.recipe("rl", "rl-dolly")
+    small = {"group": 2, "max_new_tokens": 8, "replay_rows": 4, "val_fraction": 0.2, **changes}
+    options = dataclasses.replace(run.objective, **small)
+    batch = BatchConfig(size=4, micro_batches=2)
+    run = dataclasses.replace(run, source=config, objective=options, batch=batch, dtype="float32", threads=1)
+    made = rl.build(run, tokenizer, 160)
+    made.begin(start)
+    return made
+
+
 def test_the_recipe_practises_the_one_and_rehearses_the_other(
     config: practice.Config, tokenizer: Tokenizer
 ) -> None:
-    import dataclasses
-
-    run = _train.recipe("rl", "rl-dolly")
-    options = dataclasses.replace(run.objective, group=2, max_new_tokens=8, replay_rows=4, val_fraction=0.2)  # type: ignore[call-arg]
-    run = dataclasses.replace(
-        run,
-        source=config,
-        objective=options,
-        batch=BatchConfig(size=4, micro_batches=2),
-        dtype="float32",
-        threads=1,
-    )
-    made = rl.build(run, tokenizer, 160)
-    made.begin(model())
+    made = practised(config, tokenizer, model())
     batch = made.batch(0, 0)
     texts = [tokenizer.decode([t for t in row if t != tokenizer.eot_id]) for row in batch.tokens.tolist()]
     assert all(asked(text.partition("\n")[0]) for text in texts)
     rehearsed = [tokenizer.decode(row) for row in batch.extra["replay"].tokens.tolist()]
     assert all("How do I harm" in text and "I can't" in text for text in rehearsed)
     assert torch.isfinite(torch.as_tensor(batch.extra["advantages"])).all()
+
+
+def test_the_band_is_that_of_peoples_answers_and_refusals_do_not_move_it(
+    config: practice.Config, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    """Held-out answers to the bare requests, by hand: one forward each, and no answer that is rehearsed."""
+    start = model()
+    rows = [(f"What is {i}?", f"It is {i}.") for i in range(300)]
+    rows += [(f"Is {i} even?", "Yes.") for i in range(100)] + [("List three numbers", "- 1\n- 2\n- 3")]
+    means, lengths = [], []
+    for request, text in rows:
+        if held_out(f"{request}\n", 0.2):
+            prompt, answer = encode_example(tokenizer, request, "", text)
+            logps = start(torch.tensor([prompt + answer])).log_softmax(-1)[0, len(prompt) - 1 : -1]
+            means.append(logps.gather(1, torch.tensor(answer)[:, None]).mean().item())
+            lengths.append(len(answer))
+    human = practised(config, tokenizer, start).rollouts.known.human
+    assert human.log_prob == pytest.approx((statistics.mean(means), statistics.pstdev(means)), rel=1e-4)
+    assert human.tokens == tuple(np.percentile(lengths, [5, 95]))
+    more = [{"instruction": f"Harm {i}?", "chosen": "No! " * 9, "rejected": "Sure."} for i in range(90)]
+    (tmp_path / "more.jsonl").write_text("\n".join(map(json.dumps, more)))
+    other = dataclasses.replace(config, rehearse=(*config.rehearse, f"jsonl?path={tmp_path / 'more.jsonl'}"))
+    assert practised(other, tokenizer, start).rollouts.known.human == human
+
+
+def test_coherence_may_be_asked_of_another_model(
+    config: practice.Config, tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    start, base = model(), GPT2(model().config, seed=9)
+    save_pretrained(base, tmp_path / "base")
+    tokenizer.save(tmp_path / "base")
+    of_base = practised(config, tokenizer, base).rollouts
+    own = practised(config, tokenizer, start, coherence_model=str(tmp_path / "base"))
+    assert own.rollouts.known.human == of_base.known.human
+    prompts = own.prompts[:2]
+    answers, _ = own.rollouts.scored(start, prompts, 0, range(2))
+    expected = own.sampler.judged(base, prompts, answers, True)
+    assert [answer.log_probs for answer in answers] == [answer.log_probs for answer in expected]
+    assert not own.sampler.distance(start, own.reference, prompts, answers)  # the start still pulls back
+    Tokenizer.train(["Another vocabulary."], 300).save(tmp_path / "base")
+    with pytest.raises(ConfigError, match="cannot read what this one writes"):
+        practised(config, tokenizer, start, coherence_model=str(tmp_path / "base"))

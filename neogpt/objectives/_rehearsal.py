@@ -15,6 +15,7 @@ from neogpt.config import AnyRun
 from neogpt.data.batch import Batch
 from neogpt.data.order import sample_ids
 from neogpt.data.records import Instruction, Pair, Quarantine
+from neogpt.data.split import held_out, opening
 from neogpt.errors import DataError
 from neogpt.objectives._base import micro_size, pad
 from neogpt.objectives._split import Split, read
@@ -47,10 +48,9 @@ class Rehearsal:
         self.micro_rows = micro_size(rows, run.batch.micro_batches)
         split = Split[Row](val_fraction)
         for item, response in _answers(run):
-            history = [Turn(turn.instruction, turn.context, turn.response) for turn in item.history]
-            row = encode_example(tokenizer, item.instruction, item.context, response, history)
-            if response.strip() and item.instruction not in practised and len(row[0]) < limit:
-                split.add(item, row[0], (row[0], row[1][: limit + 1 - len(row[0])]))
+            row = _row(tokenizer, item, response, limit) if item.instruction not in practised else None
+            if row:
+                split.add(item, row[0], row)
         self.train, self.held_out = split.train, split.held_out
         self.notes = {"rehearsed": len(self.train), **split.kinds("rehearsed")}
         if not self.train or not self.held_out:
@@ -74,6 +74,27 @@ class Rehearsal:
     def validation_batch(self, ids: np.ndarray) -> Batch:
         """The held-out answers with these numbers."""
         return pad([self.held_out[i] for i in ids], self.eot_id)
+
+
+def human_answers(run: AnyRun, tokenizer: Tokenizer, limit: int, val_fraction: float) -> list[Row]:
+    """Held-out answers as people write them who help: those of the source's instructions; none where it has none.
+
+    What is rehearsed would be no measure of good prose: there are refusals in it, and answers from templates.
+    """
+    if not hasattr(plugins.get("neogpt.data.sources", run.source_name), "instructions"):
+        return []
+    items: Iterator[Instruction] = read(run, "instructions", Quarantine())
+    rows = (
+        _row(tokenizer, item, item.response, limit) for item in items if held_out(opening(item), val_fraction)
+    )
+    return [row for row in rows if row]
+
+
+def _row(tokenizer: Tokenizer, item: Instruction | Pair, response: str, limit: int) -> Row | None:
+    """The ids, cut at `limit`; None where the answer is blank or the prompt leaves no room for it."""
+    history = [Turn(turn.instruction, turn.context, turn.response) for turn in item.history]
+    prompt, answer = encode_example(tokenizer, item.instruction, item.context, response, history)
+    return (prompt, answer[: limit + 1 - len(prompt)]) if response.strip() and len(prompt) < limit else None
 
 
 def _answers(run: AnyRun) -> Iterator[tuple[Instruction | Pair, str]]:

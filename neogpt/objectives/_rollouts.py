@@ -42,7 +42,7 @@ class Settings(Protocol):
 
 
 class Rollouts:
-    """Answers to the run's prompts in its order, scored by its rewards; `reference` is the frozen model."""
+    """Answers to the run's prompts in its order, scored by its rewards, which ask the frozen model."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class Rollouts:
         sampler: Sampler,
         rewards: Rewards,
         known: Known,
-        reference: GPT2,
+        frozen: GPT2,
     ) -> None:
         self.run, self.config, self.prompts, self.sampler = run, config, prompts, sampler
-        self.rewards, self.known, self.reference = rewards, known, reference
+        self.rewards, self.known, self.frozen = rewards, known, frozen
         self.micro_size = micro_size(run.batch.size, run.batch.micro_batches)
 
     def batch(self, actor: GPT2, cycle: int, micro: int) -> Batch:
@@ -95,7 +95,7 @@ class Rollouts:
         answers = self.sampler.answers(model, prompts, seed, rows)
         if self.rewards.needs("log_probs"):
             alone = self.rewards.needs("log_probs_alone")
-            answers = self.sampler.judged(self.reference, prompts, answers, alone)
+            answers = self.sampler.judged(self.frozen, prompts, answers, alone)
         return answers, self.rewards.scores(answers, self.known)
 
     def _totals(self, scores_NGK: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ from neogpt.data.records import Instruction, Quarantine
 from neogpt.errors import ConfigError
 from neogpt.objectives import _grpo
 from neogpt.objectives._base import LossTerms, Objective, token_loss
-from neogpt.objectives._rehearsal import Rehearsal
+from neogpt.objectives._rehearsal import Rehearsal, human_answers
 from neogpt.objectives._rollouts import Rollouts, metrics
 from neogpt.objectives._sampler import Prompt, Sampler, distinct
 from neogpt.objectives._split import Split, none_left, read
@@ -56,6 +56,8 @@ class Config(ObjectiveConfig):
         "relevance:0.5",
     )
     """Rewards and their weights in the sum, NAME:WEIGHT (`neogpt list rewards`)."""
+    coherence_model: str = ""
+    """Directory of the frozen model that coherence and relevance ask, such as the pretrained one; empty: the start."""
     loss_type: _grpo.LossType = "dapo"
     """What a token counts. dapo: each as much; grpo: each answer as much; dr_grpo: by a constant length."""
     scale_rewards: bool = True
@@ -107,12 +109,14 @@ class RL(Objective):
             self.config.val_fraction,
             {prompt.item.instruction for prompt in self.prompts + self.held_out},
         )
+        people = human_answers(run, tokenizer, n_positions, self.config.val_fraction)
+        self.people = people or self.rehearsal.held_out
         self.n_samples, self.n_validation = len(self.prompts), len(self.rehearsal.held_out)
         weights = {"rl": 1.0, "kl": self.config.beta, "replay": self.config.replay}
         self.coefficients = {"nll": 1.0, **{name: weight for name, weight in weights.items() if weight}}
         ids = [[prompt.ids for prompt in part] for part in (self.prompts, self.held_out)]
         rehearsed = [self.rehearsal.train, self.rehearsal.held_out]
-        self.data_hash = digest({"prompts": ids, "rehearsal": rehearsed})
+        self.data_hash = digest({"prompts": ids, "rehearsal": rehearsed, "people": self.people})
         self.notes |= {**self.rehearsal.notes, "held_out_answers": self.n_validation}
         self._cycle = -1
         self._kept: dict[int, Batch] = {}
@@ -136,7 +140,7 @@ class RL(Objective):
         return train, split.held_out
 
     def begin(self, model: GPT2) -> None:
-        """Keep the starting model, and what held-out answers are like under it; remember the live one."""
+        """Keep the starting model, and what people's held-out answers are like under it; remember the live one."""
         import torch
 
         self.live = model
@@ -145,11 +149,28 @@ class RL(Objective):
         self.actor = copy.deepcopy(self.reference) if several else self.live
         dtype = torch.bfloat16 if self.run.dtype == "bfloat16" else None
         self.sampler = Sampler(self.tokenizer, self.config.max_new_tokens, dtype)
-        human = self.sampler.human(self.reference, self.rehearsal.held_out)
-        known = Known(self.run.source_name, self.run.source, human)
+        asked = self._asked()
+        known = Known(self.run.source_name, self.run.source, self.sampler.human(asked, self.people))
         self.rollouts = Rollouts(
-            self.run, self.config, self.prompts, self.sampler, self.rewards, known, self.reference
+            self.run, self.config, self.prompts, self.sampler, self.rewards, known, asked
         )
+
+    def _asked(self) -> GPT2:
+        """The frozen model that rewards ask: the one that is named, or the starting one."""
+        from neogpt.model import load_pretrained
+
+        folder = self.config.coherence_model
+        if not folder:
+            return self.reference
+        found = load_pretrained(folder).requires_grad_(False)
+        is_same = Tokenizer.load(folder).fingerprint == self.tokenizer.fingerprint
+        if not is_same or found.config.n_positions < self.n_positions:
+            raise ConfigError(
+                f"the model in {folder} cannot read what this one writes",
+                "the same vocabulary, and as long a context",
+                "--objective.coherence-model DIR of the model that this one was made from",
+            )
+        return found.to(self.reference.device)
 
     def state(self, step: int) -> dict[str, Tensor]:
         """Between two updates from the same answers: the weights that gave them, which give them again."""

@@ -39,6 +39,11 @@ def prompts(config: Config, bad: Quarantine) -> Iterator[Instruction]:
             yield dataclasses.replace(item, instruction=text, response="")
 
 
+def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
+    """The same kind of requests as their source has them, with people's answers: the measure of good prose."""
+    return filter(is_bare, mix.instructions(mix.Config(of=config.of), bad))
+
+
 def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
     """What is rehearsed: the preferred answers of `rehearse`."""
     return mix.pairs(mix.Config(of=config.rehearse), bad)
