@@ -13,6 +13,7 @@ from __future__ import annotations
 import abc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,6 +55,8 @@ class Objective(abc.ABC):
     """Tokens of one step, where that is fixed; 0 where it varies."""
     holds_model: bool = False
     """Whether it runs the live model between losses: that must then be whole, and steps cannot be rehearsed."""
+    folders: tuple[Path, ...] = ()
+    """Prepared data that it reads from disk while it trains."""
     notes: dict[str, int]
     """What was counted while the data was read (examples, truncated, refused, ...)."""
 
@@ -91,6 +94,10 @@ class Objective(abc.ABC):
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Take up what `state` gave (called after `begin`, where a checkpoint has any)."""
         assert not tensors, f"{type(self).__name__} keeps no state, but the checkpoint has {list(tensors)}"
+
+    def doubts(self) -> list[str]:
+        """What a user should know before the first step, now that the horizon stands; each with what to type."""
+        return []
 
     def examine(self) -> dict[str, float]:
         """Scores of the objective's own, for an evaluation's row; asked on the main process alone."""

@@ -31,7 +31,8 @@ class Replay:
                 "a source with pretraining text",
                 "--objective.replay 0",
             )
-        data = TokenData(prepare(run.source_name, run.source, run.data, tokenizer), "train")
+        self.folder = prepare(run.source_name, run.source, run.data, tokenizer)
+        data = TokenData(self.folder, "train")
         self.windows, self.fingerprint = Windows(data, tokens), data.fingerprint
         self.rows, self.micro_rows = rows, micro_size(rows, run.batch.micro_batches)
         self.key = run.seed ^ _KEY

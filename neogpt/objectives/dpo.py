@@ -85,6 +85,7 @@ class DPO(Objective):
         if self.config.replay:
             self.replay = Replay(run, tokenizer, self.config.replay_rows, self.config.replay_tokens)
             self.coefficients["replay"] = self.config.replay
+            self.folders = (self.replay.folder,)
         replayed = self.replay.fingerprint if self.replay else ""
         self.data_hash = digest({"pairs": self.pairs, "held_out": self.held_out, "replay": replayed})
         self._references: tuple[Reference, Reference] | None = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from neogpt import plugins
 from neogpt.config import AnyRun, ObjectiveConfig
 from neogpt.data.batch import Batch
 from neogpt.data.order import sample_ids
@@ -20,6 +21,9 @@ from neogpt.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from neogpt.model import GPT2
+
+_WORTHWHILE = 4
+"""How often a text can be read before new text would teach much more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,7 @@ class Pretrain(Objective):
                 f"--objective.sequence-tokens {n_positions}",
             )
         folder = prepare(run.source_name, run.source, run.data, tokenizer)
+        self.folders = (folder,)
         train, held_out = TokenData(folder, "train"), TokenData(folder, "val")
         self.windows, self.held_out = Windows(train, length), Windows(held_out, length)
         self.coefficients = {"loss": 1.0}
@@ -58,6 +63,19 @@ class Pretrain(Objective):
         self.n_samples, self.n_validation = len(self.windows), len(self.held_out)
         self.tokens_per_step = run.batch.size * length
         self.notes = {"documents": train.n_documents, "tokens": train.n_tokens, "held_out": held_out.n_tokens}
+
+    def doubts(self) -> list[str]:
+        """That the text is read too often, unless its source is there to be learnt by heart."""
+        source = plugins.get("neogpt.data.sources", self.run.source_name)
+        times = self.run.steps * self.run.batch.size / self.n_samples
+        if times <= _WORTHWHILE or getattr(source, "BY_HEART", False):
+            return []
+        steps = _WORTHWHILE * self.n_samples // self.run.batch.size
+        return [
+            f"the run reads its {self.notes['tokens']:,} training tokens {times:,.1f} times; beyond {_WORTHWHILE} "
+            "times reading again is worth less and less (Muennighoff et al. 2023). Prepare more text"
+            + (f", or try --steps {steps}" if steps else "")
+        ]
 
     def batch(self, step: int, micro: int) -> Batch:
         ids = sample_ids(step, self.run.batch.size, self.n_samples, self.run.seed)

@@ -56,6 +56,7 @@ class SFT(Objective):
         if self.config.replay:
             self.replay = Replay(run, tokenizer, self.config.replay_rows, self.config.replay_tokens)
             self.coefficients["replay"] = self.config.replay
+            self.folders = (self.replay.folder,)
         self.data_hash = digest({"rows": hashed, "replay": self.replay.fingerprint if self.replay else ""})
 
     def _read(self) -> tuple[list[Row], list[Row]]:

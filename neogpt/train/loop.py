@@ -31,6 +31,7 @@ from neogpt.train.device import autocast, describe, pick_device, versions
 from neogpt.train.distributed import World, connected, world_from_environment
 from neogpt.train.guard import Guard
 from neogpt.train.patience import Patience
+from neogpt.train.proof import Proof
 from neogpt.train.saver import Saver, free_bytes
 from neogpt.train.signals import StopFlag, stop_flag
 from neogpt.train.speed import Stopwatch
@@ -113,10 +114,11 @@ class Loop:
         self.skipped = sum("skipped" in row for row in start.history)
         self.watch = Stopwatch(self.model.config, self.run, processes=self.world.size)
         self.saver = Saver(self.files, self.run.save, self.tokenizer, self._event)
+        self.proof = Proof(self.objective.folders if self.world.local_rank == 0 else ())
 
     def run_to_end(self) -> None:
         """Train from the current step to the last, evaluating and saving on the way."""
-        for line in self.notes:
+        for line in [*self.notes, *([] if self.step else self.objective.doubts())]:
             self._event("warning", message=line)
         self._event(
             "resume" if self.step else "start",
@@ -135,6 +137,7 @@ class Loop:
         if self._evaluation_due() and not self.evaluated:
             self._evaluate()
         while self.step < self.run.steps and not self.patience.is_over:
+            self.proof.check(wait=self.step + 1 == self.run.steps)  # no run ends well on damaged data
             stopping = self._step()
             if (progress := self.watch.lap(self.step, self.tokens)) and self.world.is_main:
                 self._event("progress", **progress, disk_free_bytes=free_bytes(self.files))

@@ -20,6 +20,8 @@ __all__ = [
 ]
 
 score = practice.score
+BY_HEART = True
+"""Its few facts are there to be read again and again."""
 
 
 def parts(config: Config) -> list[str]:

@@ -1,0 +1,53 @@
+"""Prepared data is what its manifest says: every file's sha256, checked while training begins.
+
+Opening looks at headers and sizes, and ids beyond the vocabulary are noticed where they are read; another id in the
+place of the right one would be learnt from without a word.
+"""
+
+import json
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from neogpt import atomic
+from neogpt.errors import DataError
+
+_AT_ONCE_BYTES = 64 << 20
+"""Up to so much is hashed before the first step (a tenth of a second); more on a thread beside the training."""
+
+
+class Proof:
+    """Hashes the files of these folders; an error is raised here at once, or by `check` once it was found."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._error: DataError | None = None
+        # A daemon: a run that ends early does not wait for it. hashlib works without holding Python's lock.
+        self._thread = threading.Thread(target=self._work, args=(folders,), name="sha256", daemon=True)
+        self._thread.start()
+        if sum(map(_size, folders)) <= _AT_ONCE_BYTES:
+            self.check(wait=True)
+
+    def check(self, wait: bool = False) -> None:
+        """DataError for a damaged file that was found so far; with `wait`, after all have been read."""
+        if wait:
+            self._thread.join()
+        if self._error:
+            raise self._error
+
+    def _work(self, folders: Sequence[Path]) -> None:
+        for folder in folders:
+            try:
+                atomic.verify_manifest(folder)
+            except DataError as error:
+                self._error = DataError(
+                    error.what,
+                    error.expected,
+                    f"`neogpt data verify {folder}`, then delete that folder and have it prepared again",
+                )
+                return
+
+
+def _size(folder: Path) -> int:
+    """Bytes that the manifest lists."""
+    files = json.loads((folder / atomic.MANIFEST).read_text())["files"]
+    return sum(entry["bytes"] for entry in files.values())
