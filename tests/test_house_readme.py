@@ -1,4 +1,4 @@
-"""Every command of the README is run, or stands here with the reason why it is not."""
+"""Every command of the README is run, or stands here with the reason why it is not; those of all pages exist."""
 
 import contextlib
 import re
@@ -55,7 +55,21 @@ def of_section(heading: str, language: str = "sh") -> list[str]:
 
 
 ALL = [command for _, block in blocks("sh") for command in commands(block)]
-NEOGPT = [command for command in ALL if " neogpt " in f" {command}"]
+PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "launch" / "README.md"]
+
+
+def of_page(page: Path) -> list[str]:
+    """The command lines of a page's blocks that show what to type."""
+    found = re.findall(r"^```(?:sh)?\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [command for block in found for command in commands(block)]
+
+
+LAUNCHED = re.findall(
+    r"`(neogpt .+?)`", (ROOT / "launch" / "README.md").read_text().replace("RECIPE", "gpt2-124m")
+)
+"""What the scripts run, as the prose beside them has it."""
+TYPED = [*ALL, *(command for page in PAGES for command in of_page(page)), *LAUNCHED]
+NEOGPT = sorted({command for command in TYPED if re.match(r"neogpt |.* -- neogpt ", command)})
 
 
 def neogpt_args(command: str) -> list[str]:

@@ -13,7 +13,7 @@ from neogpt import atomic
 from neogpt.errors import DataError
 
 _AT_ONCE_BYTES = 64 << 20
-"""Up to so much is hashed before the first step (a tenth of a second); more on a thread beside the training."""
+"""Up to so much is hashed before the first step (some tenths of a second); more on a thread beside the training."""
 
 
 class Proof:
