@@ -44,7 +44,8 @@ def start(
     world: int, call: str, arguments: dict[str, Any], environment: dict[str, str], output: str
 ) -> list[int]:
     """Fork `world` processes that call `call`; returns their ids, in order of rank."""
-    port = free_port()
+    held = reserved_port()
+    port = held.getsockname()[1]
     pids = []
     for rank in range(world):
         pid = os.fork()
@@ -54,6 +55,7 @@ def start(
             os.environ.update(environment | {k: str(v) for k, v in (ranks | place).items()})
             _be_a_process(call, arguments, Path(output) / f"{rank}.txt")
         pids.append(pid)
+    _ports[pids[0]] = held
     return pids
 
 
@@ -81,6 +83,8 @@ def _be_a_process(call: str, arguments: dict[str, Any], output: Path) -> None:
 
 _codes: dict[int, int] = {}
 """Of the processes that have ended."""
+_ports: dict[int, socket.socket] = {}
+"""By the first process of each group that runs: what keeps its port for it."""
 
 
 def wait(wait: list[int], seconds: float) -> list[int | None]:
@@ -91,17 +95,23 @@ def wait(wait: list[int], seconds: float) -> list[int | None]:
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 _codes[pid] = os.waitstatus_to_exitcode(status)
+                if pid in _ports:
+                    _ports.pop(pid).close()
         if time.monotonic() > until:
             break
         time.sleep(0.005)
     return [_codes.get(pid) for pid in wait]
 
 
-def free_port() -> int:
-    """A TCP port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def reserved_port() -> socket.socket:
+    """A socket that does not listen, whose TCP port the system gives to nobody until it is closed.
+
+    Who names the port and sets SO_REUSEADDR, as torch's store does, can listen there meanwhile.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("", 0))
+    return held
 
 
 if __name__ == "__main__":

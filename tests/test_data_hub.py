@@ -15,6 +15,7 @@ import pyarrow.parquet
 import pytest
 from data_helpers import content, texts, tokenizer
 from hub_server import COMMIT, REPO, Hub
+from training import until
 
 from neogpt.cli.main import main
 from neogpt.config import DataConfig
@@ -164,6 +165,9 @@ def test_killed_in_the_middle_of_a_download_and_rerun(
     command = [sys.executable, "-m", "neogpt", "data", "prepare", "fineweb-edu", *args]
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
     assert hub.reached.wait(200)
+    store = tmp_path / "hf" / "hub"
+    until(lambda: len(list(store.glob("*/snapshots/**/*.parquet"))) == 2)
+    until(lambda: any(path.stat().st_size for path in store.glob("*/blobs/*.incomplete")))
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert shards(make(out)) == expected

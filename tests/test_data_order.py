@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from neogpt.data.order import derive_key, permute, sample_ids
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.integers(1, 3000), st.integers(0, 2**64 - 1))
 def test_permute_is_a_bijection(n: int, key: int) -> None:
     assert sorted(permute(np.arange(n), n, key).tolist()) == list(range(n))
@@ -23,7 +23,7 @@ def test_bijection_at_the_borders_of_powers_of_two(n: int) -> None:
     assert np.array_equal(np.sort(permute(np.arange(n), n, key=3)), np.arange(n))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 2**62), st.integers(0, 2**64 - 1), st.data())
 def test_any_position_alone_gives_what_it_gives_among_others(n: int, key: int, data: st.DataObject) -> None:
     some = data.draw(st.lists(st.integers(0, n - 1), min_size=1, max_size=20))
@@ -72,7 +72,7 @@ def test_the_order_is_a_promise() -> None:
     assert hashlib.sha256(order.astype("<i8").tobytes()).hexdigest()[:16] == "5a2347f95b8d38ac"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 2**32), st.integers(0, 5))
 def test_each_epoch_has_each_sample_once_whatever_the_batch(
     n: int, batch: int, seed: int, first: int

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data_helpers import content, texts, tokenizer, write_jsonl
+from training import until
 
 from neogpt import atomic
 from neogpt.config import DataConfig
@@ -226,14 +227,10 @@ def test_killed_at_random_instants_and_rerun_gives_the_same_bytes(
 
 def test_workers_die_with_a_killed_parent(corpus: Path, tmp_path: Path, script: list[str]) -> None:
     process = subprocess.Popen(command(script, corpus, tmp_path / "out", workers=2), start_new_session=True)
-    deadline = time.monotonic() + 20
-    while not _group(process.pid) - {process.pid} and time.monotonic() < deadline:
-        time.sleep(0.02)
+    until(lambda: bool(_group(process.pid) - {process.pid}))
     process.kill()
     process.wait()
-    while _group(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _group(process.pid)
+    until(lambda: not _group(process.pid))
 
 
 def _group(leader: int) -> set[int]:
@@ -479,17 +476,13 @@ def test_ctrl_c_stops_all_workers_at_once(corpus: Path, tmp_path: Path, script: 
     process = subprocess.Popen(
         command(script, corpus, tmp_path / "out", workers=2), start_new_session=True, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 20
-    while not list(tmp_path.glob("out.parts/*/*/part.json")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=10) in (-signal.SIGINT, 1, 0)  # 0: it had just ended
-    _, errors = process.communicate()
+    until(lambda: bool(list(tmp_path.glob("out.parts/*/*/part.json"))) or process.poll() is not None)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=150)
+    assert process.returncode in (-signal.SIGINT, 1, 0)  # 0: it had just ended
     assert errors.count(b"Traceback") <= 1  # the script's own; `neogpt` says "stopped"
-    deadline = time.monotonic() + 20
-    while _group(process.pid) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not _group(process.pid)
+    until(lambda: not _group(process.pid))
 
 
 @pytest.mark.parametrize("moment", ["beginning", "working"])
@@ -500,15 +493,17 @@ def test_a_killed_worker_is_named_not_waited_for(
         command(script, corpus, tmp_path / "out", workers=2), start_new_session=True, stderr=subprocess.PIPE
     )
     try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            workers = _workers(process.pid)
-            if workers and (moment == "beginning" or list(tmp_path.glob("out.parts/*/*"))):
-                break
-            time.sleep(0.002)
-        for worker in workers:
-            os.kill(worker, signal.SIGKILL)
-        _, errors = process.communicate(timeout=60)
+        parts = tmp_path / "out.parts"
+        until(
+            lambda: (
+                bool(_workers(process.pid) and (moment == "beginning" or list(parts.glob("*/*"))))
+                or process.poll() is not None
+            )
+        )
+        for worker in _workers(process.pid):
+            with contextlib.suppress(ProcessLookupError):  # it had just ended
+                os.kill(worker, signal.SIGKILL)
+        _, errors = process.communicate(timeout=150)
     finally:
         process.kill()
     assert process.returncode == 0 or b"a worker process was killed" in errors  # 0: it had just ended

@@ -164,7 +164,7 @@ def test_seeds_and_request_ids_name_the_text() -> None:
     st.integers(),
     st.sampled_from([(), ("e",), ("\ufffd", "th"), (" ", "\n")]),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_streaming_adds_up_to_the_text(prompt: list[int], seed: int, stop: tuple[str, ...]) -> None:
     sampling = replace(WARM, seed=seed, stop=stop, max_new_tokens=30)
     engine = Engine(STREAMED, TOK)

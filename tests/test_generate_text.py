@@ -54,7 +54,7 @@ def cut(data: bytes, borders: list[int]) -> list[bytes]:
     st.lists(st.text(alphabet="abé😀\n", min_size=1, max_size=4), max_size=3),
     st.lists(st.integers(0, 1000), max_size=20),
 )
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_stop_strings_cut_the_same_wherever_tokens_end(
     whole: str, stop: list[str], borders: list[int]
 ) -> None:
@@ -64,7 +64,7 @@ def test_stop_strings_cut_the_same_wherever_tokens_end(
 
 
 @given(st.binary(max_size=40), st.lists(st.integers(0, 1000), max_size=20))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_bytes_give_the_text_that_decoding_at_once_gives(data: bytes, borders: list[int]) -> None:
     text, _, taken = grown(cut(data, borders))
     assert text == data.decode("utf-8", errors="replace") == "".join(taken)

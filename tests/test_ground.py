@@ -243,7 +243,7 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path, cut: int) -> None:
     ),
     st.integers(-1, 21),
 )
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_cutting_back_keeps_the_bytes_of_what_stays(rows: list[dict[str, Any]], step: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         path, expected = Path(name) / "l.jsonl", Path(name) / "e.jsonl"

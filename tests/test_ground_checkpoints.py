@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from neogpt import atomic, checkpoint, ledger
@@ -56,7 +56,6 @@ def test_newest_passes_over_what_is_not_whole_and_says_so(tmp_path: Path) -> Non
     st.integers(0, 60),
     st.data(),
 )
-@settings(deadline=None)
 def test_retention_against_brute_force(found: list[int], last: int, every: int, data: st.DataObject) -> None:
     best = data.draw(st.sampled_from(found)) if found and data.draw(st.booleans()) else None
     policy = SaveConfig(keep_last=last, keep_every=every)

@@ -44,7 +44,7 @@ def runs(draw: st.DrawFn) -> AnyRun:
 
 
 @given(runs())
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_settings_written_are_the_settings_read(run: AnyRun) -> None:
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "config.toml"

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from training import ROOT, flags, n_rows, saved
 
-from launch import free_port
+from launch import reserved_port
 from neogpt import plugins
 from neogpt.cli import _train
 from neogpt.cli.main import main
@@ -226,7 +226,8 @@ def test_torchrun_on_two_machines_gives_the_bits_of_one_process(
 ) -> None:
     """Two torchruns of one process each that meet on this host."""
     variables = {k: str(v) for k, v in real(tmp_path, "nodes").items() if k != "path"}
-    meet = {"NODES": "2", "PROCESSES": "1", "RANK0": "localhost", "PORT": str(free_port())}
+    port = reserved_port()
+    meet = {"NODES": "2", "PROCESSES": "1", "RANK0": "localhost", "PORT": str(port.getsockname()[1])}
     path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
     nodes = [
         subprocess.Popen(
@@ -241,6 +242,7 @@ def test_torchrun_on_two_machines_gives_the_bits_of_one_process(
     try:
         texts = [node.communicate(timeout=250)[0] for node in nodes]
     finally:
+        port.close()
         for node in nodes:
             node.kill()
     assert [node.returncode for node in nodes] == [0, 0], "\n".join(texts)[-3000:]

@@ -48,7 +48,7 @@ def test_smoothing_stays_within_what_was_measured() -> None:
 
 
 @given(st.integers(1, 3000), st.integers(1, 300), st.integers(0, 9))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_thinning_keeps_the_picture(n: int, columns: int, seed: int) -> None:
     values = np.random.default_rng(seed).normal(size=n).tolist()
     xs, ys = curves.thin(list(range(n)), values, columns)
@@ -60,7 +60,7 @@ def test_thinning_keeps_the_picture(n: int, columns: int, seed: int) -> None:
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-2, 1e6), st.integers(3, 8))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_ticks_are_round_inside_and_few(low: float, width: float, most: int) -> None:
     marks = curves.ticks(low, low + width, most)
     assert 1 <= len(marks) <= most
@@ -78,7 +78,7 @@ def test_ticks_by_example() -> None:
 
 
 @given(st.lists(st.floats(-50, 350), min_size=1, max_size=8))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_labels_do_not_overlap(wanted: list[float]) -> None:
     places = curves.spread(wanted, 15, 0, 300)
     assert all(b - a >= 15 - 1e-9 for a, b in pairwise(sorted(places)))

@@ -102,13 +102,13 @@ def test_words_are_cut_as_in_the_tokenizers_library_for_every_character() -> Non
             assert words.split(text) in (None, cut(text)), hex(code)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=ANY_TEXT)
 def test_gpt2_equals_tiktoken_on_any_text(gpt2: Tokenizer, tik: tiktoken.Encoding, text: str) -> None:
     assert gpt2.encode(text) == tik.encode_ordinary(text)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=st.text(alphabet=" \n\t'sdlrevmtaA1!\r\u00a0\u2003é<|>endoftext", max_size=60))
 def test_gpt2_equals_tiktoken_where_words_are_cut(gpt2: Tokenizer, tik: tiktoken.Encoding, text: str) -> None:
     assert gpt2.encode(text) == tik.encode_ordinary(text)
@@ -133,7 +133,7 @@ def test_a_million_repeated_characters_take_bounded_time(
     assert gpt2.decode(ids) == text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(text=ANY_TEXT | st.text(alphabet="the cat's mt1é\n😀<|>endoftx", max_size=80))
 def test_trained_equals_the_published_algorithm(trained: Tokenizer, text: str) -> None:
     bpe = trained._bpe

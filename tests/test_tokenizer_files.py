@@ -87,7 +87,7 @@ def test_what_transformers_saves_is_the_same_tokenizer(saved: tuple[Tokenizer, P
     assert Tokenizer.load(tmp_path / "again").fingerprint == tokenizer.fingerprint
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=80))
 def test_any_text_has_the_same_ids_in_the_tokenizers_library(trained: Tokenizer, text: str) -> None:
     theirs = tokenizers.Tokenizer.from_str(_json_of(trained))

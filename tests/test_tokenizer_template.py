@@ -88,7 +88,7 @@ def test_the_chat_template_gives_the_same_ids(
 WORDS = st.text(alphabet=st.sampled_from("ab \n\té1:\u00a0\u2003\u0085\x1c😀'"), max_size=12)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(turns=st.lists(st.tuples(WORDS, WORDS, WORDS).map(lambda parts: Turn(*parts)), min_size=1, max_size=3))
 def test_any_conversation_gives_the_same_ids(tokenizer: Tokenizer, theirs: Any, turns: list[Turn]) -> None:
     *history, (instruction, context, response) = turns

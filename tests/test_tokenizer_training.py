@@ -45,7 +45,7 @@ def test_training_equals_the_published_algorithm(vocab_size: int) -> None:
     assert tokenizer._bpe.merges == reference.learn(texts, vocab_size - 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.text(alphabet="aab bé'😀1", max_size=60))
 def test_ties_are_broken_as_published(text: str) -> None:
     if text:
@@ -127,7 +127,7 @@ def test_whole_words_fill_the_vocabulary_they_leave() -> None:
         assert Tokenizer.train(world(), size, whole_words=NAMES).vocab_size == size
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     words=st.lists(st.text(alphabet="abAé", min_size=1, max_size=7), min_size=1, max_size=12),
     text=st.text(alphabet="ab Aé", min_size=1, max_size=80),

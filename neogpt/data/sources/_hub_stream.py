@@ -142,6 +142,7 @@ def _receive(repo: str, revision: str, file: File, partial: Path) -> None:
             target.truncate(0)
         for chunk in answer.iter_bytes():
             target.write(chunk)
+            target.flush()  # what came is not fetched again, also after a kill
             atomic.failpoint("hub.receiving")
     if (size := _size(partial)) != file.bytes:
         raise ConnectionError(f"{size:,} of {file.bytes:,} bytes came")
