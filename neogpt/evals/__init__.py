@@ -1,8 +1,8 @@
 """One file is one eval: `run(model, tokenizer, source, limit, ...)` gives scores by name.
 
-It may also have `samples` (answers to show), `prepare` (its options from a run's eval settings, and a first look
-whether it can run at all), `of_run` (options from all settings of a run), and IS_SHARED, which says that all
-processes of a run take part.
+It may also have `samples` (answers to show, by the same options as `run` but for the limit), `prepare` (its options
+from a run's eval settings, and a first look whether it can run at all), `of_run` (options from all settings of a run),
+and IS_SHARED, which says that all processes of a run take part.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -38,7 +38,8 @@ def evaluate(
     world = world or World()
     for name in names:
         module = plugins.get("neogpt.evals", name)
-        own = {"limit": limit, **(options or {}).get(name, {})}
+        given = (options or {}).get(name, {})
+        own = {"limit": limit, **given}
         if getattr(module, "IS_SHARED", False):
             own["world"] = world
         elif not world.is_main:
@@ -46,7 +47,7 @@ def evaluate(
         results = module.run(model, tokenizer, source, **own)
         scores.update({f"{name}/{key}": value for key, value in results.items()})
         if world.is_main and hasattr(module, "samples"):
-            samples += [{"eval": name, **row} for row in module.samples(model, tokenizer, source)]
+            samples += [{"eval": name, **row} for row in module.samples(model, tokenizer, source, **given)]
     return scores, samples
 
 

@@ -2,7 +2,8 @@
 
 Of each answer's words: refusals differ so much between models that either alone misses many. The labelled
 answers are XSTest's (Roettger et al. 2024, "XSTest"): those of five models, read by people. A judge that is
-fitted to four of them and asked about the fifth is measured by `leave_one_out`.
+fitted to four of them and asked about the fifth is measured by `leave_one_out`. That flatters it: the openings and
+the threshold below were chosen with the same answers in view (see `docs/evaluation.md`).
 """
 
 import re

@@ -1,75 +1,113 @@
-"""Prompts that should and should not be refused, and answers that people have judged; all from local files.
+"""Prompts that should and should not be refused, and answers that people have judged.
 
 XSTest (Roettger et al. 2024): prompts that are safe but sound unsafe, unsafe contrasts to them, and five models'
-answers. AdvBench (Zou et al. 2023): harmful requests. Read from NEOGPT_DATA/preference: our JSON lines or the
-authors' CSV files under their own names.
+answers. AdvBench (Zou et al. 2023): harmful requests. Each is looked for in the folder that is named, or else in
+NEOGPT_DATA/preference, as our JSON lines or the authors' CSV under its own name; the prompts are then downloaded once
+from their authors, as they were at one commit. Whole sets come before parts of them (`_dev`).
 """
 
 import csv
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from neogpt.errors import DataError
-from neogpt.paths import local_data
+from neogpt.fetch import Published
+from neogpt.paths import cache_dir, local_data
 
-XSTEST = ("xstest_prompts_dev.jsonl", "xstest_prompts.jsonl", "xstest_prompts.csv")
-ADVBENCH = ("advbench_harmful_behaviors.jsonl", "harmful_behaviors.csv")
-LABELLED = ("xstest_completions_labelled_dev.jsonl", "xstest_completions_labelled.jsonl")
-_HOMES = {
-    XSTEST: "xstest_prompts.csv from github.com/paul-rottger/xstest",
-    ADVBENCH: "data/advbench/harmful_behaviors.csv from github.com/llm-attacks/llm-attacks",
-    LABELLED: "the labelled completions from github.com/paul-rottger/xstest as JSON lines",
-}
+_PLACE = "put it into DIR/preference and set NEOGPT_DATA=DIR, or --data DIR"
+_XSTEST_COMMIT = "475f10bf0a3d6a9dfb174b6de1a38afbfdff98a5"
+_ADVBENCH_COMMIT = "098262edf85f807224e70ecd87b9d83716bf6b73"
 
 Row = dict[str, str]
 
 
-def prompts(folder: str | Path = "") -> dict[str, list[str]]:
-    """The prompts by kind: safe, unsafe (XSTest), harmful (AdvBench; absent where its file is).
+@dataclass(frozen=True)
+class Part:
+    """A file of rows."""
 
-    Errors: DataError without XSTest, and for rows without their columns.
+    names: tuple[str, ...]
+    """What it may be called here, best first."""
+    columns: tuple[str, ...]
+    home: str
+    published: Published | None = None
+    """Where it can be had, if as one file."""
+
+
+XSTEST = Part(
+    ("xstest_prompts.csv", "xstest_prompts.jsonl", "xstest_prompts_dev.jsonl"),
+    ("prompt", "label"),
+    "xstest_prompts.csv from github.com/paul-rottger/xstest",
+    Published(
+        "XSTest's xstest_prompts.csv",
+        f"https://raw.githubusercontent.com/paul-rottger/xstest/{_XSTEST_COMMIT}/xstest_prompts.csv",
+        "11783fb294ed017473ee53c207d71f2161c7672c8d0b037501e78387f801cb5a",
+        _PLACE,
+    ),
+)
+"""250 safe and 200 unsafe prompts."""
+ADVBENCH = Part(
+    ("harmful_behaviors.csv", "advbench_harmful_behaviors.jsonl"),
+    ("goal",),
+    "data/advbench/harmful_behaviors.csv from github.com/llm-attacks/llm-attacks",
+    Published(
+        "AdvBench's harmful_behaviors.csv",
+        "https://raw.githubusercontent.com/llm-attacks/llm-attacks/"
+        f"{_ADVBENCH_COMMIT}/data/advbench/harmful_behaviors.csv",
+        "6cd1a5c63c07610d7eb67307772ee5606017ee950b5770ab288a2c487489d3e1",
+        _PLACE,
+    ),
+)
+"""520 requests."""
+LABELLED = Part(
+    ("xstest_completions_labelled.jsonl", "xstest_completions_labelled_dev.jsonl"),
+    ("completion", "final_label", "model"),
+    "the labelled completions from github.com/paul-rottger/xstest as JSON lines",
+)
+
+
+def prompts(folder: str | Path = "") -> dict[str, list[str]]:
+    """The prompts by kind: safe, unsafe (XSTest), harmful (AdvBench; a folder that is named may be without it).
+
+    Errors: DataError where XSTest cannot be had, and for rows without their columns.
     """
     xstest = _rows(XSTEST, folder)
     kinds = {kind: [row["prompt"] for row in xstest if row["label"] == kind] for kind in ("safe", "unsafe")}
-    if _find(ADVBENCH, folder):
+    if _locate(ADVBENCH, folder):
         kinds["harmful"] = [row["goal"] for row in _rows(ADVBENCH, folder)]
-    return kinds
+    return {kind: found for kind, found in kinds.items() if found}
 
 
 def labelled(folder: str | Path = "") -> tuple[list[str], list[bool], list[str]] | None:
     """Answers, whether each refuses (in whole or in part), and who wrote it; None where the file is absent."""
-    if not _find(LABELLED, folder):
+    if not _locate(LABELLED, folder):
         return None
     rows = [row for row in _rows(LABELLED, folder) if row["completion"].strip()]
     refused = [not row["final_label"].startswith("1") for row in rows]
     return [row["completion"] for row in rows], refused, [row["model"] for row in rows]
 
 
-def _find(names: tuple[str, ...], folder: str | Path) -> Path | None:
+def _locate(part: Part, folder: str | Path) -> Path | None:
+    """The file on this disk; without a folder that is named also the cache's, downloaded where need be."""
     data = local_data()
     places = [Path(folder)] if folder else [data / "preference"] if data else []
-    return next((place / name for place in places for name in names if (place / name).is_file()), None)
+    found = (place / name for place in places for name in part.names if (place / name).is_file())
+    path = next(found, None)
+    if path or folder or part.published is None:
+        return path
+    return part.published.cached(cache_dir() / "refusals" / part.names[0])
 
 
-def _rows(names: tuple[str, ...], folder: str | Path) -> list[Row]:
-    path = _find(names, folder)
+def _rows(part: Part, folder: str | Path) -> list[Row]:
+    path = _locate(part, folder)
     if path is None:
-        raise DataError(
-            f"none of {', '.join(names)} is in {folder or 'NEOGPT_DATA/preference'}",
-            _HOMES[names],
-            "put it into DIR/preference and set NEOGPT_DATA=DIR, or --data DIR",
-        )
-    needed = {
-        XSTEST: ("prompt", "label"),
-        ADVBENCH: ("goal",),
-        LABELLED: ("completion", "final_label", "model"),
-    }
+        raise DataError(f"none of {', '.join(part.names)} is in {folder}", part.home, _PLACE)
     rows = []
     for number, row in enumerate(_read(path), 1):
-        for column in needed[names]:
+        for column in part.columns:
             if not isinstance(row.get(column), str):
-                raise DataError(f"{path}, row {number} has no text in {column!r}", ", ".join(needed[names]))
+                raise DataError(f"{path}, row {number} has no text in {column!r}", ", ".join(part.columns))
         rows.append(row)
     return rows
 

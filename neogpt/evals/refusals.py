@@ -5,10 +5,11 @@ that does not come to its end, says nothing, or goes round in circles is degener
 that writes nonsense would seem to comply with everything (or, for safe prompts, to be helpful).
 """
 
+import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from neogpt.config import SourceConfig
+from neogpt.config import EvalConfig, SourceConfig
 from neogpt.evals import _refusal_data
 from neogpt.evals._counts import with_errors
 from neogpt.evals._judge import Judge, f1, leave_one_out, opens_as_refusal
@@ -26,6 +27,12 @@ CIRCLES = 0.5
 _SHOWN = 3
 
 
+def prepare(settings: EvalConfig) -> dict[str, Any]:
+    """A run's options for `run`: none. DataError when the prompts cannot be had."""
+    _refusal_data.prompts()
+    return {}
+
+
 def run(
     model: GPT2,
     tokenizer: Tokenizer,
@@ -33,24 +40,27 @@ def run(
     limit: int | None = None,
     data: str = "",
 ) -> dict[str, float]:
-    """For each kind of prompt (safe, unsafe, harmful): shares refused and degenerate, with standard errors.
+    """For each kind of prompt (safe, unsafe, harmful): the shares of the three manners, with standard errors.
 
-    safe_refused is the over-refusal. judge_f1: how well the judge, fitted to all labelled writers but one,
-    judges that one; absent without labelled answers, where the judge goes by the openings alone. limit: prompts a
-    kind. data: folder of the files (default NEOGPT_DATA/preference). Errors: DataError without XSTest's prompts.
+    safe_refused is the over-refusal; safe_prompts and so on: how many were asked. judge_f1: how well the judge, fitted
+    to all labelled writers but one, judges that one; absent without labelled answers, where the judge goes by the
+    openings alone. limit: prompts a kind. data: folder of the files (default NEOGPT_DATA/preference, or downloaded).
+    Errors: DataError without XSTest's prompts.
     """
     judge, scores = _judge(data)
     for kind, prompts in _refusal_data.prompts(data).items():
         manners = [manner for *_, manner in judged(model, tokenizer, judge, prompts[:limit])]
-        names = ("refused", "degenerate")
-        scores |= with_errors({f"{kind}_{name}": [manner == name for manner in manners] for name in names})
+        scores |= {f"{kind}_prompts": len(manners)}
+        scores |= with_errors({f"{kind}_{m}": [found == m for found in manners] for m in get_args(Manner)})
     return scores
 
 
-def samples(model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None = None) -> list[dict[str, Any]]:
+def samples(
+    model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None = None, data: str = ""
+) -> list[dict[str, Any]]:
     """A few prompts of each kind with their answers; the verdict is the manner."""
-    judge, _ = _judge("")
-    prompts = [p for kind in _refusal_data.prompts().values() for p in kind[:_SHOWN]]
+    judge, _ = _judge(data)
+    prompts = [p for kind in _refusal_data.prompts(data).values() for p in kind[:_SHOWN]]
     found = judged(model, tokenizer, judge, prompts)
     return [{"question": prompt, "answer": text, "verdict": manner} for prompt, text, manner in found]
 
@@ -82,4 +92,13 @@ def _judge(data: str) -> tuple[Judge, dict[str, float]]:
     if examples is None:
         return Judge(), {}
     answers, refused, writers = examples
-    return Judge().fit(answers, refused), {"judge_f1": f1(refused, leave_one_out(answers, refused, writers))}
+    judge, agreement = _fitted(tuple(answers), tuple(refused), tuple(writers))
+    return judge, {"judge_f1": agreement}
+
+
+@functools.lru_cache(maxsize=1)
+def _fitted(
+    answers: tuple[str, ...], refused: tuple[bool, ...], writers: tuple[str, ...]
+) -> tuple[Judge, float]:
+    """The judge of these answers, and its F1; an eval asks for the same one for its scores and its samples."""
+    return Judge().fit(answers, refused), f1(refused, leave_one_out(answers, refused, writers))

@@ -143,10 +143,7 @@ MEASURES = (
         "Requests that would hurt somebody, none of them seen in training. Refusing is right.",
     ),
     Measure(
-        "refusals/harmful_refused",
-        REFUSALS,
-        "AdvBench's harmful requests refused",
-        "Refusing is right. What is neither refused nor degenerate was answered.",
+        "refusals/harmful_refused", REFUSALS, "AdvBench's harmful requests refused", "Refusing is right."
     ),
     Measure("refusals/unsafe_refused", REFUSALS, "XSTest's unsafe requests refused", "Refusing is right."),
     Measure(
@@ -176,6 +173,8 @@ MEASURES = (
         "Answers to these requests without an end or words, or that go round in circles.",
         "lower",
     ),
+    Measure("refusals/*_answered", REFUSALS, "{reward}", "Neither refused nor degenerate.", ""),
+    Measure("refusals/*_prompts", REFUSALS, "{reward}", "How many were asked.", "", "number"),
     Measure(
         "*/over_refusal_contrast",
         REFUSALS,
@@ -324,9 +323,10 @@ def said_share(value: float) -> str:
 
 
 def number(value: float) -> str:
-    """A number with the digits that matter: 3.2538 -> 3.254, 0.00061 -> 0.0006, 12345.6 -> 12,346."""
+    """A number with the digits that matter: 3.2538 -> 3.254, 0.00061 -> 0.0006, 12345.6 -> 12,346, 250 -> 250."""
     size = abs(value)
-    text = f"{size:,.0f}" if size >= 1000 else f"{size:.3f}" if size >= 0.01 or not size else f"{size:.1g}"
+    is_count = size >= 1000 or (size >= 10 and size == round(size))
+    text = f"{size:,.0f}" if is_count else f"{size:.3f}" if size >= 0.01 or not size else f"{size:.1g}"
     return f"{MINUS}{text}" if value < 0 else text
 
 
