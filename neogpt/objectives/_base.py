@@ -57,6 +57,8 @@ class Objective(abc.ABC):
     """Whether it runs the live model between losses: that must then be whole, and steps cannot be rehearsed."""
     folders: tuple[Path, ...] = ()
     """Prepared data that it reads from disk while it trains."""
+    begins_on_disk: bool = False
+    """Whether `begin` leaves on disk what other processes then need not compute: the main one goes first."""
     notes: dict[str, int]
     """What was counted while the data was read (examples, truncated, refused, ...)."""
 
@@ -198,7 +200,14 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     import torch
 
     def move(value: Any) -> Any:
-        return on_device(value, device) if isinstance(value, Batch) else torch.from_numpy(value).to(device)
+        if isinstance(value, Batch):
+            return on_device(value, device)
+        return torch.from_numpy(as_held(value, device.type)).to(device)
 
     extra = {name: move(value) for name, value in batch.extra.items()}
     return Batch(move(batch.tokens), move(batch.targets), move(batch.weights), extra)
+
+
+def as_held(array: np.ndarray, kind: str) -> np.ndarray:
+    """The array in a precision that devices of this kind have: MPS has no float64."""
+    return array.astype(np.float32) if kind == "mps" and array.dtype == np.float64 else array

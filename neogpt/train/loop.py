@@ -176,21 +176,20 @@ class Loop:
                 sums.scaled(terms, self.objective.coefficients, totals).backward()
             rows.append(sums.Row(terms, n_tokens(batch), bool(self.stop)))
         gradient = self.layout.gradient()
-        metrics = sums.merge(rows, self.objective.coefficients, totals, self.world)
+        found = sums.merge(rows, self.objective.coefficients, totals, self.world)
         norm = self.layout.clip(gradient, self.run.optim.clip)
         lr = learning_rate(self.step, self.run.steps, self.run.optim)
-        refused = self.guard.check(metrics["loss"], norm)
+        refused = self.guard.check(found.metrics["loss"], norm)
         if not refused:
             self._update(gradient, lr)
-        stopping = bool(metrics.pop("stop"))
-        self.step, self.tokens = self.step + 1, self.tokens + round(metrics.pop("tokens"))
-        row = {"step": self.step, "tokens": self.tokens, **metrics, "lr": lr, "grad_norm": norm}
+        self.step, self.tokens = self.step + 1, self.tokens + found.tokens
+        row = {"step": self.step, "tokens": self.tokens, **found.metrics, "lr": lr, "grad_norm": norm}
         self._row({**row, "skipped": refused} if refused else row)
         if refused:
             self.skipped += 1
             self._event("skipped", step=self.step, reason=refused, total=self.skipped)
         self.guard.give_up(self.step)
-        return stopping
+        return found.stopping
 
     def _update(self, gradient: list[torch.Tensor], lr: float) -> None:
         self.saver.before_update()

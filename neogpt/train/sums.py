@@ -7,10 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neogpt.errors import NeoGPTError
 from neogpt.objectives._base import LossTerms
 from neogpt.train.distributed import World
 
 Weights = dict[str, float]
+RESERVED = frozenset({"step", "tokens", "loss", "lr", "grad_norm", "skipped"})
+"""What the loop itself writes into a step's row: an objective's metric of such a name would be lost, or lose it."""
 
 
 @dataclass
@@ -19,7 +22,19 @@ class Row:
 
     terms: LossTerms
     tokens: int = 0
-    stop: bool = False
+    stopping: bool = False
+    """Whether this process was asked to stop."""
+
+
+@dataclass
+class Step:
+    """What all micro-batches of a step report together."""
+
+    metrics: Weights
+    """`loss`, where there are several terms `loss/TERM`, and the objective's metrics."""
+    tokens: int
+    stopping: bool
+    """Whether some process was asked to stop."""
 
 
 def of_weights(weights: list[Weights], world: World) -> Weights:
@@ -38,10 +53,11 @@ def scaled(terms: LossTerms, coefficients: Weights, totals: Weights) -> Tensor:
     return total
 
 
-def merge(rows: list[Row], coefficients: Weights, totals: Weights, world: World) -> Weights:
-    """The step's loss and metrics, its tokens, and how many micro-batches saw a request to stop."""
+def merge(rows: list[Row], coefficients: Weights, totals: Weights, world: World) -> Step:
+    """The step over all micro-batches of all processes; NeoGPTError for a metric whose name is taken."""
     table = world.gather(np.stack([_numbers(row) for row in rows]))
-    return _named(table.sum(0), rows[0].terms, coefficients, totals)
+    *numbers, tokens, stopping = table.sum(0).tolist()
+    return Step(_named(numbers, rows[0].terms, coefficients, totals), round(tokens), bool(stopping))
 
 
 def merge_validation(
@@ -52,24 +68,25 @@ def merge_validation(
     table = np.stack([_numbers(row) if row else np.zeros_like(_numbers(first)) for row in rows])
     whole = world.gather(table).reshape(world.size, *table.shape).sum(0)  # one number and zeros: exact
     totals = {name: math.fsum(row[name] for row in weights) for name in weights[0]}
-    merged = _named(whole.sum(0), first.terms, coefficients, totals)
-    named = {f"val/{name}": value for name, value in merged.items() if name not in ("loss", "tokens", "stop")}
-    return {"val_loss": merged["loss"], **named}
+    merged = _named(whole.sum(0).tolist()[:-2], first.terms, coefficients, totals)
+    return {"val_loss": merged.pop("loss"), **{f"val/{name}": value for name, value in merged.items()}}
 
 
 def _numbers(row: Row) -> np.ndarray:
-    """float64: loss terms, metric sums, metric weights, tokens, stop."""
+    """float64: loss terms, metric sums, metric weights, tokens, stopping."""
     values = [*row.terms.loss_sum.values(), *(value for value, _ in row.terms.metrics.values())]
-    tensors = torch.stack([torch.as_tensor(value).detach().double().cpu() for value in values])
+    tensors = torch.stack([torch.as_tensor(value).detach().cpu().double() for value in values])
     metric_weights = [weight for _, weight in row.terms.metrics.values()]
-    return np.array([*tensors.tolist(), *metric_weights, row.tokens, row.stop], np.float64)
+    return np.array([*tensors.tolist(), *metric_weights, row.tokens, row.stopping], np.float64)
 
 
-def _named(numbers: np.ndarray, terms: LossTerms, coefficients: Weights, totals: Weights) -> Weights:
-    values = iter(numbers.tolist())
+def _named(numbers: list[float], terms: LossTerms, coefficients: Weights, totals: Weights) -> Weights:
+    values = iter(numbers)
     losses = {name: next(values) / max(totals[name], 1e-12) for name in terms.loss_sum}
     metric_sums = {name: next(values) for name in terms.metrics}
     metrics = {name: value / max(next(values), 1e-12) for name, value in metric_sums.items()}
     loss = math.fsum(coefficients[name] * value for name, value in losses.items())
     parts = {f"loss/{name}": value for name, value in losses.items()} if len(losses) > 1 else {}
-    return {"loss": loss, **parts, **metrics, "tokens": next(values), "stop": next(values)}
+    if taken := sorted(metrics.keys() & (RESERVED | parts.keys())):
+        raise NeoGPTError(f"the objective has a metric {taken[0]}, which the ledger's rows have of their own")
+    return {"loss": loss, **parts, **metrics}
