@@ -1,76 +1,51 @@
 """Reinforcement learning against TRL's GRPOTrainer: same model, same answers, same loss and every gradient."""
 
-import copy
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from transformers import GPT2Config as HFConfig
+from test_objectives import SHAPE, base, settings, tokenizer  # noqa: F401
+from test_objectives import _own_cache_for_module as _cache
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from neogpt.config import GPT2Config
-from neogpt.model import GPT2, log_probs
-from neogpt.objectives import _grpo
-from neogpt.objectives._base import on_device, pad
+from neogpt.config import BatchConfig
+from neogpt.model import GPT2, load_pretrained
+from neogpt.objectives import _grpo, rl
+from neogpt.objectives._base import on_device
+from neogpt.objectives._sampler import Prompt
+from neogpt.objectives.rewards import length
+from neogpt.objectives.rewards._base import Answer
 from neogpt.tokenizer import Tokenizer
+from neogpt.train import sums
+from neogpt.train.distributed import World
 
 pytest.importorskip("trl", reason="TRL, the referee, is not installed (pip install 'neogpt[dev]')")
 pytestmark = pytest.mark.filterwarnings("ignore")  # TRL's own
+_own_cache_for_module = _cache
 
-SHAPE = GPT2Config(n_layer=2, n_head=2, n_embd=32, n_positions=64, vocab_size=400)
-GROUP, LIMIT = 4, 12
-
-
-def models() -> tuple[GPT2, GPT2, GPT2, GPT2LMHeadModel]:
-    """Ours now, ours when it sampled, the reference, and transformers' twin of ours now."""
-    ours, old, reference = (GPT2(SHAPE, seed) for seed in (5, 5, 5))
-    dice = torch.Generator().manual_seed(1)
-    for model, noise in ((old, 0.0), (reference, 0.02), (ours, 0.02)):
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.mul_(3).add_(torch.randn(parameter.shape, generator=dice), alpha=noise)
-    off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
-    theirs = GPT2LMHeadModel(HFConfig(**dataclasses.asdict(SHAPE), **off, bos_token_id=0, eos_token_id=0))
-    theirs.load_state_dict(ours.state_dict(), strict=False)
-    return ours, old, reference, theirs
+PROMPTS, GROUP, LIMIT, BETA = 4, 4, 8, 0.04
 
 
-def answers() -> tuple[list[tuple[list[int], list[int]]], np.ndarray]:
-    """Two prompts, four answers each of one to LIMIT tokens, and rewards.
-
-    The prompts are equally long: TRL pads them on the left, which would move GPT-2's learned positions.
-    """
-    dice = np.random.default_rng(0)
-    rows = [
-        (prompt, dice.integers(0, 400, int(dice.integers(1, LIMIT + 1))).tolist())
-        for prompt in (dice.integers(0, 400, 7).tolist(), dice.integers(0, 400, 7).tolist())
-        for _ in range(GROUP)
-    ]
-    return rows, dice.normal(size=(2, GROUP))
-
-
-def referee(theirs: Any, folder: Path, loss_type: str) -> Any:
+@pytest.fixture(scope="module")
+def referee(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:  # noqa: F811
+    """TRL's trainer; each group is a micro-batch, of which it accumulates the gradients of a step."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
-    Tokenizer.train(["some words to have a tokenizer"] * 4, 300).save(folder)
-    theirs.save_pretrained(folder)
-    theirs.config._name_or_path = str(folder)  # TRL reads its reference from there
-    tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(base)  # noqa: F811
     tokenizer.pad_token = tokenizer.eos_token
     args = GRPOConfig(
-        output_dir=str(folder),
-        loss_type=loss_type,
-        beta=0.04,
+        output_dir=str(tmp_path_factory.mktemp("trl")),
+        beta=BETA,
         use_bias_correction_kl=False,
         epsilon=0.2,
         epsilon_high=0.28,
         max_completion_length=LIMIT,
         num_generations=GROUP,
-        per_device_train_batch_size=2 * GROUP,
+        per_device_train_batch_size=GROUP,
+        gradient_accumulation_steps=PROMPTS,
         max_steps=1,
         report_to="none",
         use_cpu=True,
@@ -80,83 +55,156 @@ def referee(theirs: Any, folder: Path, loss_type: str) -> Any:
         disable_tqdm=True,
     )
     trainer = GRPOTrainer(
-        model=theirs,
+        model=transformers_of(base),
         reward_funcs=lambda completions, **_: [0.0] * len(completions),
         args=args,
         train_dataset=Dataset.from_list([{"prompt": "a"}] * 8),
         processing_class=tokenizer,
     )
-    trainer.current_gradient_accumulation_steps = 1
+    trainer.current_gradient_accumulation_steps = PROMPTS
     return trainer
 
 
-def padded(rows: list[list[int]], left: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """TRL's layout: prompts padded on the left, answers on the right."""
-    width = max(map(len, rows))
-    ids = [[0] * (width - len(r)) + r if left else r + [0] * (width - len(r)) for r in rows]
-    mask = [
-        [0] * (width - len(r)) + [1] * len(r) if left else [1] * len(r) + [0] * (width - len(r)) for r in rows
-    ]
-    return torch.tensor(ids), torch.tensor(mask)
+def transformers_of(folder: Path) -> GPT2LMHeadModel:
+    off = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+    return GPT2LMHeadModel.from_pretrained(folder, **off)
 
 
-@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
-def test_loss_and_gradients_are_trls(loss_type: Any, tmp_path: Path) -> None:
-    """Off-policy by a step, so that ratios differ from 1 and some are clipped; with KL to a third model."""
-    ours, old, reference, theirs = models()
-    twin = copy.deepcopy(theirs)  # before the trainer binds the other's forward to itself
-    rows, rewards_NG = answers()
-    advantages_R = _grpo.advantages(rewards_NG, scale=loss_type != "dr_grpo").reshape(-1)
-    trainer = referee(theirs, tmp_path, loss_type)
-    prompt_ids, prompt_mask = padded([row[0] for row in rows], left=True)
-    answer_ids, answer_mask = padded([row[1] for row in rows], left=False)
+class Script:
+    """Answers of one to LIMIT tokens, one by each request number; some are cut off. Notes what was asked."""
 
-    def theirs_of(model: GPT2) -> torch.Tensor:
-        """The model's log-probabilities laid out as TRL has them, from transformers alone."""
-        twin.load_state_dict(model.state_dict(), strict=False)
-        table = torch.zeros(answer_ids.shape)
-        with torch.no_grad():
-            for i, (prompt, answer) in enumerate(rows):
-                logp = twin(torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].log_softmax(-1)
-                table[i, : len(answer)] = logp.gather(1, torch.tensor(answer)[:, None])[:, 0]
-        return table
+    def __init__(self, vocab_size: int) -> None:
+        dice = np.random.default_rng(0)
+        numbers = range(PROMPTS * GROUP)
+        self.tokens = [
+            dice.integers(0, vocab_size, int(dice.integers(1, LIMIT + 1))).tolist() for _ in numbers
+        ]
+        self.stopped = [bool(draw < 0.6) for draw in dice.random(len(numbers))]
+        self.rewards = dice.normal(size=len(numbers)).tolist()
+        self.asked: dict[int, list[int]] = {}
 
-    theirs.train()
-    their_loss = trainer._compute_loss(
-        theirs,
+    def answers(self, model: GPT2, prompts: list[Prompt], seed: int, numbers: list[int]) -> list[Answer]:
+        """In place of the sampler's."""
+        self.asked |= {number: prompt.ids for number, prompt in zip(numbers, prompts, strict=True)}
+        return [
+            Answer(prompt.item, str(number), self.tokens[number], self.stopped[number], LIMIT)
+            for number, prompt in zip(numbers, prompts, strict=True)
+        ]
+
+    def reward(self, answer: Answer, known: Any) -> float:
+        """In place of a reward's."""
+        return self.rewards[int(answer.text)]
+
+
+def moved(model: GPT2, seed: int) -> dict[str, torch.Tensor]:
+    """Weights a step away, as an update would leave them."""
+    dice = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=dice), alpha=0.02)
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def their_group(
+    trainer: Any, script: Script, group: int, frozen: dict[str, GPT2LMHeadModel], **options: Any
+) -> Any:
+    """The trainer's loss of one group. Its prompts are equally long: TRL pads them on the left, which would move
+    GPT-2's learned positions."""
+    numbers = range(group * GROUP, (group + 1) * GROUP)
+    answers = [torch.tensor(script.tokens[number]) for number in numbers]
+    ids = torch.nn.utils.rnn.pad_sequence(answers, batch_first=True)
+    mask = torch.nn.utils.rnn.pad_sequence([torch.ones_like(a) for a in answers], batch_first=True)
+    prompt = torch.tensor([script.asked[number] for number in numbers])
+    tables = {}
+    for name, model in frozen.items():  # one at a time: nothing is shared with the trainer
+        tables[name] = torch.zeros(ids.shape)
+        for i, answer in enumerate(answers):
+            with torch.no_grad():
+                logits = model(torch.cat([prompt[i], answer])[None]).logits[0, prompt.shape[1] - 1 : -1]
+            tables[name][i, : len(answer)] = logits.log_softmax(-1).gather(1, answer[:, None])[:, 0]
+    rewards = torch.tensor([script.rewards[number] for number in numbers], dtype=torch.float64)
+    advantages = (rewards - rewards.mean()) / ((rewards.std() + 1e-4) if options["scaled"] else 1.0)
+    counted = torch.tensor([script.stopped[number] or not options["mask_truncated"] for number in numbers])
+    return trainer._compute_loss(
+        trainer.model,
         {
-            "prompt_ids": prompt_ids,
-            "prompt_mask": prompt_mask,
-            "completion_ids": answer_ids,
-            "completion_mask": answer_mask,
-            "advantages": torch.tensor(advantages_R, dtype=torch.float32),
-            "old_per_token_logps": theirs_of(old),
-            "ref_per_token_logps": theirs_of(reference),
-            "num_items_in_batch": answer_mask.sum(),
+            "prompt_ids": prompt,
+            "prompt_mask": torch.ones_like(prompt),
+            "completion_ids": ids,
+            "completion_mask": mask * counted[:, None],
+            "advantages": advantages.float(),
+            "old_per_token_logps": tables["old"],
+            "ref_per_token_logps": tables["reference"],
+            "num_items_in_batch": torch.tensor(options["n_items"]),
         },
     )
-    their_loss.backward()
 
-    plain = pad(rows, 0)
-    weights_RT = _grpo.token_weights(plain.weights, loss_type)
-    batch = on_device(dataclasses.replace(plain, weights=weights_RT), torch.device("cpu"))
-    with torch.no_grad():
-        frozen = [log_probs(m, batch.tokens, batch.targets, batch.weights) for m in (old, reference)]
-    logps_RT = log_probs(ours, batch.tokens, batch.targets, batch.weights)
-    found = _grpo.terms(
-        logps_RT,
-        *frozen,
-        torch.tensor(advantages_R, dtype=torch.float32),
-        batch.weights,
-        0.2,
-        0.28,
+
+@pytest.mark.parametrize("mask_truncated", [False, True])
+@pytest.mark.parametrize("loss_type", ["dapo", "grpo", "dr_grpo"])
+def test_loss_and_gradients_are_trls(
+    loss_type: Any,
+    mask_truncated: bool,
+    referee: Any,
+    tokenizer: Tokenizer,  # noqa: F811
+    base: Path,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second update from the same answers, in two micro-batches: three models, clipped ratios, other lengths."""
+    model, script, scaled = load_pretrained(base), Script(tokenizer.vocab_size), loss_type != "dr_grpo"
+    config = rl.Config(
+        group=GROUP,
+        max_new_tokens=LIMIT,
+        rewards=("length:1",),
+        loss_type=loss_type,
+        scale_rewards=scaled,
+        beta=BETA,
+        updates_per_rollout=2,
+        mask_truncated=mask_truncated,
+        replay=0.0,
+        replay_rows=4,
+        val_fraction=0.3,
     )
-    loss = (found.policy + 0.04 * found.kl) / _grpo.total_weight(weights_RT, loss_type, LIMIT)
+    batch = BatchConfig(size=PROMPTS, micro_batches=2)
+    made = rl.build(settings("rl", config, batch=batch), tokenizer, SHAPE.n_positions)
+    made.prompts[:] = [Prompt(each.item, each.ids[: 5 + i % 7]) for i, each in enumerate(made.prompts)]
+    made.begin(model)
+    monkeypatch.setattr(made.sampler, "answers", script.answers)
+    monkeypatch.setattr(length, "reward", script.reward)
+    old = moved(model, 1)
+    for micro in range(2):
+        made.batch(0, micro)
+    now = moved(model, 2)
+
+    batches = [made.batch(1, micro) for micro in range(2)]
+    totals = sums.of_weights([made.weights(each) for each in batches], World())
+    terms = [made.loss(model, on_device(each, torch.device("cpu"))) for each in batches]
+    loss = sum((sums.scaled(each, made.coefficients, totals) for each in terms), torch.zeros(()))
     loss.backward()
-    assert found.clipped_RT.any(), "nothing is clipped: the test says nothing about clipping"
+
+    assert len({len(ids) for ids in script.asked.values()}) > 1
+    assert sum(float(each.metrics["clip_share"][0]) for each in terms) > 0, "nothing is clipped"
+    frozen = {name: transformers_of(base) for name in ("old", "reference")}
+    frozen["old"].load_state_dict(old, strict=False)
+    theirs, referee.loss_type = referee.model.train(), loss_type
+    theirs.load_state_dict(now, strict=False)
+    theirs.zero_grad()
+    kept = [
+        len(t)
+        for t, stopped in zip(script.tokens, script.stopped, strict=True)
+        if stopped or not mask_truncated
+    ]
+    shares = [
+        their_group(
+            referee, script, g, frozen, scaled=scaled, mask_truncated=mask_truncated, n_items=float(sum(kept))
+        )
+        for g in range(PROMPTS)
+    ]
+    their_loss = torch.stack(shares).sum()
+    their_loss.backward()
     assert loss.item() == pytest.approx(their_loss.item(), rel=1e-5)
     gradients = {name: p.grad for name, p in theirs.named_parameters()}
-    for name, parameter in ours.named_parameters():
+    for name, parameter in model.named_parameters():
         assert parameter.grad is not None
         difference = (parameter.grad - gradients[name]).norm()
         assert difference <= 1e-5 * gradients[name].norm() + 1e-7, name

@@ -1,7 +1,7 @@
-"""Puts faults of the original NeoGPT back, one at a time, and checks that the tests go red: `make mutants`.
+"""Puts faults of the original NeoGPT back, and some it could not have, one at a time: `make mutants`.
 
-Each mutant is a copy of the last commit with one piece of text replaced. A mutant that the named tests let
-live is a hole in the tests; a mutant whose text is not found any more must be brought up to date.
+Each mutant is a copy of the last commit with one piece of text replaced, on which the tests must go red. A mutant
+that the named tests let live is a hole in the tests; one whose text is not found any more must be brought up to date.
 """
 
 import os
@@ -234,6 +234,34 @@ MUTANTS = [
         'f"{task.activity_label}: {task.ctx_a} ',
         'f"{task.ctx_a} ',
         "tests/test_hellaswag.py -k text_of_the_two",
+    ),
+    Mutant(
+        "rl the model that answered and the starting model change places",
+        "neogpt/objectives/rl.py",
+        "            return old_RT, _log_probs(self.reference, batch)\n",
+        "            return _log_probs(self.reference, batch), old_RT\n",
+        "tests/test_trl_rl.py",
+    ),
+    Mutant(
+        "rl advantages go to the answers of other prompts",
+        "neogpt/objectives/_rollouts.py",
+        "            .reshape(-1)\n",
+        "            .T.reshape(-1)\n",
+        "tests/test_trl_rl.py",
+    ),
+    Mutant(
+        "rl the distance to the starting model counts in full",
+        "neogpt/objectives/rl.py",
+        '"kl": self.config.beta',
+        '"kl": float(bool(self.config.beta))',
+        "tests/test_trl_rl.py",
+    ),
+    Mutant(
+        "rl where answers are cut off, the others grow louder",
+        "neogpt/objectives/_grpo.py",
+        "float(len(weights_RT))",
+        "float(weights_RT.any(1).sum())",
+        "tests/test_trl_rl.py",
     ),
 ]
 

@@ -47,10 +47,14 @@ def token_weights(mask_RT: npt.NDArray[np.float32], loss_type: LossType) -> npt.
 
 
 def total_weight(weights_RT: npt.NDArray[np.float32], loss_type: LossType, max_new_tokens: int) -> float:
-    """What the sum over tokens is divided by: the tokens' weights, or (dr_grpo) a constant an answer."""
-    if loss_type == "dr_grpo":
-        return float((weights_RT > 0).any(1).sum()) * max_new_tokens
-    return float(weights_RT.sum(dtype=np.float64))
+    """What the sum over tokens is divided by: tokens (dapo), answers (grpo), or a constant an answer (dr_grpo).
+
+    An answer that was cut off and counts for nothing is still an answer, as in TRL: leaving it out would make the
+    others louder.
+    """
+    if loss_type == "dapo":
+        return float(weights_RT.sum(dtype=np.float64))
+    return float(len(weights_RT)) * (max_new_tokens if loss_type == "dr_grpo" else 1)
 
 
 @dataclass(frozen=True)
