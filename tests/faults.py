@@ -158,6 +158,20 @@ def late(rank: int, metrics: str) -> None:
     Loop.__init__ = begin_late  # type: ignore[method-assign]
 
 
+def noted_references(path: str) -> None:
+    """Each computation of a reference's log-probabilities writes this process's rank to `path`."""
+    from neogpt.objectives import _reference
+
+    compute = _reference._compute
+
+    def noted(*args: Any) -> Any:
+        with open(path, "a") as file:
+            file.write(os.environ["RANK"] + "\n")
+        return compute(*args)
+
+    _reference._compute = noted
+
+
 def float32_muon() -> None:
     """Muon's iterations in float32: in bfloat16 the last bit of a gradient can be seen in the update."""
     import torch

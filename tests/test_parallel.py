@@ -200,3 +200,23 @@ def test_shares_cover_every_micro_batch_once() -> None:
     for world, exact in ((1, True), (3, True), (6, True), (2, False), (3, False)):
         shares = [World(rank, world).share(batch, exact) for rank in range(world)]
         assert [micro for share in shares for micro in share] == list(range(6))
+
+
+@pytest.mark.parametrize(("reference", "computed"), [("cached", "0\n0\n"), ("live", "")])
+def test_one_process_computes_the_reference_and_the_others_read_it(
+    reference: str, computed: str, launcher: Launcher, bases: dict[str, Path], tmp_path: Path
+) -> None:
+    """Of the training pairs and of the held-out ones; a live reference leaves nothing on disk."""
+    group = launcher.train(
+        2,
+        "dpo",
+        tmp_path / "run",
+        *start_of("dpo", bases),
+        *("--steps", "1", "--eval.every", "0", "--save.every", "0", "--objective.reference", reference),
+        patch="noted_references",
+        options={"path": str(tmp_path / "computed")},
+        environment={"NEOGPT_HOME": str(tmp_path / "home")},
+    )
+    assert group.wait() == [0, 0], group.text()
+    noted = tmp_path / "computed"
+    assert (noted.read_text() if noted.exists() else "") == computed

@@ -75,6 +75,7 @@ class DPO(Objective):
         assert isinstance(run.objective, Config)
         self.config = run.objective
         self.reference_free = chosen_loss(self.config).reference_free
+        self.begins_on_disk = self.config.reference == "cached" and not self.reference_free
         self.pairs, self.held_out, self.kinds = self._read()
         self.known_kinds = sorted(set(self.kinds[: run.eval.val_samples]))  # of what an evaluation reads
         self.n_samples, self.n_validation = len(self.pairs), len(self.held_out)

@@ -1,5 +1,6 @@
 """From a configuration to a run that stands at its first step, or at the step that it had reached."""
 
+import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
     if state:
         _refuse_settings(run, state)
         _refuse_origins(state, objective.data_hash, origin)
-    with autocast(run):
+    with world.main_first() if objective.begins_on_disk else contextlib.nullcontext(), autocast(run):
         objective.begin(model)
     if folder:
         model.load_state_dict(load_pretrained(folder).state_dict())
