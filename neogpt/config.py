@@ -159,9 +159,9 @@ class EvalConfig:
     hellaswag_data: str = ""
     """File of HellaSwag tasks (hellaswag_val.jsonl); empty: NEOGPT_DATA, the cache, or downloaded."""
     canaries: tuple[str, ...] = ()
-    """Scores that must not fall while something else is learnt (EVAL/SCORE; EVAL/SCORE:low where low is good)."""
+    """Scores that must not fall while something else is learnt (EVAL/SCORE, :low behind it where low is good)."""
     canary_drop: float = 0.03
-    """How much a canary may worsen from the run's first evaluation before the run stops."""
+    """How much a canary may worsen from the run's first evaluation (or EVAL/SCORE:low:LIMIT) before the run stops."""
 
     def __post_init__(self) -> None:
         for name in ("every", "val_samples", "hellaswag_limit", "patience", "canary_drop"):

@@ -10,11 +10,10 @@ from neogpt.errors import RegressedError
 
 def run(args: list[str]) -> int:
     """`neogpt demo [--run DIR] [--seed N]`."""
-    tyro.cli(_demo, args=args, prog="neogpt demo", config=(tyro.conf.FlagConversionOff,))
-    return 0
+    return tyro.cli(_demo, args=args, prog="neogpt demo", config=(tyro.conf.FlagConversionOff,))
 
 
-def _demo(run: Path = Path("runs/demo"), seed: int = 0, threads: int = 0) -> None:
+def _demo(run: Path = Path("runs/demo"), seed: int = 0, threads: int = 0) -> int:
     """Grow a GPT-2 in tinyworld: pretrain, fine-tune, teach manners, let it practise, and report.
 
     Offline, from nothing, in minutes. Interrupt it at any time: the same command goes on where it was.
@@ -29,7 +28,7 @@ def _demo(run: Path = Path("runs/demo"), seed: int = 0, threads: int = 0) -> Non
     from neogpt.cli import _train, report
     from neogpt.recipes import demo
 
-    began = time.monotonic()
+    began, code = time.monotonic(), 0
     for name, settings in demo.stages(run, seed, threads).items():
         print(f"\n=== {name}: {settings.steps} steps", flush=True)
         again = f"neogpt {settings.stage} {settings.recipe} --run {run / name} --seed {seed}"
@@ -37,8 +36,10 @@ def _demo(run: Path = Path("runs/demo"), seed: int = 0, threads: int = 0) -> Non
             again += f" --from {settings.init_from}"
         try:
             _train.start(settings, run / name, resume="auto", command=again)
-        except RegressedError as error:  # the lesson of a canary; the report shows it
+        except RegressedError as error:  # the report shows how far it came, and the exit code says it
             print(f"neogpt: {error}", flush=True)
+            code = error.exit_code
     print(f"\n=== report after {time.monotonic() - began:.0f} s", flush=True)
     report.run([str(run)])
     print(f"\nNext: neogpt chat {run / 'rl'}        (and open {run / 'report.html'})")
+    return code

@@ -9,6 +9,7 @@ CANARIES = (
     "border/harmless_refused:low",
     "canary/stop",
     "canary/distinct_2",
+    "canary/kl:low:0.5",
     "val_loss:low",
 )
 """What learning by reward must not lose."""

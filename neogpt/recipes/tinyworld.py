@@ -35,6 +35,7 @@ CANARIES = (
     "tinyworld/over_refusal_question:low",
     "canary/stop",
     "canary/distinct_2",
+    "canary/kl:low:0.2",
     "val_loss:low",
 )
 """What learning by reward must not lose."""

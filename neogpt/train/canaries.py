@@ -6,18 +6,29 @@ as an uninterrupted one.
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from neogpt import ledger
-from neogpt.errors import RegressedError
+from neogpt.errors import ConfigError, RegressedError
 from neogpt.ledger import Row
 
 
+@dataclass(frozen=True)
+class Canary:
+    """One score: 1 where high is good and -1 where low is, and how far it may worsen."""
+
+    sign: int
+    limit: float
+
+
 class Canaries:
-    """Watches the scores `names` (NAME, or NAME:low where low is good); `drop` is how far one may worsen."""
+    """Watches scores, named NAME, or NAME:low where low is good, each with :LIMIT where it is not `drop`.
+
+    Errors: ConfigError for a canary that is not written so.
+    """
 
     def __init__(self, names: Sequence[str], drop: float) -> None:
-        self.drop = drop
-        self.signs = ledger.signs(names)
+        self.watched = dict(_read(name, drop) for name in names)
         self.first: Row = {}
         self.good_step: int | None = None
 
@@ -28,35 +39,60 @@ class Canaries:
                 self.note(row)
 
     def note(self, row: Row) -> None:
-        """An evaluation's row. Errors: ConfigError for a canary that it does not have, RegressedError."""
-        if not self.signs:
+        """An evaluation's row. Errors: ConfigError for a canary that has no number at first, RegressedError."""
+        if not self.watched:
             return
         if not self.first:
             self._begin(row)
-        lost = [line for name in self.signs if (line := self._loss(name, row))]
+        lost = [name for name in self.watched if self._is_lost(name, row)]
         if lost:
-            raise self._error(row["step"], lost)
+            raise self._error(row, lost)
         self.good_step = int(row["step"])
 
     def _begin(self, row: Row) -> None:
-        ledger.demand(row, self.signs, "canary")
-        self.first = {name: row[name] for name in self.signs}
+        ledger.demand(row, self.watched, "canary")
+        for name in self.watched:
+            if not _is_number(row[name]):
+                raise ConfigError(
+                    f"the canary {name} is {row[name]} at the run's first evaluation, so nothing can be missed later",
+                    "a score that has a number from the start",
+                    "--eval.canaries without it",
+                )
+        self.first = {name: row[name] for name in self.watched}
 
-    def _loss(self, name: str, row: Row) -> str:
-        """What was lost, in words; empty when the canary is well."""
+    def _is_lost(self, name: str, row: Row) -> bool:
         before, now = self.first[name], row.get(name)
-        if not isinstance(before, float | int):
-            return ""
-        if isinstance(now, float | int) and math.isfinite(now):
-            worse = self.signs[name] * (before - now)
-            if worse <= self.drop + 1e-9:
-                return ""
-        return f"{name} went from {before:.4g} to {now if now is None else f'{now:.4g}'}"
+        canary = self.watched[name]
+        return not _is_number(now) or canary.sign * (before - now) > canary.limit + 1e-9
 
-    def _error(self, step: int, lost: list[str]) -> RegressedError:
+    def _error(self, row: Row, lost: list[str]) -> RegressedError:
+        told = [f"{name} went from {_said(self.first[name])} to {_said(row.get(name))}" for name in lost]
+        limits = [f"{name} to worsen by at most {self.watched[name].limit:g}" for name in lost]
         good = "" if self.good_step is None else f"; at step {self.good_step} all were well"
         return RegressedError(
-            f"step {step}: {'; '.join(lost)}",
-            f"no canary (eval.canaries) to worsen by more than {self.drop:g}{good}",
+            f"step {row['step']}: {'; '.join(told)}",
+            f"the canaries (eval.canaries) as they were: {', '.join(limits)}{good}",
             "a lower --optim.lr, more --objective.replay, or fewer --steps, in a new --run",
         )
+
+
+def _read(entry: str, drop: float) -> tuple[str, Canary]:
+    """The name and the canary that an entry of `eval.canaries` means."""
+    name, *how = entry.split(":")
+    sign = -1 if how[:1] == ["low"] else 1
+    limits = how[1:] if sign < 0 else how
+    try:
+        limit = float(limits[0]) if limits else drop
+    except ValueError:
+        limit = math.nan
+    if not name or len(limits) > 1 or not 0 <= limit < math.inf:
+        raise ConfigError(f"the canary {entry!r} says nothing", "NAME, NAME:low, NAME:0.2 or NAME:low:0.2")
+    return name, Canary(sign, limit)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float | int) and math.isfinite(value)
+
+
+def _said(value: float | None) -> str:
+    return "nothing" if value is None else f"{value:.4g}"
