@@ -32,7 +32,7 @@ class Rehearsal:
     """The source's chosen answers (of its pairs, or else of its instructions), `rows` of them a step.
 
     Requests in `practised` are left out: how they are to be answered is what the reward says. A part is held out by
-    a hash of the prompt.
+    a hash of the prompt. `notes` counts what there is, was cut, and was refused.
     """
 
     def __init__(
@@ -46,13 +46,18 @@ class Rehearsal:
     ) -> None:
         self.rows, self.eot_id, self.key = rows, tokenizer.eot_id, run.seed ^ _KEY
         self.micro_rows = micro_size(rows, run.batch.micro_batches)
-        split = Split[Row](val_fraction)
-        for item, response in _answers(run):
-            row = _row(tokenizer, item, response, limit) if item.instruction not in practised else None
-            if row:
-                split.add(item, row[0], row)
-        self.train, self.held_out = split.train, split.held_out
-        self.notes = {"rehearsed": len(self.train), **split.kinds("rehearsed")}
+        bad, split = Quarantine(), Split[Row](val_fraction)
+        for item, response in _answers(run, bad):
+            if item.instruction in practised:
+                continue
+            prompt, answer = _row(tokenizer, item, response)
+            if reason := _useless(prompt, response, limit):
+                split.refuse(reason)
+                continue
+            split.counts["truncated"] += len(prompt) + len(answer) > limit + 1
+            split.add(item, prompt, (prompt, answer[: limit + 1 - len(prompt)]))
+        self.train, self.held_out, found = split.train, split.held_out, split.notes("rehearsed", bad)
+        self.notes = {k if k.startswith("rehearsed") else f"rehearsed, {k}": n for k, n in found.items()}
         if not self.train or not self.held_out:
             raise DataError(
                 f"the source {run.source_name} has too few answers to rehearse",
@@ -84,22 +89,29 @@ def human_answers(run: AnyRun, tokenizer: Tokenizer, limit: int, val_fraction: f
     if not hasattr(plugins.get("neogpt.data.sources", run.source_name), "instructions"):
         return []
     items: Iterator[Instruction] = read(run, "instructions", Quarantine())
-    rows = (
-        _row(tokenizer, item, item.response, limit) for item in items if held_out(opening(item), val_fraction)
-    )
-    return [row for row in rows if row]
+    items = (item for item in items if held_out(opening(item), val_fraction))
+    rows = ((item.response, *_row(tokenizer, item, item.response)) for item in items)
+    return [
+        (prompt, answer[: limit + 1 - len(prompt)])
+        for response, prompt, answer in rows
+        if not _useless(prompt, response, limit)
+    ]
 
 
-def _row(tokenizer: Tokenizer, item: Instruction | Pair, response: str, limit: int) -> Row | None:
-    """The ids, cut at `limit`; None where the answer is blank or the prompt leaves no room for it."""
+def _row(tokenizer: Tokenizer, item: Instruction | Pair, response: str) -> Row:
     history = [Turn(turn.instruction, turn.context, turn.response) for turn in item.history]
-    prompt, answer = encode_example(tokenizer, item.instruction, item.context, response, history)
-    return (prompt, answer[: limit + 1 - len(prompt)]) if response.strip() and len(prompt) < limit else None
+    return encode_example(tokenizer, item.instruction, item.context, response, history)
 
 
-def _answers(run: AnyRun) -> Iterator[tuple[Instruction | Pair, str]]:
+def _useless(prompt: list[int], response: str, limit: int) -> str:
+    """Why there is nothing to learn in `limit` tokens; "" where there is something."""
+    if len(prompt) >= limit:
+        return "prompt too long"
+    return "" if response.strip() else "blank answer"
+
+
+def _answers(run: AnyRun, bad: Quarantine) -> Iterator[tuple[Instruction | Pair, str]]:
     """What the source prefers, or else its instructions, each with the answer to learn."""
-    bad = Quarantine()
     if hasattr(plugins.get("neogpt.data.sources", run.source_name), "pairs"):
         yield from ((pair, pair.chosen) for pair in read(run, "pairs", bad))
     else:

@@ -117,7 +117,7 @@ class Rollouts:
             "scores": np.concatenate([scores_NGK, totals_NG[..., None]], 2),
             "answer_tokens": np.array([len(answer.tokens) for answer in answers], np.float64),
             "stopped": stopped_R.astype(np.float64),
-            "distinct": np.array(distinct(answers), np.float64),
+            "distinct": np.array([distinct(group) for group in groups], np.float64),
         }
         return Batch(
             batch.tokens, batch.targets, _grpo.token_weights(batch.weights, self.config.loss_type), extra
@@ -136,8 +136,8 @@ def metrics(
         metrics[name] = (scores_NGK[..., k].sum(), n_rows)
         metrics[f"{name}_std"] = (scores_NGK[..., k].std(1).sum(), float(len(scores_NGK)))
     totals_NG = scores_NGK[..., -1]
-    flat_N = (totals_NG.amax(1) == totals_NG.amin(1)).double()
-    unique, runs = batch.extra["distinct"].tolist()
+    flat_N = totals_NG.amax(1) == totals_NG.amin(1)
+    unique, runs = batch.extra["distinct"].sum(0).tolist()
     return {
         **metrics,
         "zero_variance": (flat_N.sum(), float(len(flat_N))),

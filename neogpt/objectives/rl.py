@@ -117,26 +117,30 @@ class RL(Objective):
         ids = [[prompt.ids for prompt in part] for part in (self.prompts, self.held_out)]
         rehearsed = [self.rehearsal.train, self.rehearsal.held_out]
         self.data_hash = digest({"prompts": ids, "rehearsal": rehearsed, "people": self.people})
-        self.notes |= {**self.rehearsal.notes, "held_out_answers": self.n_validation}
+        self.notes |= self.rehearsal.notes
         self._cycle = -1
         self._kept: dict[int, Batch] = {}
+
+    @property
+    def _room(self) -> int:
+        """The longest prompt that an answer fits behind."""
+        return self.n_positions - self.config.max_new_tokens
 
     def _read(self) -> tuple[list[Prompt], list[Prompt]]:
         """Training and held-out prompts: the source's, or the requests of its instructions."""
         bad = Quarantine()
         split = Split[Prompt](self.config.val_fraction)
         source = plugins.get("neogpt.data.sources", self.run.source_name)
-        room = self.n_positions - self.config.max_new_tokens
         for item in read(self.run, "prompts" if hasattr(source, "prompts") else "instructions", bad):
             history = [Turn(turn.instruction, turn.context, turn.response) for turn in item.history]
             ids = encode_prompt(self.tokenizer, item.instruction, item.context, history)
-            if len(ids) <= room:
+            if len(ids) <= self._room:
                 split.add(item, ids, Prompt(item, ids))
             else:
                 split.refuse("prompt too long")
         train, self.notes = split.train, split.notes("prompts", bad)
         if not train:
-            raise none_left(self.run, "prompt", room, self.notes)
+            raise none_left(self.run, "prompt", self._room, self.notes)
         return train, split.held_out
 
     def begin(self, model: GPT2) -> None:
@@ -245,26 +249,31 @@ class RL(Objective):
             return old_RT, _log_probs(self.reference, batch)
 
     def examine(self) -> dict[str, float]:
-        """`rl/`: rewards on held-out prompts. `canary/`: drift on held-out prompts that no reward is about.
+        """`rl/`: rewards on held-out prompts. `canary/`: drift on held-out prompts that no reward is about."""
+        return {**self._practised(), **self._drift()}
 
-        Distance is measured on drawn answers (always the same draws), the rest on the likeliest ones, which
-        do not become fewer only because the model grows surer.
-        """
-        own: dict[str, float] = {}
-        if prompts := self.held_out[:_EXAMINED]:
-            _, scores_RK = self.rollouts.scored(self.live, prompts, self.run.seed, range(len(prompts)))
-            own = {f"rl/{name}": _mean(scores_RK[:, k]) for k, name in enumerate(self.rewards.names)}
-            own = {"rl/reward": _mean(self.rewards.total(scores_RK)), **own}
-        others = [Prompt(Instruction(""), ids) for ids in self.rehearsal.prompts[:_EXAMINED]]
-        rows = range(len(others))
-        answers = self.sampler.answers(self.live, others, self.run.seed, rows)
-        likeliest = self.sampler.answers(self.live, others, self.run.seed, rows, temperature=0)
+    def _practised(self) -> dict[str, float]:
+        prompts = self.held_out[:_EXAMINED]
+        if not prompts:
+            return {}
+        _, scores_RK = self.rollouts.scored(self.live, prompts, self.run.seed, range(len(prompts)))
+        each = {f"rl/{name}": _mean(scores_RK[:, k]) for k, name in enumerate(self.rewards.names)}
+        return {"rl/reward": _mean(self.rewards.total(scores_RK)), **each}
+
+    def _drift(self) -> dict[str, float]:
+        """Distance on drawn answers (always the same draws), the rest on the likeliest ones, which do not become fewer
+        only because the model grows surer. Prompts that leave no room to end are passed over."""
+        ids = [ids for ids in self.rehearsal.prompts if len(ids) <= self._room][:_EXAMINED]
+        if not ids:
+            return {}
+        prompts, rows = [Prompt(Instruction(""), each) for each in ids], range(len(ids))
+        answers = self.sampler.answers(self.live, prompts, self.run.seed, rows)
+        likeliest = self.sampler.answers(self.live, prompts, self.run.seed, rows, temperature=0)
         unique, runs = distinct(likeliest)
         return {
-            **own,
             "canary/stop": _mean([answer.stopped for answer in likeliest]),
             "canary/distinct_2": unique / max(1, runs),
-            "canary/kl": self.sampler.distance(self.live, self.reference, others, answers),
+            "canary/kl": self.sampler.distance(self.live, self.reference, prompts, answers),
         }
 
 
