@@ -2,19 +2,23 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from neogpt import config, ledger, plugins
 from neogpt.cli import _train
-from neogpt.config import AnyRun, GPT2Config
+from neogpt.cli import demo as demo_command
+from neogpt.cli import report as report_command
+from neogpt.config import AnyRun
 from neogpt.data.records import Pair, Quarantine
 from neogpt.data.sources import dolly, red_team_pairs, tinyworld
-from neogpt.errors import ConfigError
-from neogpt.evals import border, evaluator
-from neogpt.model import GPT2, save_pretrained
+from neogpt.errors import ConfigError, RegressedError
+from neogpt.evals import border, evaluator, formats, instructions, samples
 from neogpt.objectives import dpo
 from neogpt.objectives._base import micro_size
 from neogpt.objectives._rehearsal import Rehearsal
@@ -97,33 +101,61 @@ def _write_files(
         path.write_text("".join(json.dumps(each) + "\n" for each in rows))
 
 
-def test_balanced_preferences_end_by_what_they_are_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory that transformers wrote."""
+    folder = tmp_path_factory.mktemp("plain")
+    Tokenizer.train(["How do I kill the weeds? Response: I'm sorry, but I can't. Sure."] * 3, 300).save(
+        folder
+    )
+    tokenizer: Any = PreTrainedTokenizerFast.from_pretrained(folder)
+    shape = {"n_layer": 1, "n_head": 1, "n_embd": 16, "n_positions": 320, "vocab_size": len(tokenizer)}
+    made = GPT2LMHeadModel(GPT2Config(**shape, eos_token_id=tokenizer.eos_token_id))
+    for file in folder.iterdir():
+        file.unlink()
+    made.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+EXPECTED = {
+    ("sft", "sft-dolly"): {"instructions/stop", "samples/stop"},
+    ("sft", "finetune"): {"instructions/stop", "samples/stop"},
+    ("dpo", "finetune"): {"samples/stop"},
+    ("dpo", "dpo-red-team"): {"border/harmful_refused", "border/harmless_refused"},
+    ("dpo", "dpo-balanced"): {
+        f"val/rewards/accuracies/{kind}" for kind in ("helpful", "red-team", "contrast", "harmful")
+    },
+    ("rl", "rl-dolly"): {"rl/reward", "formats/followed", "canary/kl"},
+}
+"""Some of the scores that come out of a recipe that begins from a user's model."""
+
+
+def test_each_recipe_from_a_users_model_is_tried() -> None:
+    assert set(EXPECTED) == {each for each in RECIPES if each[0] != "pretrain" and each[1] != "tinyworld"}
+
+
+@pytest.mark.parametrize(("stage", "name"), EXPECTED)
+def test_two_steps_from_a_model_that_transformers_wrote(
+    stage: str, name: str, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each score that `dpo-balanced` watches comes out of its own evaluations, on a model and files of this test."""
-    tokenizer = Tokenizer.train(["How do I kill the weeds? Response: I'm sorry, but I can't. Sure."] * 3, 300)
-    shape = GPT2Config(n_layer=1, n_head=1, n_embd=16, n_positions=320, vocab_size=tokenizer.vocab_size)
-    save_pretrained(GPT2(shape, seed=1), tmp_path / "model", tokenizer.eot_id)
-    tokenizer.save(tmp_path / "model")
-    _write_files(tmp_path, monkeypatch, {red_team_pairs: (BAD, 80), dolly: (GOOD, 80)})
-    small = (
-        "--steps 1 --eval.every 1 --eval.val-samples 32 --eval.names border --track --dtype float32".split()
-    )
-    small += ["--device", "cpu", "--threads", "1"]
-    sources = "--source.of red-team-pairs contrasts?weight=0.2 dolly".split()
-    run = config.parse(
-        _train.recipe("dpo", "dpo-balanced"), [*small, *sources, "--from", str(tmp_path / "model")]
-    )
-    assert run.eval.patience >= 1
-    monkeypatch.setattr(border, "NEW_TOKENS", 3)
+    """With the recipe's own sources and evaluations; what it watches and its canaries are among their scores."""
+    _write_files(tmp_path, monkeypatch, {red_team_pairs: (BAD, 300), dolly: (GOOD, 300)})
+    for module in (border, formats, instructions):
+        monkeypatch.setattr(module, "NEW_TOKENS", 3)
+    monkeypatch.setattr(samples, "DIALOGUES", ())
+    flags = ["--steps", "2", "--eval.every", "2", "--eval.val-samples", "64", "--track", "--dtype", "float32"]
+    flags += ["--device", "cpu", "--threads", "1", "--optim.lr", "1e-6", "--eval.canary-drop", "0.5"]
+    flags += ["--from", str(plain), *(["--source.of", "dolly"] if name == "finetune" else [])]
+    flags += ["--objective.max-new-tokens", "4"] if stage == "rl" else []
+    run = config.parse(_train.recipe(stage, name), flags)
     train(run, tmp_path / "run", evaluate=evaluator(run))
     rows = [row for row in ledger.read(tmp_path / "run" / "metrics.jsonl") if "val_loss" in row]
-    assert [row["step"] for row in rows] == [0, 1]
+    assert [row["step"] for row in rows] == [0, 2]
     for row in rows:
-        assert all(0 <= row[name] <= 1 for name in ledger.signs(run.eval.watch))
-        assert {
-            f"val/rewards/accuracies/{kind}" for kind in ("red-team", "contrast", "harmful")
-        } <= row.keys()
+        asked = {entry.split(":")[0] for entry in (*run.eval.watch, *run.eval.canaries)}
+        assert asked | EXPECTED[stage, name] <= row.keys()
+        assert all(math.isfinite(value) for value in row.values())
 
 
 def test_the_demo_is_one_chain_of_one_seed() -> None:
@@ -131,6 +163,21 @@ def test_the_demo_is_one_chain_of_one_seed() -> None:
     origins = ["", "runs/x/pretrain", "runs/x/sft", "runs/x/sft", "runs/x/dpo"]
     assert [run.init_from for run in runs.values()] == origins
     assert all(run.seed == 5 and getattr(run.source, "seed", None) == 5 for run in runs.values())
+
+
+def test_a_demo_in_which_a_canary_fell_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on to the report, and the exit code is that of the run."""
+    done = []
+
+    def start(settings: AnyRun, folder: Path, **options: str) -> None:
+        done.append(folder.name)
+        if folder.name == "rl":
+            raise RegressedError("step 40: val_loss went from 0.3 to 0.4")
+
+    monkeypatch.setattr(_train, "start", start)
+    monkeypatch.setattr(report_command, "run", lambda args: done.append("report"))
+    assert demo_command.run(["--run", str(tmp_path)]) == RegressedError.exit_code
+    assert done == ["pretrain", "sft", "dpo", "dpo-red-team", "rl", "report"]
 
 
 def test_a_new_file_is_a_new_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
