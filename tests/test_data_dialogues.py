@@ -109,6 +109,58 @@ def test_pairs_of_prompts_and_of_conversations(tmp_path: Path) -> None:
     assert bad.reasons == {"equal answers": 1, "the dialogues differ before the last answer": 1}
 
 
+@pytest.mark.parametrize("form", ["jsonl", "parquet"])
+def test_pairs_in_the_forms_that_trl_takes(tmp_path: Path, form: str) -> None:
+    """Plain text, prompt apart or within: read as TRL's own `maybe_extract_prompt` reads them."""
+    data_utils = pytest.importorskip(
+        "trl.data_utils", reason="TRL is not installed (pip install 'neogpt[dev]')"
+    )
+    examples: list[dict[str, Any]] = [
+        {"prompt": "Where?", "chosen": "Rome.", "rejected": "Paris."},
+        {"prompt": CHAT[1:2], "chosen": [said("assistant", "She.")], "rejected": [said("assistant", "He.")]},
+        {"prompt": CHAT[:4], "chosen": CHAT[4:], "rejected": [said("assistant", "Paris.")]},
+        {"chosen": CHAT, "rejected": [*CHAT[:4], said("assistant", "Paris.")]},
+        {"prompt": "Where?", "chosen": CHAT[3:], "rejected": [CHAT[3], said("assistant", "Paris.")]},
+    ]
+    for number, example in enumerate(examples):
+        path = _table(tmp_path / f"{number}.{form}", [example])
+        [pair] = files.pairs(files.Config(path=path), Quarantine())
+        theirs = data_utils.maybe_extract_prompt(dict(example))
+        texts = [pair.chosen, pair.rejected]
+        if data_utils.is_conversational(theirs):
+            assert _messages(pair) == theirs["prompt"]
+            assert [[said("assistant", text)] for text in texts] == [theirs["chosen"], theirs["rejected"]]
+        else:
+            assert [pair.instruction, *texts] == [theirs[name] for name in ("prompt", "chosen", "rejected")]
+
+
+def _table(path: Path, rows: list[Any]) -> str:
+    if path.suffix == ".jsonl":
+        return write(path, rows)
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    return str(path)
+
+
+def _messages(pair: Pair) -> list[Any]:
+    """A pair's turns and its request as messages."""
+    found = []
+    for turn in (*pair.history, Turn(pair.instruction, pair.context, "")):
+        found += [said("system", turn.context)] if turn.context else []
+        found += [said("user", turn.instruction), said("assistant", turn.response)]
+    return found[:-1]
+
+
+def test_a_request_column_that_was_named_is_the_only_one(tmp_path: Path) -> None:
+    row = {"instruction": "Bake?", "prompt": "Hit?", "chosen": "No.", "rejected": "Yes."}
+    path = write(tmp_path / "a.jsonl", [row])
+    assert [p.instruction for p in jsonl.pairs(jsonl.Config(path=path), Quarantine())] == ["Bake?"]
+    with pytest.raises(DataError, match=r"no column 'question'; there are: 'instruction', 'prompt'"):
+        list(jsonl.pairs(jsonl.Config(path=path, instruction_column="question"), Quarantine()))
+
+
 START = "\n\nHuman: Who?\n\nAssistant: She.\n\nHuman: Where?\n\nAssistant:"
 HH_PAIR = Pair("Where?", "", "Rome.", "Paris.", "hh", (Turn("Who?", "", "She."),))
 
@@ -161,6 +213,18 @@ def test_red_team_pairs_from_parquet(tmp_path: Path) -> None:
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "train-00000.parquet")
     [pair] = red_team_pairs.pairs(red_team_pairs.Config(path=str(tmp_path)), Quarantine())
     assert (pair.chosen, pair.rejected) == ("No.", "Yes.")
+
+
+def test_red_team_pairs_without_a_preference_column_are_an_error(tmp_path: Path) -> None:
+    """A column that is not there is no property of the rows, however many may be of no use."""
+    row = {"prompt": "Hit %d?", "response_a": "Yes.", "response_b": "No.", "preference": "B"}
+    good = {**row, "preferred": "B"}
+    rows = [{**(good if i < 90 else row), "prompt": f"Hit {i}?"} for i in range(100)]
+    path = write(tmp_path / "a.jsonl", rows)
+    with pytest.raises(
+        DataError, match=r"10 of 100 rows are broken(.|\n)*no column 'preferred'; there are: 'prompt'"
+    ):
+        list(red_team_pairs.pairs(red_team_pairs.Config(path=path), Quarantine()))
 
 
 # --- mixes -------------------------------------------------------------------------------------------------

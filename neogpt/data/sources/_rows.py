@@ -20,7 +20,7 @@ class Columns(SourceConfig):
     text_column: str = "text"
     """Column of a document's text (pretrain)."""
     instruction_column: str = "instruction"
-    """Column of the request (sft, dpo)."""
+    """Column of the request (sft, dpo); pairs without an `instruction` column may have it in `prompt`."""
     context_column: str = "context"
     """Column of the text that a request is about (sft, dpo)."""
     response_column: str = "response"
@@ -30,7 +30,7 @@ class Columns(SourceConfig):
     messages_column: str = "messages"
     """Column of a whole conversation in OpenAI's form, read where there is no request column (sft)."""
     chosen_column: str = "chosen"
-    """Column of the preferred answer (dpo)."""
+    """Column of the preferred answer, or of a conversation or its end as messages (dpo)."""
     rejected_column: str = "rejected"
     """Column of the answer to avoid (dpo)."""
     kind_column: str = "kind"
@@ -90,14 +90,19 @@ def to_document(values: Mapping[str, Any], columns: Columns) -> Document:
 
 def needed(values: Mapping[str, Any], column: str) -> str:
     """A column's text; BrokenRow where it is absent or no text, RefusedRow where it is blank."""
-    if column not in values:
-        raise BrokenRow(
-            f"no column {column!r}; there are: {', '.join(map(repr, list(values)[:20])) or 'none'}"
-        )
+    present(values, column)
     text = optional(values, column)
     if not text.strip():
         raise RefusedRow(BLANK.format(column))
     return text
+
+
+def present(values: Mapping[str, Any], column: str) -> Any:
+    """What a column holds, whatever it is; BrokenRow where it is absent."""
+    if column not in values:
+        there = ", ".join(map(repr, list(values)[:20])) or "none"
+        raise BrokenRow(f"no column {column!r}; there are: {there}")
+    return values[column]
 
 
 def optional(values: Mapping[str, Any], column: str) -> str:

@@ -1,6 +1,6 @@
 """Rows of named columns to instructions and pairs, whatever the file's format."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -37,11 +37,17 @@ def to_instruction(values: Mapping[str, Any], columns: _rows.Columns) -> Instruc
 
 
 def to_pair(values: Mapping[str, Any], columns: _rows.Columns) -> Pair:
-    """The request, its context, the two answers and the kind; or two conversations in OpenAI's form."""
+    """The request, its context, the two answers and the kind; or two conversations in OpenAI's form.
+
+    TRL's forms: what conversations have in common may stand apart, as messages in the column of the request.
+    """
     kind = _rows.optional(values, columns.kind_column)
+    request = _request_column(columns, values)
     both = values.get(columns.chosen_column), values.get(columns.rejected_column)
-    if all(isinstance(side, list) for side in both):
-        return pair_of(from_messages(both[0]), from_messages(both[1]), kind)
+    if isinstance(both[0], list) and isinstance(both[1], list):
+        before = values.get(request)
+        common = before if isinstance(before, list) else []
+        return pair_of(from_messages(common + both[0]), from_messages(common + both[1]), kind)
     chosen, rejected = (
         _rows.needed(values, columns.chosen_column),
         _rows.needed(values, columns.rejected_column),
@@ -49,7 +55,7 @@ def to_pair(values: Mapping[str, Any], columns: _rows.Columns) -> Pair:
     if chosen == rejected:
         raise _rows.RefusedRow("equal answers")
     return Pair(
-        _rows.needed(values, columns.instruction_column),
+        _rows.needed(values, request),
         _rows.optional(values, columns.context_column),
         chosen,
         rejected,
@@ -71,9 +77,18 @@ def instruction_columns(columns: _rows.Columns) -> Choose:
 
 def pair_columns(columns: _rows.Columns) -> Choose:
     """The columns of a request and two answers (a conversation holds its own request)."""
-    wanted = [columns.chosen_column, columns.rejected_column]
-    more = [columns.instruction_column, columns.context_column, columns.kind_column]
-    return lambda names: (wanted, more)
+
+    def choose(names: Sequence[str]) -> tuple[list[str], list[str]]:
+        more = [_request_column(columns, names), columns.context_column, columns.kind_column]
+        return [columns.chosen_column, columns.rejected_column], more
+
+    return choose
+
+
+def _request_column(columns: _rows.Columns, names: Collection[str]) -> str:
+    """Where a pair's request stands; where no other column was named, a pair may call it `prompt`, as TRL does."""
+    column = columns.instruction_column
+    return "prompt" if column == "instruction" and column not in names and "prompt" in names else column
 
 
 def only(wanted: Sequence[str], more: Sequence[str] = ()) -> Choose:

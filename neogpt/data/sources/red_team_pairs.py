@@ -44,7 +44,7 @@ def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
 def to_pair(values: Mapping[str, Any]) -> Pair:
     """The preferred answer as `chosen`, the other as `rejected`."""
     a, b = _rows.needed(values, "response_a"), _rows.needed(values, "response_b")
-    prompt, preferred = _rows.needed(values, "prompt"), values.get("preferred")
+    prompt, preferred = _rows.needed(values, "prompt"), _rows.present(values, "preferred")
     if preferred not in ("A", "B"):
         raise _rows.RefusedRow("preferred is neither A nor B")
     if a == b:
