@@ -92,20 +92,42 @@ def test_packed_and_live_are_the_same_as_padded_and_cached(
             assert (other_terms[name] - value).norm() <= 2e-6 * value.norm()
 
 
-def test_kl_is_none_at_the_reference_and_schulmans_away_from_it(
+def test_the_distance_is_none_at_the_reference_and_schulmans_away_from_it(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = objective(tokenizer, monkeypatch)
     made.begin(network())
-    assert outcome(made, network())[1]["kl"] == pytest.approx(0, abs=1e-6)
+    sides = ("kl/chosen", "kl/rejected")
+    assert all(outcome(made, network())[1][side] == pytest.approx(0, abs=1e-6) for side in sides)
     batch, policy = on_device(made.batch(0, 1), CPU), network(3.3)
-    p, r = (
-        model_log_probs(m, batch.tokens, batch.targets, batch.weights)[batch.weights > 0].detach().double()
-        for m in (policy, network())
-    )
-    expected = (torch.exp(r - p) - 1 - (r - p)).mean().item()
-    assert expected > 0
-    assert outcome(made, policy)[1]["kl"] == pytest.approx(expected, rel=1e-4)
+    found = outcome(made, policy)[1]
+    n = len(batch.tokens) // 2
+    for side, rows in zip(sides, (slice(n), slice(n, None)), strict=True):
+        tokens, targets, weights = batch.tokens[rows], batch.targets[rows], batch.weights[rows]
+        p, r = (
+            model_log_probs(m, tokens, targets, weights)[weights > 0].detach().double()
+            for m in (policy, network())
+        )
+        expected = ((p - r) ** 2 / 2).mean().item()
+        assert expected > 0
+        assert found[side] == pytest.approx(expected, rel=1e-4)
+
+
+def test_near_the_reference_the_distance_is_the_divergence() -> None:
+    """Over draws from a policy near its reference k2's mean is KL(policy || reference)."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(50, generator=generator, dtype=torch.float64)
+    moved = logits + 0.1 * torch.randn(50, generator=generator, dtype=torch.float64)
+    p, r = moved.log_softmax(0), logits.log_softmax(0)
+    k2 = dpo.distances(p[None], r[None], torch.ones(1, 50))[0]
+    assert (p.exp() * k2).sum().item() == pytest.approx((p.exp() * (p - r)).sum().item(), rel=0.05)
+
+
+def test_the_distance_of_what_was_unlearned_is_a_number() -> None:
+    """A rejected token that is e^300 times less likely than it was: exp would be infinite."""
+    unlearned = torch.tensor([[-300.0, -1.0, 0.0]])
+    distance = dpo.distances(unlearned, torch.tensor([[-0.5, -1.0, 0.0]]), torch.tensor([[1.0, 1.0, 0.0]]))
+    assert distance.flatten().tolist() == pytest.approx([299.5**2 / 2, 0, 0])
 
 
 def test_simpo_never_asks_a_reference(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -113,7 +135,7 @@ def test_simpo_never_asks_a_reference(tokenizer: Tokenizer, monkeypatch: pytest.
     monkeypatch.setattr(_reference, "_compute", None)
     made.begin(network())
     _, metrics = outcome(made, network())
-    assert "kl" not in metrics
+    assert not {"kl/chosen", "kl/rejected"} & metrics.keys()
     assert not cache_dir().exists()
 
 

@@ -65,11 +65,13 @@ def theirs(model: GPT2) -> GPT2LMHeadModel:
     return other
 
 
-def our_objective(tokenizer: Tokenizer, patch: pytest.MonkeyPatch, **options: Any) -> dpo.DPO:
+def our_objective(
+    tokenizer: Tokenizer, patch: pytest.MonkeyPatch, pairs: list[Pair] = PAIRS, **options: Any
+) -> dpo.DPO:
     made = objective_of(
         "dpo",
         dpo.Config(**{"max_tokens": 128, "val_fraction": 0.0, "sft": 0.0, **options}),
-        PAIRS,
+        pairs,
         tokenizer,
         patch,
         shape=SHAPE,
@@ -124,7 +126,30 @@ LOSSES = {
     "normalised": ({"length_normalised": "yes"}, ["sigmoid_norm"], {}),
     "rpo": ({"sft": 0.2}, ["sigmoid", "sft"], {"loss_weights": [1.0, 0.2]}),
     "ipo with sft": ({"loss": "ipo", "sft": 0.5}, ["ipo", "sft"], {"loss_weights": [1.0, 0.5]}),
+    "hinge with sft": ({"loss": "hinge", "sft": 0.5}, ["hinge", "sft"], {"loss_weights": [1.0, 0.5]}),
+    "normalised with sft": (
+        {"length_normalised": "yes", "sft": 0.3},
+        ["sigmoid_norm", "sft"],
+        {"loss_weights": [1.0, 0.3]},
+    ),
 }
+
+
+def dpo_referee(
+    made: dpo.DPO, policy: GPT2, args: Any, tokenizer: Tokenizer, trl_tokenizer: Any
+) -> tuple[Any, Any]:
+    """TRL's trainer of the same weights beside the same reference, and all pairs as its batch."""
+    from trl import DPOTrainer
+
+    referee = DPOTrainer(
+        model=theirs(policy),
+        ref_model=theirs(ours(3.0)),
+        args=args,
+        train_dataset=rows(made, tokenizer, with_end=False),
+        processing_class=trl_tokenizer,
+    )
+    referee.model.train()
+    return referee, referee.data_collator([referee.train_dataset[i] for i in range(len(PAIRS))])
 
 
 @pytest.mark.parametrize(
@@ -133,22 +158,14 @@ LOSSES = {
 def test_losses_with_a_reference(
     name: str, packing: bool, tokenizer: Tokenizer, trl_tokenizer: Any, tmp_path: Path, monkeypatch: Any
 ) -> None:
-    from trl import DPOConfig, DPOTrainer
+    from trl import DPOConfig
 
     options, loss_type, more = LOSSES[name]
     made = our_objective(tokenizer, monkeypatch, beta=0.3, packing=packing, **options)
     policy = ours(3.1)
-    other = theirs(policy)
     args = DPOConfig(output_dir=str(tmp_path), loss_type=loss_type, beta=0.3, **QUIET, **more)
-    referee = DPOTrainer(
-        model=other,
-        ref_model=theirs(ours(3.0)),
-        args=args,
-        train_dataset=rows(made, tokenizer, with_end=False),
-        processing_class=trl_tokenizer,
-    )
-    batch = referee.data_collator([referee.train_dataset[i] for i in range(len(PAIRS))])
-    other.train()
+    referee, batch = dpo_referee(made, policy, args, tokenizer, trl_tokenizer)
+    other = referee.model
     means = assert_same(made, policy, other, referee.compute_loss(other, batch))
     logged = referee._metrics["train"]
     for metric in ("logps/chosen", "logps/rejected"):
@@ -158,11 +175,30 @@ def test_losses_with_a_reference(
             assert means[metric] == pytest.approx(logged[metric][-1], rel=1e-4), metric
 
 
+def test_ipo_that_is_not_divided_by_length(
+    tokenizer: Tokenizer, trl_tokenizer: Any, tmp_path: Path, monkeypatch: Any
+) -> None:
+    """TRL divides always; where all answers have L tokens, ours at beta is L^2 times its loss at beta * L."""
+    from trl import DPOConfig
+
+    pairs = [Pair(f"Who is {i}?", "", f"It is {i}.", f"It is {i + 1}.") for i in range(1, 1 + len(PAIRS))]
+    made = our_objective(tokenizer, monkeypatch, pairs, loss="ipo", length_normalised="no", beta=0.3)
+    [length] = {len(answer) for pair in made.pairs for _, answer in pair}
+    policy = ours(3.1)
+    args = DPOConfig(output_dir=str(tmp_path), loss_type="ipo", beta=0.3 * length, **QUIET)
+    referee, batch = dpo_referee(made, policy, args, tokenizer, trl_tokenizer)
+    assert_same(made, policy, referee.model, length**2 * referee.compute_loss(referee.model, batch))
+
+
 REFERENCE_FREE = {
     "simpo": ({"loss": "simpo", "beta": 2.0, "gamma": 0.5}, {"loss_type": "simpo", "simpo_gamma": 0.5, "beta": 2.0}),
     "smoothed simpo": (
         {"loss": "simpo", "beta": 2.0, "gamma": 1.0, "label_smoothing": 0.2},
         {"loss_type": "simpo", "simpo_gamma": 1.0, "beta": 2.0, "label_smoothing": 0.2},
+    ),
+    "simpo with sft": (
+        {"loss": "simpo", "beta": 2.0, "gamma": 0.5, "sft": 0.4},
+        {"loss_type": "simpo", "simpo_gamma": 0.5, "beta": 2.0, "cpo_alpha": 0.4},
     ),
 }  # fmt: skip
 
@@ -177,7 +213,8 @@ def test_losses_without_a_reference(
     made = our_objective(tokenizer, monkeypatch, **options)
     policy = ours(3.1)
     other = theirs(policy)
-    args = CPOConfig(output_dir=str(tmp_path), cpo_alpha=0.0, max_completion_length=None, **QUIET, **more)
+    settings = {"cpo_alpha": 0.0, "max_completion_length": None, **QUIET, **more}
+    args = CPOConfig(output_dir=str(tmp_path), **settings)
     referee = CPOTrainer(
         model=other,
         args=args,
@@ -196,4 +233,4 @@ def test_at_the_reference_the_loss_is_log_two(tokenizer: Tokenizer, monkeypatch:
         loss, means = total(made, ours(3.0))
         assert loss.item() == pytest.approx(math.log(2), abs=1e-6)
         assert means["rewards/margins"] == pytest.approx(0, abs=1e-4)
-        assert means["kl"] == pytest.approx(0, abs=1e-6)
+        assert max(means["kl/chosen"], means["kl/rejected"]) == pytest.approx(0, abs=1e-6)

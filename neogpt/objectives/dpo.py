@@ -180,7 +180,9 @@ class DPO(Objective):
         if "kinds" in batch.extra:
             means |= self._accuracies(metrics["rewards/accuracies"].detach(), batch.extra["kinds"])
         if reference_BT is not None:
-            means["kl"] = kl(logps_BT.detach(), reference_BT, batch.weights)
+            gap_N2 = row_sums(distances(logps_BT.detach(), reference_BT, batch.weights), batch).view(2, n).t()
+            for k, side in enumerate(("chosen", "rejected")):
+                means[f"kl/{side}"] = gap_N2[:, k].sum(), float(lengths_N2[:, k].sum())
         return LossTerms(terms, means)
 
     def _accuracies(self, correct_N: Tensor, kinds_N: Tensor) -> dict[str, tuple[Tensor | float, float]]:
@@ -237,15 +239,14 @@ def dpo_terms(
     return {"dpo": found.function(margin_N, config).sum()}, metrics
 
 
-def kl(logps_BT: Tensor, reference_BT: Tensor, weights_BT: Tensor) -> tuple[Tensor, float]:
-    """How far the policy is from the reference, in nats a token: the sum over answer tokens, and their number.
+def distances(logps_BT: Tensor, reference_BT: Tensor, weights_BT: Tensor) -> Tensor:
+    """How far the policy is from the reference at each answer token, in nats: (B, T) as the inputs, 0 elsewhere.
 
-    Schulman's estimator k3 = r - 1 - log r with r = reference / policy ("Approximating KL Divergence", 2020), on
-    the answers of the data, not on the policy's own: at 0 where both agree, never below.
+    Schulman's estimator k2 = (log policy / reference)^2 / 2 ("Approximating KL Divergence", 2020): 0 where both
+    agree, never below, and their KL divergence near it. Farther away it says how far, and no more: the answers are
+    the data's, not the policy's own. k3 would be worse there: its exp overflows on what the policy has unlearned.
     """
-    counts_BT = weights_BT > 0
-    log_ratio = (reference_BT - logps_BT)[counts_BT]
-    return (log_ratio.exp() - 1 - log_ratio).sum(), float(counts_BT.sum())
+    return (logps_BT - reference_BT).square() / 2 * (weights_BT > 0)
 
 
 def _useless(chosen: list[int], rejected: list[int], room: int) -> str:
