@@ -1,7 +1,9 @@
 """Supervised fine-tuning: packing, conversations, what is held out, and what is left out and counted."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +20,13 @@ from neogpt.errors import ConfigError, DataError
 from neogpt.model import GPT2
 from neogpt.objectives import sft
 from neogpt.objectives._base import n_rows, n_tokens, on_device, pack, pad
+from neogpt.recipes import sft_dolly
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_prompt
 
 SHAPE = GPT2Config(n_layer=2, n_head=2, n_embd=32, n_positions=96, vocab_size=400)
 CPU = torch.device("cpu")
+PAGE = Path(__file__).parent.parent / "docs" / "post-training.md"
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +233,24 @@ def test_a_weight_says_how_often_an_epoch_sees_a_row(
     for few, many in ((fewer.held_out, made.held_out), (fewer.examples, list(counts))):
         assert 0.3 < len(few) / len(many) < 0.7
     assert [copies("x", weight) for weight in (0, 1, 3)] == [0, 1, 3]
+
+
+@pytest.mark.slow
+def test_padding_on_dolly_is_what_the_docs_say(real_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens computed for each useful one: padded to the context, and padded by length as the recipe's batches are."""
+    monkeypatch.setenv("NEOGPT_DATA", str(real_data))
+    run = dataclasses.replace(sft_dolly.sft(), steps=400)
+    made = sft.build(run, Tokenizer.gpt2(), 1024)
+    computed, useful = 0, 0
+    for step in range(made.n_samples // run.batch.size):
+        for micro in range(run.batch.micro_batches):
+            batch = made.batch(step, micro)
+            computed, useful = computed + batch.tokens.size, useful + n_tokens(batch)
+    lengths = [sum(map(len, row)) - 1 for row in made.examples]
+    said = re.search(
+        r"computes ([\d.]+) tokens for each useful one, padding by length ([\d.]+)", PAGE.read_text()
+    )
+    assert said
+    assert float(said[1]) == round(1024 * len(lengths) / sum(lengths), 1)
+    assert float(said[2]) == round(computed / useful, 1)
+    assert str(len(lengths)) in PAGE.read_text().replace(",", "")
