@@ -7,7 +7,7 @@ ARGS    ?=
 
 BIN     := .venv/bin
 # A worker is one process on one thread: tests share the cores instead of fighting for them.
-PYTEST   = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal
+PYTEST   = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow mutants lint format wheel clean install install-dev
@@ -19,10 +19,10 @@ demo: install  ## Grow a GPT-2 from nothing: pretraining, SFT, DPO, report (a fe
 	@$(BIN)/neogpt demo $(ARGS)
 
 test: lint  ## Lint, types, layers, and every test that takes seconds
-	@$(PYTEST) -m "not slow" $(ARGS)
+	@$(PYTEST) --dist worksteal -m "not slow" $(ARGS)
 
 test-slow: install-dev  ## The tests that take minutes
-	@$(PYTEST) -m slow $(ARGS)
+	@$(PYTEST) --dist load --maxschedchunk 1 -m slow $(ARGS)
 
 mutants: install-dev  ## Put old faults back, one at a time, and see the tests go red (many minutes)
 	@$(BIN)/python tools/mutants.py $(ARGS)

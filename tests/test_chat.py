@@ -233,7 +233,10 @@ def test_a_base_model_gets_one_line_of_warning(
 # A person at a terminal
 
 CHAT = (
-    "import fcntl, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+    "import fcntl, os, sys, termios, time; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+    "from neogpt.tokenizer import StreamDecoder\n"
+    "push, pause_s = StreamDecoder.push, float(os.environ.get('PAUSE_S', 0))\n"
+    "StreamDecoder.push = lambda self, token: time.sleep(pause_s) or push(self, token)\n"
     "from neogpt.cli.main import main; sys.exit(main(['chat', *sys.argv[1:]]))"
 )
 
@@ -259,7 +262,7 @@ class Person:
     def type(self, text: str) -> None:
         os.write(self.terminal, text.encode())
 
-    def wait_for(self, text: str, seconds: float = 60.0) -> str:
+    def wait_for(self, text: str, seconds: float = 150.0) -> str:
         """Everything up to and with `text`, which is then taken off the screen."""
         deadline = time.monotonic() + seconds
         while text not in self.screen:
@@ -289,7 +292,7 @@ class Person:
 
     def leave(self) -> int:
         try:
-            return self.process.wait(timeout=60)
+            return self.process.wait(timeout=150)
         finally:
             self.process.kill()
             os.close(self.terminal)
@@ -299,7 +302,10 @@ def test_ctrl_c_stops_the_answer_and_ctrl_d_leaves(tmp_path: Path) -> None:
     """The model never ends its answer; both Ctrl-C come while it speaks."""
     words = TOK.encode("la 😀 ")
     endless = scripted_model((words * 4000)[:6000], TOK.vocab_size)
-    person = Person(saved(endless, tmp_path / "model"), "--max-new-tokens", "100000", "--temperature", "0")
+    settings = ("--max-new-tokens", "100000", "--temperature", "0")
+    person = Person(
+        saved(endless, tmp_path / "model"), *settings, PAUSE_S="0.02"
+    )  # two minutes to its last word
     person.wait_for("Ctrl-D leaves.")
     for question in ("sing", "again"):
         person.wait_for("> ")

@@ -1,6 +1,8 @@
 """The same preparation by datatrove on this machine, on a real local Ray cluster, and through Slurm's commands."""
 
+import contextlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,6 +15,7 @@ from data_helpers import content, texts, tokenizer, write_jsonl
 pytest.importorskip("datatrove", reason="datatrove is not installed (the extra `cluster`)")
 
 FLAGS = ["--val-fraction", "0.1", "--shard-tokens", "2500", "--tasks", "2"]
+RAY = ["--executor", "ray", "--memory-gb", "0.2"]
 SLURM = {
     # Says a job number, keeps the script, and does the tasks of an array at once.
     "sbatch": """
@@ -48,7 +51,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def prepare(corpus: Path, out: Path, *flags: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def prepare(
+    corpus: Path, out: Path, *flags: str, timeout: float | None = None, **environment: str
+) -> subprocess.CompletedProcess[str]:
     """`neogpt data prepare` in a process of its own, as a user types it."""
     args = ["--path", str(corpus / "in"), "--tokenizer", str(corpus / "tokenizer"), "--out", str(out)]
     return subprocess.run(
@@ -57,7 +62,22 @@ def prepare(corpus: Path, out: Path, *flags: str, **environment: str) -> subproc
         capture_output=True,
         text=True,
         check=False,
+        timeout=timeout,
     )
+
+
+NO_CLUSTER = re.compile(r"Ray gave no cluster|ray\.exceptions|raylet|GCS server")
+"""In what is said when Ray's own processes did not start in its time, or ended again."""
+
+
+def prepare_on_ray(corpus: Path, out: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Ray gives its own processes seconds to start, whatever the machine is doing, so it is asked more than once."""
+    for _ in range(5):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            done = prepare(corpus, out, *RAY, timeout=150, **environment)
+            if done.returncode == 0 or not NO_CLUSTER.search(done.stderr):
+                return done
+    pytest.skip("Ray could not start a cluster here in five attempts: this machine is too busy")
 
 
 @pytest.fixture(scope="session")
@@ -80,16 +100,10 @@ def test_datatrove_on_this_machine(corpus: Path, tmp_path: Path, expected: dict[
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_real_ray_cluster(corpus: Path, tmp_path: Path, expected: dict[str, bytes]) -> None:
-    """Ray gives its own processes seconds to start, whatever the machine is doing, so it is asked more than once."""
     pytest.importorskip("ray", reason="ray is not installed (the extra `cluster`)")
     with tempfile.TemporaryDirectory(prefix="ray-") as short:  # the path of a socket may have 107 characters
         environment = {"HOME": str(tmp_path), "RAY_TMPDIR": short, "RAY_USAGE_STATS_ENABLED": "0"}
-        for _ in range(5):
-            done = prepare(corpus, tmp_path / "out", "--executor", "ray", "--memory-gb", "0.2", **environment)
-            if "Ray gave no cluster" not in done.stderr:
-                break
-        else:
-            pytest.skip("Ray could not start a cluster here in five attempts: this machine is too busy")
+        done = prepare_on_ray(corpus, tmp_path / "out", **environment)
     assert done.returncode == 0, done.stderr
     assert content(tmp_path / "out") == expected
     assert done.stdout.splitlines()[-1].startswith("done: ")

@@ -24,6 +24,16 @@ def only(findings: Findings, check: str = "") -> _doctor.Finding:
     return found
 
 
+@pytest.fixture
+def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory, disk and a PyTorch for the hardware as they should be, whatever this machine has just now."""
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 0, 10**12))
+    monkeypatch.setattr(machine, "available_ram_bytes", lambda: 10**11)
+    monkeypatch.setattr(_doctor, "gpus_here", lambda: False)
+
+
+@pytest.mark.usefixtures("roomy")
 def test_a_machine_that_runs_these_tests_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", "--run", str(tmp_path / "new" / "runs"), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -40,6 +50,7 @@ def test_a_machine_that_runs_these_tests_is_whole(tmp_path: Path, capsys: pytest
     assert all(row["hint"] for row in found if row["state"] != "ok")
 
 
+@pytest.mark.usefixtures("roomy")
 def test_exit_code_and_count_say_that_something_is_broken(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-import time
 import unicodedata
 from pathlib import Path
 
@@ -125,10 +124,9 @@ def test_gpt2_equals_tiktoken_on_real_documents(
 def test_a_million_repeated_characters_take_bounded_time(
     gpt2: Tokenizer, tik: tiktoken.Encoding, piece: str
 ) -> None:
+    """What grows with the square of the length would take hours, and the time limit of every test is minutes."""
     text = piece * (1_000_000 // len(piece.encode()))
-    start = time.process_time()
     ids = gpt2.encode(text)
-    assert time.process_time() - start < 10
     assert ids == tik.encode_ordinary(text)
     assert gpt2.decode(ids) == text
 

@@ -171,6 +171,7 @@ def test_wandb_offline_shows_the_ledger_once(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     folder = tmp_path / "my-run"
+    monkeypatch.setattr(_tracker, "_LAST_WORD_S", 200.0)
     for step in (7, 99):
         (tracker,) = trackers_of(tiny("pretrain", "--track", "wandb"), folder)
         if step == 7:
@@ -226,6 +227,7 @@ def test_trackio_shows_the_ledger_once(tmp_path: Path, monkeypatch: pytest.Monke
     from trackio.sqlite_storage import SQLiteStorage
 
     folder = tmp_path / "my-run"
+    monkeypatch.setattr(_tracker, "_LAST_WORD_S", 200.0)
     for step in (7, 99):
         (tracker,) = trackers_of(tiny("pretrain", "--track", "trackio"), folder)
         if step == 7:
