@@ -121,6 +121,7 @@ def test_durations(seconds: float, text: str) -> None:
         (12345.6, "12,346"),
         (250, "250"),
         (1e-7, "1e-07"),
+        (-5e-20, "0.000"),
     ],
 )
 def test_numbers(value: float, text: str) -> None:

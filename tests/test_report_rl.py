@@ -4,11 +4,28 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import report_ledgers as made
 import tomli_w
+import torch
 
 from neogpt import ledger, report
+from neogpt.data.batch import Batch
+from neogpt.objectives import _grpo
+from neogpt.objectives._base import on_device
+from neogpt.objectives._rollouts import metrics
 from neogpt.report import facts, measures, plots
+
+
+def emitted() -> list[str]:
+    """The metrics that a step of learning by two rewards gives, by the code that gives them."""
+    zeros_RT = torch.zeros(4, 3)
+    scores = {"scores": np.zeros((2, 2, 3)), "distinct": np.ones((2, 2))}
+    scores |= {"answer_tokens": np.ones(4), "stopped": np.ones(4)}
+    tokens = np.zeros((4, 3), np.int64)
+    batch = on_device(Batch(tokens, tokens, np.ones((4, 3), np.float32), scores), torch.device("cpu"))
+    found = _grpo.terms(zeros_RT, zeros_RT, zeros_RT, torch.zeros(4), batch.weights, 0.2, 0.2)
+    return list(metrics(batch, found, zeros_RT, ("format", "finished")))
 
 
 def write_rl(root: Path, parent: Path) -> Path:
@@ -22,6 +39,7 @@ def write_rl(root: Path, parent: Path) -> Path:
         "model": made.SHAPE,
     }
     (root / "config.toml").write_text(tomli_w.dumps(values))
+    names = emitted()
     for step in range(1, 41):
         part = step / 40
         row: dict[str, Any] = {
@@ -31,14 +49,9 @@ def write_rl(root: Path, parent: Path) -> Path:
             "loss/rl": 0.0,
             "loss/kl": 0.02,
         }
-        row |= {
-            "reward": 0.4 + 0.8 * part,
-            "reward_std": 0.2,
-            "rewards/format": part,
-            "rewards/finished": 1.0,
-        }
-        row |= {"kl": 0.05 * part, "entropy": 0.5 - 0.1 * part, "answer_tokens": 20 + 8 * part}
-        row |= {"zero_variance": 0.3 * part, "clip_share": 0.0, "lr": 1e-3, "grad_norm": 0.3}
+        row |= dict.fromkeys(names, 0.3 * part)
+        row |= {"reward": 0.4 + 0.8 * part, "rewards/format": part, "rewards/finished": 1.0}
+        row |= {"entropy": 0.5 - 0.1 * part, "answer_tokens": 20 + 8 * part, "lr": 1e-3, "grad_norm": 0.3}
         ledger.append(root / "metrics.jsonl", row)
         if step == 40:
             scores = {"tinyworld/list_format": 0.96, "tinyworld/harmful_refusal": 1.0, "rl/reward": 1.2}
@@ -54,10 +67,13 @@ def test_the_curves_that_it_was_watched_by(tmp_path: Path) -> None:
     write_rl(tmp_path / "rl", tmp_path / "dpo")
     stages, _ = report.runs.read(tmp_path)
     assert [stage.label for stage in facts.life(stages)] == ["Base", "SFT", "DPO", "RL"]
-    found = {plot.heading: plot for plot in plots.practice(stages)}
-    assert list(found) == [f"RL: {name.replace('_', ' ')}" for name, _ in measures.PRACTICE]
-    labels = [line.label for line in found["RL: reward"].lines if line.label]
-    assert [label.rsplit(" ", 1)[0] for label in labels] == ["reward", "format", "finished"]
+    found = {plot.heading.removeprefix("RL: "): plot for plot in plots.practice(stages)}
+    shown = {name.replace("_", " ") for name in emitted() if not name.startswith("rewards/")}
+    assert found.keys() == shown - {"reward std"} | {"spread of rewards"}
+    for heading in ("reward", "spread of rewards"):
+        labels = [line.label for line in found[heading].lines if line.label]
+        assert [label.rsplit(" ", 1)[0] for label in labels] == ["reward", "format", "finished"]
+    assert found["reward"].lines[1].ys[-1] != found["spread of rewards"].lines[1].ys[-1]
     assert plots.practice(stages[:3]) == []
 
 

@@ -249,34 +249,6 @@ MEASURES = (
     ),
 )
 
-LOSS_LINES = {
-    "pretrain": "How surprised the model is by the next token of the text, in nats (e to this power is its "
-    "perplexity). Lower is better. Validation is on text that it never trains on.",
-    "sft": "How surprised the model is by the tokens of a good answer, given the question. Lower is better.",
-    "dpo": "How far the model is from preferring the chosen answer, compared with the model it started from. "
-    "It begins at log 2 = 0.693, no preference. Lower is better.",
-    "rl": "Validation: how surprised the model is by good answers to requests that it does not practise; it should not "
-    "rise. The training loss of learning by reward hovers around 0 and says little.",
-}
-PRACTICE: tuple[tuple[str, str], ...] = (
-    ("reward", "The weighted sum of all rewards, over the answers of a step. Higher is better."),
-    (
-        "kl",
-        "Distance to the starting model, nats a token. It grows as something is learnt, and should stay small.",
-    ),
-    ("answer_tokens", "Tokens an answer. A reward that is gamed often shows here first."),
-    ("entropy", "How undecided the model is, nats a token. Near 0 it says the same thing always."),
-    ("zero_variance", "Prompts all of whose answers earned the same: nothing is learnt from them."),
-    ("clip_share", "Tokens held back by the clip; none where each answer is used for one update."),
-)
-"""What a step of learning by reward is watched by, and what it means."""
-REWARD_LINE = (
-    "How much more probable than before DPO the model finds each answer (in nats, times beta). "
-    "The gap between the chosen and the rejected answer is the margin: it should open."
-)
-ACCURACY_LINE = (
-    "Share of pairs in which the chosen answer's reward is the higher one. Half is chance; higher is better."
-)
 STANDARD_ERRORS = ("_stderr", "_se")
 
 
@@ -324,10 +296,10 @@ def said_share(value: float) -> str:
 
 def number(value: float) -> str:
     """A number with the digits that matter: 3.2538 -> 3.254, 0.00061 -> 0.0006, 12345.6 -> 12,346, 250 -> 250."""
-    size = abs(value)
+    size = abs(value) if abs(value) > 1e-12 else 0.0  # less is what rounding leaves of a trend at 0
     is_count = size >= 1000 or (size >= 10 and size == round(size))
     text = f"{size:,.0f}" if is_count else f"{size:.3f}" if size >= 0.01 or not size else f"{size:.1g}"
-    return f"{MINUS}{text}" if value < 0 else text
+    return f"{MINUS}{text}" if value < 0 and size else text
 
 
 def count(value: float) -> str:

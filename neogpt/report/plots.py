@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from neogpt.report import curves, facts, measures, references, svg
+from neogpt.report import captions, curves, facts, measures, references, svg
 from neogpt.report.references import Original
 from neogpt.report.runs import KINDS, Stage
 from neogpt.report.svg import Axis, Line, Style
@@ -54,7 +54,7 @@ def losses(stages: list[Stage], original: Original | None = None) -> list[Plot]:
                 lines,
                 Axis("step (logarithmic)" if log else "step", log=log),
                 KINDS.get(stage.kind, stage.kind),
-                measures.LOSS_LINES.get(stage.kind, "Lower is better."),
+                captions.LOSS_LINES.get(stage.kind, "Lower is better."),
             )
             is_compared = stage.kind == "pretrain" and references.is_comparable(stage) and stage.tokens
             found.append(_compared_losses(stage, plot, original or {}) if is_compared else plot)
@@ -150,36 +150,42 @@ def preferences(stages: list[Stage]) -> list[Plot]:
         rewards += _trend(stage, "rewards/rejected", "ink", "rejected", "dash")
         if rewards:
             found.append(
-                Plot(f"{stage.label}: rewards", rewards, Axis("step"), "Rewards", measures.REWARD_LINE)
+                Plot(f"{stage.label}: rewards", rewards, Axis("step"), "Rewards", captions.REWARD_LINE)
             )
         share = measures.share
         wins = _trend(stage, "rewards/accuracies", colour(stage), "training", form=share)
         wins += _held_out(stage, "val/rewards/accuracies", "held-out", form=share)
         if wins:
-            heading, text = "Chosen answer preferred", measures.ACCURACY_LINE
+            heading, text = "Chosen answer preferred", captions.ACCURACY_LINE
             name = f"{stage.label}: {heading.lower()}"
             found.append(Plot(name, wins, Axis("step"), heading, text, form=svg.percent))
     return found
 
 
 def practice(stages: list[Stage]) -> list[Plot]:
-    """What learning by reward is watched by: each reward, then distance, length, entropy, flat groups, clipping."""
+    """What learning by reward is watched by (`captions.PRACTICE`); mean and spread show each reward beside the sum."""
     found = []
     for stage in (stage for stage in stages if stage.series("reward")[0]):
-        rewards = [key for key in stage.keys if key.startswith("rewards/") and not key.endswith("_std")]
-        styles: Iterable[Style] = itertools.cycle(("line", "dash"))
-        parts = [
-            line
-            for key, style in zip(rewards, styles, strict=False)
-            for line in _trend(stage, key, "ink", key.partition("/")[2], style)[1:]
-        ]
-        for key, text in measures.PRACTICE:
-            name = key.replace("_", " ")
-            lines = _trend(stage, key, colour(stage), name) + (parts if key == "reward" else [])
+        for key, text in captions.PRACTICE:
+            is_spread = key == "reward_std"
+            name = "spread of rewards" if is_spread else key.replace("_", " ")
+            lines = _trend(stage, key, colour(stage), "reward" if is_spread else name)
+            if is_spread or key == "reward":
+                lines += _each_reward(stage, "_std" if is_spread else "")
             if lines:
-                heading = f"{stage.label}: {name}"
-                found.append(Plot(heading, lines, Axis("step"), name.capitalize(), text))
+                found.append(Plot(f"{stage.label}: {name}", lines, Axis("step"), name.capitalize(), text))
     return found
+
+
+def _each_reward(stage: Stage, ending: str) -> list[Line]:
+    """The trend of each reward (or of what `ending` names of it)."""
+    rewards = [key for key in stage.keys if key.startswith("rewards/") and not key.endswith("_std")]
+    styles: Iterable[Style] = itertools.cycle(("line", "dash"))
+    return [
+        line
+        for key, style in zip(rewards, styles, strict=False)
+        for line in _trend(stage, key + ending, "ink", key.partition("/")[2], style)[1:]
+    ]
 
 
 LIFE: tuple[tuple[str, str, str, Style], ...] = (
