@@ -60,6 +60,14 @@ def test_rates_are_annealed(stage: str) -> None:
         assert run.optim.warmup > 0
 
 
+@pytest.mark.parametrize("name", ["sft-dolly", "finetune"])
+def test_fine_tuning_is_looked_at_each_epoch_and_ends_by_held_out_loss(name: str) -> None:
+    run = _train.recipe("sft", name)
+    assert 0 < run.eval.every <= 14_569 / run.batch.size  # Dolly's training examples at GPT-2's context
+    assert 0 < run.eval.patience * run.eval.every <= run.steps / 2
+    assert run.eval.watch == config.WATCHED == ("val_loss:low",)
+
+
 def test_preferences_are_balanced_and_the_lesson_is_not() -> None:
     """Without helpful answers among the preferred a model learns to refuse everything."""
     runs = demo.stages(Path("x"), seed=3)

@@ -173,6 +173,20 @@ def test_all_tokens_are_learned_on_request(tokenizer: Tokenizer, monkeypatch: py
     assert [*everything[0], *batch.targets[0].tolist()] == [*row[0], *row[1]]
 
 
+def test_where_all_is_learned_a_cut_question_is_too(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cut in the middle of the second question: all that fits stays, and the lost answer is counted."""
+    item = Instruction("Who asks? " * 40, "", "Me.", "", (Turn("Who?", "", "Nobody."),))
+    short = objective(tokenizer, [item], monkeypatch)
+    whole = objective(tokenizer, [item], monkeypatch, learn="all")
+    assert short.notes["truncated"] == whole.notes["truncated"] == 1
+    assert tokenizer.decode(short.examples[0][-1]).startswith("Nobody.")
+    ids = [token for part in whole.examples[0] for token in part]
+    assert len(ids) == 97
+    assert ids == encode_prompt(tokenizer, item.instruction, "", item.history)[:97]
+
+
 # --- what is held out, and what is left out ----------------------------------------------------------------
 
 

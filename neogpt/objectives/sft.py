@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -67,14 +68,15 @@ class SFT(Objective):
         for item in read(self.run, "instructions", bad):
             turn = Turn(item.instruction, item.context, item.response)
             turns = encode_turns(self.tokenizer, [*item.history, turn])
-            row, is_cut = _cut([part for turn in turns for part in turn], limit + 1)
+            parts = [part for turn in turns for part in turn]
+            row, is_cut = _cut(parts if self.config.learn == "responses" else _all_of(parts), limit + 1)
             if len(turns[0][0]) >= limit:
                 split.refuse("prompt too long")
             elif not item.response.strip():
                 split.refuse("blank response")
             else:
                 split.counts["truncated"] += is_cut
-                split.add(item, turns[0][0], row if self.config.learn == "responses" else _all_of(row))
+                split.add(item, turns[0][0], row)
         train, self.notes = split.train, split.notes("examples", bad)
         if not train:
             raise none_left(self.run, "instruction", limit, self.notes)
@@ -112,8 +114,11 @@ def by_length(rows: list[Row]) -> list[Row]:
     return sorted(rows, key=lambda row: sum(map(len, row)))
 
 
-def _cut(row: list[list[int]], room: int) -> tuple[Row, bool]:
-    """The first `room` ids of a row, ending in something learned, and whether any of the rest was to be learned."""
+def _cut(row: Sequence[list[int]], room: int) -> tuple[Row, bool]:
+    """The first `room` ids of a row, up to the last that is learned, and whether any that was to be learned is lost.
+
+    A row ends in what is learned, so whatever is cut off, that is lost.
+    """
     kept: list[list[int]] = []
     for part in row:
         kept.append(part[:room])
@@ -124,10 +129,10 @@ def _cut(row: list[list[int]], room: int) -> tuple[Row, bool]:
     return tuple(kept), not whole
 
 
-def _all_of(row: Row) -> Row:
+def _all_of(row: Sequence[list[int]]) -> list[list[int]]:
     """The same ids, all learned but the first, which nothing stands before."""
     ids = [token for part in row for token in part]
-    return ids[:1], ids[1:]
+    return [ids[:1], ids[1:]]
 
 
 build = SFT

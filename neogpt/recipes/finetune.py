@@ -7,7 +7,11 @@ from neogpt.objectives import sft as sft_objective
 
 
 def sft() -> AnyRun:
-    """Instructions from one source or several, each with a weight."""
+    """Instructions from one source or several, each with a weight.
+
+    Ends when four evaluations bring no lower held-out loss; below 2,400 rows an epoch is shorter than the 75 steps
+    between them, so few rows want --eval.every smaller.
+    """
     return RunConfig(
         recipe="finetune",
         stage="sft",
@@ -17,8 +21,8 @@ def sft() -> AnyRun:
         objective=sft_objective.Config(packing=True),
         batch=BatchConfig(size=32, micro_batches=4),
         optim=OptimConfig(lr=3e-4, warmup=0.05, schedule="cosine", final=0.1),
-        eval=EvalConfig(every=150, names=("instructions", "samples"), val_samples=256),
-        save=SaveConfig(every=150),
+        eval=EvalConfig(every=75, names=("instructions", "samples"), val_samples=256, patience=4),
+        save=SaveConfig(every=75),
     )
 
 
