@@ -1,6 +1,7 @@
 """Shards that were damaged after they were prepared, as a training run finds them; a vocabulary that does not fit."""
 
 import dataclasses
+import json
 import os
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from data_helpers import content, texts, tokenizer, write_jsonl
 
+from neogpt import atomic
 from neogpt.config import AnyRun, BatchConfig, DataConfig, GPT2Config
 from neogpt.data.shard_file import HEADER_BYTES
 from neogpt.data.sources import jsonl
@@ -15,6 +17,7 @@ from neogpt.errors import CheckpointError, DataError
 from neogpt.model import GPT2, save_pretrained
 from neogpt.objectives import pretrain
 from neogpt.recipes import laptop
+from neogpt.tokenizer import Tokenizer
 from neogpt.train.start import _origin
 
 
@@ -102,6 +105,55 @@ def test_a_tokenizer_larger_than_its_model_is_refused(run: AnyRun, tmp_path: Pat
     tokenizer().save(tmp_path / "model")
     ids = tokenizer().vocab_size
     with pytest.raises(CheckpointError, match=rf"its tokenizer has {ids} ids and its model 50"):
+        _origin(dataclasses.replace(run, init_from=str(tmp_path / "model")))
+
+
+END = tokenizer().eot_id
+FITTING = {
+    "its own": (0, END),
+    "padded": (64, END),
+    "several": (0, [END, 3]),
+    "none": (0, None),
+    "a default": (0, 50256),
+}
+OTHERS = {
+    "another end": (0, END - 1, rf"end-of-text is {END} in its tokenizer and {END - 1} in its config"),
+    "other ends": (0, [3, END - 1], "end-of-text is"),
+    "far smaller": (1100, END, "its tokenizer has"),
+}
+
+
+@pytest.mark.parametrize("stage", ["sft", "dpo", "rl"])
+@pytest.mark.parametrize("name", [*FITTING, *OTHERS])
+def test_a_tokenizer_that_is_not_the_models_is_refused(
+    run: AnyRun, tmp_path: Path, stage: str, name: str
+) -> None:
+    """One with fewer ids, or as many, would train on noise without a word."""
+    more, ends, *message = {**FITTING, **OTHERS}[name]
+    shape = GPT2Config(
+        n_layer=1, n_head=1, n_embd=8, n_positions=16, vocab_size=tokenizer().vocab_size + more
+    )
+    save_pretrained(GPT2(shape, 0), tmp_path)
+    tokenizer().save(tmp_path)
+    facts = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**facts, "eos_token_id": ends}))
+    begun = dataclasses.replace(run, stage=stage, init_from=str(tmp_path))
+    if message:
+        with pytest.raises(CheckpointError, match=message[0]):
+            _origin(begun)
+    else:
+        assert _origin(begun)[1].fingerprint == tokenizer().fingerprint
+
+
+def test_another_tokenizer_in_a_checkpoint_is_noticed_whatever_its_size(run: AnyRun, tmp_path: Path) -> None:
+    shape = GPT2Config(n_layer=1, n_head=1, n_embd=8, n_positions=16, vocab_size=300)
+    ours, other = (Tokenizer.train([text * 9], 258) for text in ("ab", "cd"))
+    with atomic.directory(tmp_path / "model") as folder:
+        save_pretrained(GPT2(shape, 0), folder, ours.eot_id)
+        ours.save(folder)
+    other.save(tmp_path / "model")
+    assert (other.vocab_size, other.eot_id) == (ours.vocab_size, ours.eot_id)
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
         _origin(dataclasses.replace(run, init_from=str(tmp_path / "model")))
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +27,10 @@ _MAY_CHANGE = (
 )
 """Settings that a resumed run may change: they do not touch what is computed (`--from` is checked by hash). The
 promise of equal bits can be given up on the way, but not be made for what lies behind."""
+
+
+_MOST_UNUSED = 1024
+"""Ids that a model may have beyond its tokenizer's: embeddings are padded to round numbers."""
 
 
 @dataclass
@@ -165,11 +170,7 @@ def _origin(run: AnyRun) -> tuple[GPT2, Tokenizer, str]:
     if run.init_from:
         folder = checkpoint.resolve(run.init_from)
         model, tokenizer = load_pretrained(folder), Tokenizer.load(folder)
-        if tokenizer.vocab_size > model.config.vocab_size:
-            raise CheckpointError(
-                f"{folder}: its tokenizer has {tokenizer.vocab_size} ids and its model {model.config.vocab_size}",
-                "a tokenizer that fits the model",
-            )
+        _refuse_tokenizer(folder, tokenizer, model.config.vocab_size)
         return model, tokenizer, atomic.sha256_file(folder / "model.safetensors")
     if run.stage != "pretrain":
         raise ConfigError(
@@ -183,6 +184,31 @@ def _origin(run: AnyRun) -> tuple[GPT2, Tokenizer, str]:
     if run.init != "gpt2":
         model.init_weights(run.seed, run.init)
     return model, tokenizer, tokenizer.fingerprint
+
+
+def _refuse_tokenizer(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> None:
+    """CheckpointError where a tokenizer cannot be the one that the model learned by: its texts would be noise.
+
+    A folder with a manifest has been checked by now; in others config.json says where end-of-text stands. An id that
+    the model has not is only the default of the library that wrote it.
+    """
+    if not 0 <= vocab_size - tokenizer.vocab_size <= _MOST_UNUSED:
+        raise CheckpointError(
+            f"{folder}: its tokenizer has {tokenizer.vocab_size} ids and its model {vocab_size}",
+            f"a tokenizer that fits the model (up to {_MOST_UNUSED:,} ids of a model may stand for nothing)",
+        )
+    ends = json.loads((folder / "config.json").read_text()).get("eos_token_id")
+    known = {
+        end
+        for end in (ends if isinstance(ends, list) else [ends])
+        if isinstance(end, int) and 0 <= end < vocab_size
+    }
+    if known and tokenizer.eot_id not in known:
+        raise CheckpointError(
+            f"{folder}: end-of-text is {tokenizer.eot_id} in its tokenizer and {ends} in its config.json",
+            "the tokenizer that the model was trained with",
+            "put that one's files there, or, if it is the right one, its id as eos_token_id into config.json",
+        )
 
 
 def _refuse_arithmetic(run: AnyRun, world: World) -> None:
