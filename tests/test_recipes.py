@@ -135,12 +135,15 @@ EXPECTED = {
         f"val/rewards/accuracies/{kind}" for kind in ("helpful", "red-team", "contrast", "harmful")
     },
     ("rl", "rl-dolly"): {"rl/reward", "formats/followed", "canary/kl"},
+    ("rl", "tinyworld"): {"rl/reward", "tinyworld/list_format", "canary/kl"},
 }
-"""Some of the scores that come out of a recipe that begins from a user's model."""
+"""Some of the scores that come out of each recipe that begins from a user's model, or has canaries."""
 
 
-def test_each_recipe_from_a_users_model_is_tried() -> None:
-    assert set(EXPECTED) == {each for each in RECIPES if each[0] != "pretrain" and each[1] != "tinyworld"}
+def test_each_such_recipe_is_tried() -> None:
+    for stage, name in RECIPES:
+        is_users = stage != "pretrain" and name != "tinyworld"
+        assert (is_users or bool(_train.recipe(stage, name).eval.canaries)) == ((stage, name) in EXPECTED)
 
 
 @pytest.mark.parametrize(("stage", "name"), EXPECTED)
@@ -156,6 +159,7 @@ def test_two_steps_from_a_model_that_transformers_wrote(
     flags += ["--device", "cpu", "--threads", "1", "--optim.lr", "1e-6", "--eval.canary-drop", "0.5"]
     flags += ["--from", str(plain), *(["--source.of", "dolly"] if name == "finetune" else [])]
     flags += ["--objective.max-new-tokens", "4"] if stage == "rl" else []
+    flags += ["--source.n-people", "6", "--source.biographies", "2"] if name == "tinyworld" else []
     run = config.parse(_train.recipe(stage, name), flags)
     train(run, tmp_path / "run", evaluate=evaluator(run))
     rows = [row for row in ledger.read(tmp_path / "run" / "metrics.jsonl") if "val_loss" in row]
