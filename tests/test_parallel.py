@@ -1,5 +1,6 @@
 """ddp and fsdp, exact and fast: one result, one checkpoint, whatever the layout and the number of processes."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 from safetensors.numpy import load_file
 from training import Launcher, different, events, kill_at_rows, outcome, saved, start_of
 
+from launch import reserved_port
 from neogpt import ledger
 from neogpt.config import BatchConfig
 from neogpt.errors import ConfigError
 from neogpt.paths import RunDir
+from neogpt.train import distributed
 from neogpt.train.distributed import World
 
 FAST = ("--reduction", "fast")
@@ -176,6 +179,32 @@ def test_the_promise_of_equal_bits_is_given_up_once(launcher: Launcher, tmp_path
     group = launcher.train(1, "pretrain", tmp_path, *at_once, resume="auto")
     assert group.wait() == [2]
     assert "reduction: 'fast' -> 'exact'" in group.text()
+
+
+@pytest.mark.parametrize(
+    ("rank", "is_taken"), [(0, True), (0, False), (1, False)], ids=["taken", "alone", "no main process"]
+)
+def test_processes_that_do_not_meet_say_where(
+    rank: int, is_taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Instead of a traceback, or of waiting for days."""
+    monkeypatch.setattr(distributed, "_MEETING", timedelta(seconds=1))
+    with reserved_port() as held:
+        if is_taken:
+            held.listen()
+        port = held.getsockname()[1]
+        for name, value in {
+            "RANK": rank,
+            "WORLD_SIZE": 2,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }.items():
+            monkeypatch.setenv(name, str(value))
+        with (
+            pytest.raises(ConfigError, match=rf"cannot find each other at 127\.0\.0\.1:{port}"),
+            distributed.connected(World(rank, 2), "cpu"),
+        ):
+            pass
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from neogpt.config import BatchConfig
 from neogpt.errors import ConfigError, NeoGPTError
@@ -20,6 +21,8 @@ from neogpt.train.tree import Gradient, fits, tree_sum
 
 _PATIENCE = timedelta(days=7)
 """How long a process waits while the main one prepares data, saves or evaluates; a peer's death ends it at once."""
+_MEETING = timedelta(minutes=10)
+"""How long it waits at the beginning for the others to come."""
 
 
 class World:
@@ -146,14 +149,17 @@ def connected(world: World, device: str) -> Iterator[World]:
 
 def _connect(world: World, backend: str) -> None:
     try:
+        store, rank, size = next(rendezvous("env://", timeout=_MEETING))
+        store.set_timeout(_PATIENCE)
         if backend == "gloo":  # one group for all: two gloo groups side by side were seen to hang, rarely
-            dist.init_process_group(backend, timeout=_PATIENCE)
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
             return
-        dist.init_process_group(backend, timeout=timedelta(minutes=10))
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_MEETING)
         world.patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
-    except ValueError as error:
+    except (ValueError, dist.DistError) as error:
+        place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
         raise ConfigError(
-            f"WORLD_SIZE is {world.size}, but the processes cannot find each other: {error}",
-            "the environment that torchrun sets",
-            f"torchrun --nproc-per-node {world.size} -m -- neogpt ...",
+            f"WORLD_SIZE is {world.size}, but the processes cannot find each other at {place}: {error}",
+            "the environment that torchrun sets, a port that is free, and all processes at about the same time",
+            f"torchrun --nproc-per-node {world.size} -m -- neogpt ..., or another MASTER_PORT",
         ) from error
