@@ -5,6 +5,7 @@ import struct
 import sys
 import threading
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -216,6 +217,68 @@ def wandb_records(path: Path) -> list[Any]:
             found.append(Record.FromString(part))
             part = b""
     return found
+
+
+class TrackioStub(ModuleType):
+    """The part of trackio that we call, with its own names of arguments: what was logged, by run."""
+
+    def __init__(self) -> None:
+        super().__init__("trackio")
+        self.runs: dict[str, list[dict[str, Any]]] = {}
+        self.begun: list[dict[str, Any]] = []
+        self.finished: list[str] = []
+
+    def init(
+        self,
+        project: str,
+        *,
+        name: str,
+        config: dict[str, Any],
+        resume: str,
+        embed: bool,
+        auto_log_cpu: bool,
+        auto_log_gpu: bool,
+    ) -> SimpleNamespace:
+        assert (resume, embed, auto_log_cpu, auto_log_gpu) == ("allow", False, False, False)
+        self.begun.append({"project": project, "name": name, "config": config})
+        rows = self.runs.setdefault(name, [])
+        return SimpleNamespace(
+            log=lambda metrics, *, step: rows.append({"at": step, **metrics}),
+            finish=lambda: self.finished.append(name),
+        )
+
+
+def test_trackio_is_called_with_the_ledger_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a stand-in, since the real one is seldom installed: one run over a resume, each step once, ended each time."""
+    stub = TrackioStub()
+    monkeypatch.setitem(sys.modules, "trackio", stub)
+    monkeypatch.setenv("TRACKIO_PROJECT", "mine")
+    folder = tmp_path / "my-run"
+    for step in (7, 99):
+        (tracker,) = trackers_of(tiny("pretrain", "--track", "trackio"), folder)
+        if step == 7:
+            with pytest.raises(Killed):
+                run(folder, [tracker], at_step(step))
+        else:
+            run(folder, [tracker])
+    ((name, rows),) = stub.runs.items()
+    assert name.startswith("my-run-")
+    assert [row["at"] for row in rows] == list(range(13))
+    same({row.pop("at"): row for row in rows}, expected(folder))
+    assert [begun["project"] for begun in stub.begun] == ["mine"] * 2
+    assert stub.begun[0]["config"]["optim.lr"] == 0.003
+    assert stub.finished == [name] * 2
+
+
+def test_a_trackio_that_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its new version may know other arguments: the run goes on without it, and says why."""
+    stub = ModuleType("trackio")
+    stub.init = lambda project: None  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "trackio", stub)
+    (tracker,) = trackers_of(tiny("pretrain", "--track", "trackio"), tmp_path)
+    with pytest.warns(UserWarning, match="trackio is left out from here on: TypeError"):
+        run(tmp_path, [tracker])
+    assert events(tmp_path, "end")
 
 
 def test_trackio_shows_the_ledger_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
