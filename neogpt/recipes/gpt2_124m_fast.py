@@ -13,7 +13,8 @@ def pretrain() -> AnyRun:
     """`gpt2-124m` with Muon, a trapezoidal schedule, half the batch, and 1/1.6 of the tokens.
 
     These are the changes that lowered the loss on `benchmarks/ladder.py`; the others on it (docs/log.md) did not.
-    The ladder was climbed with a small model. At 124M the peak rate is the one to try again first.
+    The ladder was climbed with a small model, at a rate of 1e-2. The rate here is not tuned: at 124M it is the one to
+    try again first (`benchmarks/ladder.py --size gpt2-124m`, and --optim.lr).
     """
     published = gpt2_124m.pretrain()
     return dataclasses.replace(
