@@ -11,7 +11,7 @@ from neogpt.evals import _hellaswag_tasks, hellaswag
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("style", "every"), [("build-nanogpt", 1), ("lm-eval", 5)])
 def test_predictions_are_those_of_one_by_one_scoring(
     real_data: Path, style: hellaswag.Style, every: int
