@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from data_helpers import texts, write_jsonl
 from test_objectives import settings
-from training import different, events, n_rows, outcome, tiny
+from training import Launcher, different, events, n_rows, outcome, tiny
 
 from neogpt.cli import main as command_line
 from neogpt.data.shard_file import HEADER_BYTES
@@ -99,6 +99,23 @@ def test_a_flipped_bit_ends_the_run(
     assert command_line.main(["data", "verify", str(shard.parent)]) == 3
     assert n_rows(tmp_path / "run") < n_rows(tmp_path / "first")
     assert not events(tmp_path / "run", "end")
+
+
+def test_a_flipped_bit_ends_all_processes(
+    neogpt: Callable[..., int], launcher: Launcher, tmp_path: Path
+) -> None:
+    """One process of a machine looks for all; the others end with it, and none waits."""
+    assert neogpt("first") == 0
+    shard = flip(data_of_the_run())
+    flags = [*SMALL.split(), "--source.path", str(tmp_path / "texts.jsonl"), "--steps", "6"]
+    run = ["--run", str(tmp_path / "run"), "--batch.micro-batches", "2"]
+    home = str(tmp_path / "home")
+    group = launcher.neogpt("pretrain", "laptop", *flags, *run, world=2, NEOGPT_HOME=home)
+    first, second = group.wait()
+    assert first == 3
+    assert second not in (0, None)
+    assert f"{shard} is damaged" in group.text(0)
+    assert "Traceback" not in group.text(1)
 
 
 def test_the_check_changes_no_bit(
