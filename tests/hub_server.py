@@ -173,7 +173,7 @@ class Hub:
             request.wfile.write(half)
             request.wfile.flush()
             self.reached.set()
-            request.connection.settimeout(60)
+            request.connection.settimeout(500)
             request.connection.recv(1)
             request.close_connection = True
             return None

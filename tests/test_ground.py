@@ -193,15 +193,17 @@ def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
 def test_a_lock_can_wait(tmp_path: Path) -> None:
     path = tmp_path / ".lock"
     code = (
-        "import sys, pathlib; from neogpt import atomic\n"
+        "import sys, pathlib; from neogpt import atomic; print('wait', flush=True)\n"
         "with atomic.lock(pathlib.Path(sys.argv[1]), 'it', wait=True): print('mine', flush=True)"
     )
     with open(path, "w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         waiting = subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE)
+        assert waiting.stdout
+        assert waiting.stdout.readline() == b"wait\n"
         with pytest.raises(subprocess.TimeoutExpired):
-            waiting.wait(0.7)
-    assert waiting.communicate(timeout=20)[0] == b"mine\n"
+            waiting.wait(0.3)
+    assert waiting.communicate(timeout=150)[0] == b"mine\n"
 
 
 # ledgers

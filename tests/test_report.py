@@ -422,4 +422,4 @@ def test_the_command_prints_the_scores_and_where_it_wrote(
 def test_reports_need_no_torch() -> None:
     heavy = "{'torch', 'matplotlib'} & {name.split('.')[0] for name in sys.modules}"
     code = f"import sys, neogpt.cli.report, neogpt.report; sys.exit(bool({heavy}))"
-    assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], env=dict(os.environ), timeout=150).returncode == 0

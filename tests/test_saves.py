@@ -38,7 +38,7 @@ class Gate:
                 self.copied = self.step
             if name.endswith(self.place):
                 wanted = min(self.copied + self.rows_ahead, self.last)
-                assert self.changed.wait_for(lambda: self.step >= wanted, timeout=60)
+                assert self.changed.wait_for(lambda: self.step >= wanted, timeout=150)
 
     def row(self, row: Row) -> None:
         """Called by the loop."""
