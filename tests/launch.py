@@ -21,6 +21,7 @@ from typing import Any
 import torch
 import torch._dynamo  # what the first optimizer of a process would import, for two seconds
 import torch.distributed.fsdp
+from training import reserved_port
 
 import neogpt.cli._progress
 import neogpt.evals
@@ -101,17 +102,6 @@ def wait(wait: list[int], seconds: float) -> list[int | None]:
             break
         time.sleep(0.005)
     return [_codes.get(pid) for pid in wait]
-
-
-def reserved_port() -> socket.socket:
-    """A socket that does not listen, whose TCP port the system gives to nobody until it is closed.
-
-    Who names the port and sets SO_REUSEADDR, as torch's store does, can listen there meanwhile.
-    """
-    held = socket.socket()
-    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    held.bind(("", 0))
-    return held
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import pyarrow.parquet
 import pytest
 from data_helpers import content, texts, tokenizer
 from hub_server import COMMIT, REPO, Hub
-from training import until
+from training import reserved_port, until
 
 from neogpt.cli.main import main
 from neogpt.config import DataConfig
@@ -216,12 +216,11 @@ def test_a_server_that_stays_busy_is_an_error_that_keeps_what_came(hub: Hub, tmp
 
 
 def test_no_server_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with Hub({}) as server:
-        url = server.url
-    use(url, tmp_path, monkeypatch)  # nobody listens there any more
     monkeypatch.setattr(time, "sleep", lambda _: None)  # huggingface_hub's own patience
-    with pytest.raises(DataError, match=rf"{REPO} cannot be had from the Hub"):
-        fineweb_edu.parts(CONFIG)
+    with reserved_port() as nobody:
+        use(f"http://127.0.0.1:{nobody.getsockname()[1]}", tmp_path, monkeypatch)
+        with pytest.raises(DataError, match=rf"{REPO} cannot be had from the Hub"):
+            fineweb_edu.parts(CONFIG)
 
 
 def test_a_file_with_another_hash_is_named_and_never_used(hub: Hub, tmp_path: Path) -> None:

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
-from training import ROOT, flags, n_rows, saved
+from training import ROOT, flags, n_rows, reserved_port, saved
 
-from launch import reserved_port
 from neogpt import plugins
 from neogpt.cli import _train
 from neogpt.cli.main import main

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from training import Launcher, different, events, kill_at_rows, outcome, saved, start_of
+from training import Launcher, different, events, kill_at_rows, outcome, reserved_port, saved, start_of
 
-from launch import reserved_port
 from neogpt import ledger
 from neogpt.config import BatchConfig
 from neogpt.errors import ConfigError

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -262,6 +263,17 @@ def until(happens: Callable[[], bool], seconds: float = 150) -> None:
     while not happens():
         assert time.monotonic() < end, f"did not happen in {seconds} s"
         time.sleep(0.002)
+
+
+def reserved_port() -> socket.socket:
+    """A socket that does not listen, whose TCP port the system gives to nobody until it is closed.
+
+    Who names the port and sets SO_REUSEADDR, as torch's store does, can listen there meanwhile.
+    """
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("", 0))
+    return held
 
 
 def kill_at_rows(group: Group, folder: Path, rows: int, delay: float = 0) -> None:
