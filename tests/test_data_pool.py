@@ -123,10 +123,10 @@ def test_no_process_takes_ctrl_c_before_it_allows_it(tmp_path: Path) -> None:
     """Not even the first, which Python would begin together with a helper that lets signals through."""
     script = tmp_path / "script.py"
     script.write_text(
-        "import signal\n"
+        "import os, signal\n"
         "from neogpt.data._pool import Pool\n"
         "def report():\n"
-        "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()), flush=True)\n"
+        "    os.write(1, f'{signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())}\\n'.encode())\n"
         "if __name__ == '__main__':\n"
         "    with Pool(2, report, report):\n"
         "        pass\n"
