@@ -235,6 +235,7 @@ def test_a_base_model_gets_one_line_of_warning(
 
 CHAT = (
     "import fcntl, os, sys, termios, time; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n"
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever began the tests\n"
     "from neogpt.tokenizer import StreamDecoder\n"
     "push, pause_s = StreamDecoder.push, float(os.environ.get('PAUSE_S', 0))\n"
     "StreamDecoder.push = lambda self, token: time.sleep(pause_s) or push(self, token)\n"
