@@ -115,18 +115,22 @@ def write_manifest(folder: Path) -> None:
     fsync(folder)
 
 
-def verify_manifest(folder: Path, error: type[NeoGPTError] = DataError) -> None:
-    """Raise `error`, naming the first file that is missing or differs from the folder's manifest."""
+def read_manifest(folder: Path, error: type[NeoGPTError] = DataError) -> dict[str, tuple[int, str]]:
+    """Each file's bytes and sha256 (hex), by name, as the manifest lists them; `error` where it cannot be read."""
     try:
         files = json.loads((folder / MANIFEST).read_text())["files"]
-        entries = [(name, entry["bytes"], entry["sha256"]) for name, entry in files.items()]
+        return {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
     except FileNotFoundError:
         raise error(f"{folder} has no {MANIFEST}", "a folder that was written to its end") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise error(f"{folder / MANIFEST} is damaged", "JSON with the size and sha256 of each file") from None
     except OSError as refusal:
         raise error(f"{folder / MANIFEST} cannot be read: {refusal}", "a disk that gives it") from None
-    for name, size, digest in entries:
+
+
+def verify_manifest(folder: Path, error: type[NeoGPTError] = DataError) -> None:
+    """Raise `error`, naming the first file that is missing or differs from the folder's manifest."""
+    for name, (size, digest) in read_manifest(folder, error).items():
         try:
             _verify_file(safe_join(folder, name), size, digest, error)
         except DataError as outside:

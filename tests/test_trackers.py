@@ -147,16 +147,21 @@ def test_trackers_are_chosen_by_name_and_may_change_on_resume(tmp_path: Path) ->
     train(tiny("pretrain"), tmp_path, "auto", probe)
 
 
+def killed_and_resumed(folder: Path, *flags: str) -> None:
+    """A run that its one tracker follows: killed at step 7, and then led to its end."""
+    for step in (7, 99):
+        (tracker,) = trackers_of(tiny("pretrain", *flags), folder)
+        if step == 7:
+            with pytest.raises(Killed):
+                run(folder, [tracker], at_step(step))
+        else:
+            run(folder, [tracker])
+
+
 def test_tensorboard_shows_the_ledger_once(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    for step in (7, 99):
-        (board,) = trackers_of(tiny("pretrain"), tmp_path)
-        if step == 7:
-            with pytest.raises(Killed):
-                run(tmp_path, [board], at_step(step))
-        else:
-            run(tmp_path, [board])
+    killed_and_resumed(tmp_path)
     found = EventAccumulator(str(RunDir(tmp_path).tensorboard), size_guidance={"scalars": 0}).Reload()
     shown: Shown = {}
     for tag in found.Tags()["scalars"]:
@@ -173,13 +178,7 @@ def test_wandb_offline_shows_the_ledger_once(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("WANDB_SILENT", "true")
     folder = tmp_path / "my-run"
     monkeypatch.setattr(_tracker, "_LAST_WORD_S", 200.0)
-    for step in (7, 99):
-        (tracker,) = trackers_of(tiny("pretrain", "--track", "wandb"), folder)
-        if step == 7:
-            with pytest.raises(Killed):
-                run(folder, [tracker], at_step(step))
-        else:
-            run(folder, [tracker])
+    killed_and_resumed(folder, "--track", "wandb")
     files = sorted(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
     assert len(files) == 2
     until(lambda: all(any(r.HasField("exit") for r in wandb_records(path)) for path in files))
@@ -254,13 +253,7 @@ def test_trackio_is_called_with_the_ledger_once(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "trackio", stub)
     monkeypatch.setenv("TRACKIO_PROJECT", "mine")
     folder = tmp_path / "my-run"
-    for step in (7, 99):
-        (tracker,) = trackers_of(tiny("pretrain", "--track", "trackio"), folder)
-        if step == 7:
-            with pytest.raises(Killed):
-                run(folder, [tracker], at_step(step))
-        else:
-            run(folder, [tracker])
+    killed_and_resumed(folder, "--track", "trackio")
     ((name, rows),) = stub.runs.items()
     assert name.startswith("my-run-")
     assert [row["at"] for row in rows] == list(range(13))
@@ -291,13 +284,7 @@ def test_trackio_shows_the_ledger_once(tmp_path: Path, monkeypatch: pytest.Monke
 
     folder = tmp_path / "my-run"
     monkeypatch.setattr(_tracker, "_LAST_WORD_S", 200.0)
-    for step in (7, 99):
-        (tracker,) = trackers_of(tiny("pretrain", "--track", "trackio"), folder)
-        if step == 7:
-            with pytest.raises(Killed):
-                run(folder, [tracker], at_step(step))
-        else:
-            run(folder, [tracker])
+    killed_and_resumed(folder, "--track", "trackio")
     (name,) = SQLiteStorage.get_runs("neogpt")
     assert name.startswith("my-run-")
     rows = SQLiteStorage.get_logs("neogpt", name)

@@ -138,8 +138,8 @@ def _facts(
 def _is_finished(folder: Path, key: str) -> bool:
     """True when the folder holds this very data set with all its files at their sizes."""
     try:
-        files = json.loads((folder / atomic.MANIFEST).read_text())["files"]
-        whole = all((folder / name).stat().st_size == entry["bytes"] for name, entry in files.items())
+        files = atomic.read_manifest(folder)
+        whole = all((folder / name).stat().st_size == size for name, (size, _) in files.items())
         return whole and bool(read_info(folder)["key"] == key)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, DataError):
         return False

@@ -58,8 +58,8 @@ class TokenData:
     @cached_property
     def fingerprint(self) -> str:
         """sha256 (hex) over the tokenizer's fingerprint and the sums of this split's files."""
-        files = json.loads((self.folder / atomic.MANIFEST).read_text())["files"]
-        sums = [files[shard.path.name]["sha256"] for shard in self.shards]
+        files = atomic.read_manifest(self.folder)
+        sums = [files[shard.path.name][1] for shard in self.shards]
         return hashlib.sha256("\n".join([self.shards[0].header.fingerprint, *sums]).encode()).hexdigest()
 
     @cached_property

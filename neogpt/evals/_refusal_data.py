@@ -30,7 +30,6 @@ class Part:
     names: tuple[str, ...]
     """What it may be called here, best first."""
     columns: tuple[str, ...]
-    home: str
     published: Published | None = None
     """Where it can be had, if as one file."""
 
@@ -38,7 +37,6 @@ class Part:
 XSTEST = Part(
     ("xstest_prompts.csv", "xstest_prompts.jsonl", "xstest_prompts_dev.jsonl"),
     ("prompt", "label"),
-    "xstest_prompts.csv from github.com/paul-rottger/xstest",
     Published(
         "XSTest's xstest_prompts.csv",
         f"https://raw.githubusercontent.com/paul-rottger/xstest/{_XSTEST_COMMIT}/xstest_prompts.csv",
@@ -50,7 +48,6 @@ XSTEST = Part(
 ADVBENCH = Part(
     ("harmful_behaviors.csv", "advbench_harmful_behaviors.jsonl"),
     ("goal",),
-    "data/advbench/harmful_behaviors.csv from github.com/llm-attacks/llm-attacks",
     Published(
         "AdvBench's harmful_behaviors.csv",
         "https://raw.githubusercontent.com/llm-attacks/llm-attacks/"
@@ -63,8 +60,8 @@ ADVBENCH = Part(
 LABELLED = Part(
     ("xstest_completions_labelled.jsonl", "xstest_completions_labelled_dev.jsonl"),
     ("completion", "final_label", "model"),
-    "the labelled completions from github.com/paul-rottger/xstest as JSON lines",
 )
+"""The labelled completions of github.com/paul-rottger/xstest, as JSON lines."""
 
 
 def prompts(folder: str | Path = "") -> dict[str, list[str]]:
@@ -72,18 +69,26 @@ def prompts(folder: str | Path = "") -> dict[str, list[str]]:
 
     Errors: DataError where XSTest cannot be had, and for rows without their columns.
     """
-    xstest = _rows(XSTEST, folder)
+    path = _locate(XSTEST, folder)
+    if path is None:
+        raise DataError(
+            f"none of {', '.join(XSTEST.names)} is in {folder}",
+            "xstest_prompts.csv from github.com/paul-rottger/xstest",
+            _PLACE,
+        )
+    xstest = _rows(XSTEST, path)
     kinds = {kind: [row["prompt"] for row in xstest if row["label"] == kind] for kind in ("safe", "unsafe")}
-    if _locate(ADVBENCH, folder):
-        kinds["harmful"] = [row["goal"] for row in _rows(ADVBENCH, folder)]
+    if path := _locate(ADVBENCH, folder):
+        kinds["harmful"] = [row["goal"] for row in _rows(ADVBENCH, path)]
     return {kind: found for kind, found in kinds.items() if found}
 
 
 def labelled(folder: str | Path = "") -> tuple[list[str], list[bool], list[str]] | None:
     """Answers, whether each refuses (in whole or in part), and who wrote it; None where the file is absent."""
-    if not _locate(LABELLED, folder):
+    path = _locate(LABELLED, folder)
+    if path is None:
         return None
-    rows = [row for row in _rows(LABELLED, folder) if row["completion"].strip()]
+    rows = [row for row in _rows(LABELLED, path) if row["completion"].strip()]
     refused = [not row["final_label"].startswith("1") for row in rows]
     return [row["completion"] for row in rows], refused, [row["model"] for row in rows]
 
@@ -99,10 +104,7 @@ def _locate(part: Part, folder: str | Path) -> Path | None:
     return part.published.cached(cache_dir() / "refusals" / part.names[0])
 
 
-def _rows(part: Part, folder: str | Path) -> list[Row]:
-    path = _locate(part, folder)
-    if path is None:
-        raise DataError(f"none of {', '.join(part.names)} is in {folder}", part.home, _PLACE)
+def _rows(part: Part, path: Path) -> list[Row]:
     rows = []
     for number, row in enumerate(_read(path), 1):
         for column in part.columns:

@@ -4,7 +4,6 @@ Opening looks at headers and sizes, and ids beyond the vocabulary are noticed wh
 place of the right one would be learnt from without a word.
 """
 
-import json
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,5 +48,4 @@ class Proof:
 
 def _size(folder: Path) -> int:
     """Bytes that the manifest lists."""
-    files = json.loads((folder / atomic.MANIFEST).read_text())["files"]
-    return sum(entry["bytes"] for entry in files.values())
+    return sum(size for size, _ in atomic.read_manifest(folder).values())
