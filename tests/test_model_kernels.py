@@ -38,7 +38,7 @@ def test_attention_in_blocks_is_the_textbooks(
     assert (slope - expected_slope).norm() <= 1e-14 * (1 + expected_slope.norm())
 
 
-@pytest.mark.parametrize(("T", "K"), [(96, 32), (200, 16)])
+@pytest.mark.parametrize(("T", "K"), [(96, 32), (300, 16)])
 def test_bfloat16_attention_is_as_near_the_truth_as_pytorchs(T: int, K: int) -> None:
     generator = torch.Generator().manual_seed(0)
     qkv = torch.randn(2, T, 3 * 4 * K, generator=generator).bfloat16().requires_grad_()

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_QUERIES = 128  # queries a block: later keys are skipped, not masked
+_QUERIES = 256  # queries a block: later keys are skipped, not masked
 _LONG = 1024  # tokens from which PyTorch's own attention takes no longer
-_SCORES = 2**19  # scores at once, so that they stay in the processor's cache
+_SCORES = 2**21  # scores at once, so that they stay in the processor's cache
 _ELEMENTS = 2**17  # numbers of a GELU at once, for the same reason
 _GELU_1 = 2 * math.sqrt(2 / math.pi)
 _GELU_3 = _GELU_1 * 0.044715
@@ -25,9 +25,9 @@ _GELU_3 = _GELU_1 * 0.044715
 def attention(qkv_BTE: Tensor, n_head: int) -> Tensor:
     """Causal self-attention: queries, keys and values side by side (B, T, 3D) -> (B, T, D).
 
-    PyTorch's fused attention, except where bfloat16 is trained on CPUs: there, up to some hundred tokens, its
-    backward takes several times as long as the batched products below, which form the same probabilities, in
-    float32, block by block (the scheme of Dao et al. 2022, "FlashAttention").
+    PyTorch's fused attention, except for its backward where bfloat16 is trained on CPUs: that takes up to several
+    times as long as the batched products below, the shorter the rows the more. They form the probabilities again in
+    float32, block by block (the scheme of Dao et al. 2022, "FlashAttention"); all other products are in bfloat16.
     """
     is_slow = qkv_BTE.dtype == torch.bfloat16 and qkv_BTE.device.type == "cpu" and qkv_BTE.shape[1] < _LONG
     if is_slow and _needs_grad(qkv_BTE):
@@ -117,47 +117,35 @@ class _Gelu(torch.autograd.Function):
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv_BTE: Tensor, n_head: int) -> Tensor:
-        B, T, E = qkv_BTE.shape
-        K = E // 3 // n_head
-        qkv_3NTK = torch.stack([part.flatten(0, 1) for part in split_heads(qkv_BTE, n_head)])
-        # Probabilities are kept while they take no more room than queries, keys and values; else made again.
-        saved: list[Tensor] | None = [] if _n_scores(T) <= 3 * T * K else None
-        y_NTK = torch.empty_like(qkv_3NTK[0])
-        with torch.autocast("cpu", enabled=False):
-            for heads, block, seen in _blocks(B * n_head, T):
-                q_NQK, k_NSK, v_NSK = _part(qkv_3NTK, heads, block, seen)
-                p_NQS = _probabilities(q_NQK, k_NSK).to(qkv_BTE.dtype)
-                y_NTK[heads, block] = p_NQS @ v_NSK
-                if saved is not None:
-                    saved.append(p_NQS)
-        ctx.save_for_backward(qkv_3NTK, *(saved or ()))
-        return merge_heads(y_NTK.unflatten(0, (B, n_head)))
+        ctx.save_for_backward(qkv_BTE)
+        ctx.n_head = n_head
+        q, k, v = split_heads(qkv_BTE, n_head)
+        return merge_heads(F.scaled_dot_product_attention(q, k, v, is_causal=True))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        qkv_3NTK, *saved = ctx.saved_tensors
-        (_, N, T, K), B = qkv_3NTK.shape, grads[0].shape[0]
-        dy_NTK = grads[0].unflatten(-1, (N // B, K)).transpose(1, 2).flatten(0, 1)
+        (qkv_BTE,), H = ctx.saved_tensors, ctx.n_head
+        q_NTK, k_NTK, v_NTK = (part.flatten(0, 1) for part in split_heads(qkv_BTE, H))
+        (N, T, K), dtype = q_NTK.shape, qkv_BTE.dtype
+        dy_NTK = grads[0].unflatten(-1, (H, K)).transpose(1, 2).flatten(0, 1)
+        wide_q_NTK, wide_k_NTK = q_NTK.to(_wide(dtype)) / math.sqrt(K), k_NTK.to(_wide(dtype))
+        dq_NTK = torch.empty_like(q_NTK)
         # Keys and values of several blocks add up in float32.
-        wide = _wide(qkv_3NTK.dtype) if T > _QUERIES else qkv_3NTK.dtype
-        dq_NTK = torch.empty_like(qkv_3NTK[0])
-        dkv_2NTK = torch.empty_like(qkv_3NTK[1:], dtype=wide)
+        dk_NTK, dv_NTK = torch.empty(2, N, T, K, dtype=_wide(dtype) if T > _QUERIES else dtype).unbind(0)
         with torch.autocast("cpu", enabled=False):
-            for i, (heads, block, seen) in enumerate(_blocks(N, T)):
-                q_NQK, k_NSK, v_NSK = _part(qkv_3NTK, heads, block, seen)
-                dy_NQK = dy_NTK[heads, block]
-                p_NQS = saved[i].to(_wide(q_NQK.dtype)) if saved else _probabilities(q_NQK, k_NSK)
-                dp_NQS = dy_NQK.to(p_NQS.dtype) @ v_NSK.to(p_NQS.dtype).mT
-                ds_NQS = torch._softmax_backward_data(dp_NQS, p_NQS, -1, p_NQS.dtype)
-                ds_NQS = ds_NQS.mul_(1 / math.sqrt(K)).to(q_NQK.dtype)
-                dq_NTK[heads, block] = ds_NQS @ k_NSK
-                p_NQS = saved[i] if saved else p_NQS.to(q_NQK.dtype)
+            for heads, block, seen in _blocks(N, T):
+                q_NQK, dy_NQK = q_NTK[heads, block], dy_NTK[heads, block]
+                p_NQS = _probabilities(wide_q_NTK[heads, block], wide_k_NTK[heads, seen]).to(dtype)
+                dp_NQS = dy_NQK @ v_NTK[heads, seen].mT
+                ds_NQS = torch._softmax_backward_data(dp_NQS, p_NQS, -1, dtype)
+                dq_NTK[heads, block] = ds_NQS @ k_NTK[heads, seen]
                 # The first block sees every key: it writes what the others add to.
                 put = Tensor.copy_ if block.stop == T else Tensor.add_
-                put(dkv_2NTK[0, heads, seen], ds_NQS.mT @ q_NQK)
-                put(dkv_2NTK[1, heads, seen], p_NQS.mT @ dy_NQK)
-        dqkv_3NTK = torch.cat([dq_NTK[None], dkv_2NTK.to(dq_NTK.dtype)])
-        return dqkv_3NTK.unflatten(1, (B, -1)).permute(1, 3, 0, 2, 4).flatten(2), None
+                put(dk_NTK[heads, seen], ds_NQS.mT @ q_NQK)
+                put(dv_NTK[heads, seen], p_NQS.mT @ dy_NQK)
+        scaled = (dq_NTK / math.sqrt(K), dk_NTK / math.sqrt(K), dv_NTK)
+        dqkv_3NTK = torch.stack([part.to(dtype) for part in scaled])
+        return dqkv_3NTK.unflatten(1, (-1, H)).permute(1, 3, 0, 2, 4).flatten(2), None
 
 
 def _blocks(N: int, T: int) -> Iterator[tuple[slice, slice, slice]]:
@@ -169,20 +157,12 @@ def _blocks(N: int, T: int) -> Iterator[tuple[slice, slice, slice]]:
             yield slice(first, min(first + heads, N)), slice(begin, end), slice(0, end)
 
 
-def _part(qkv_3NTK: Tensor, heads: slice, block: slice, seen: slice) -> tuple[Tensor, Tensor, Tensor]:
-    return qkv_3NTK[0, heads, block], qkv_3NTK[1, heads, seen], qkv_3NTK[2, heads, seen]
-
-
-def _n_scores(T: int) -> int:
-    return sum((block.stop - block.start) * seen.stop for _, block, seen in _blocks(1, T))
-
-
-def _probabilities(q_NQK: Tensor, k_NSK: Tensor) -> Tensor:
-    """Softmax of the causal scores of the last Q of S tokens, in float32 or wider."""
-    Q, wide = q_NQK.shape[1], _wide(q_NQK.dtype)
-    scores_NQS = (q_NQK.to(wide) / math.sqrt(q_NQK.shape[2])) @ k_NSK.to(wide).mT
-    scores_NQS[:, :, -Q:] += torch.full((Q, Q), -math.inf, dtype=wide).triu_(1)
-    return scores_NQS.softmax(-1)
+def _probabilities(scaled_q_NQK: Tensor, k_NSK: Tensor) -> Tensor:
+    """Softmax of the causal scores of the last Q of S tokens; queries come divided by the root of K."""
+    Q = scaled_q_NQK.shape[1]
+    scores_NQS = scaled_q_NQK @ k_NSK.mT
+    scores_NQS[:, :, -Q:] += torch.full((Q, Q), -math.inf, dtype=scores_NQS.dtype).triu_(1)
+    return torch.softmax(scores_NQS, -1, out=scores_NQS)
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:

@@ -1,6 +1,7 @@
 """What the machine decides about a run, decided once, before the run starts, and written into its config."""
 
 import contextlib
+import ctypes
 import dataclasses
 import os
 import platform
@@ -12,6 +13,8 @@ import torch
 from neogpt.config import AnyRun
 from neogpt.errors import ConfigError
 from neogpt.version import __version__
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def resolve(run: AnyRun, local_world_size: int = 1) -> AnyRun:
@@ -52,6 +55,21 @@ def autocast(run: AnyRun) -> AbstractContextManager[Any]:
     if run.dtype == "float32":
         return contextlib.nullcontext()
     return torch.autocast(torch.device(run.device).type, torch.bfloat16)
+
+
+def keep_freed_memory() -> None:
+    """Let what a step frees stay with this process for the next one; nothing outside Linux's C library.
+
+    By default memory of some megabytes goes back to the system at once, and each step waits while the system clears
+    the same gigabytes again: a fifth of the time of GPT-2 124M on two cores. The peak stays what it is. Left alone
+    where the user has set one of the library's own variables, MALLOC_TRIM_THRESHOLD_ or another.
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ):
+        return
+    with contextlib.suppress(AttributeError, OSError):  # another C library has no mallopt
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 def versions() -> dict[str, str]:
