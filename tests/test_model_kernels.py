@@ -86,6 +86,21 @@ def test_gelu_and_its_slope_are_pytorchs(
         assert (kernels.gelu(x) - expected).abs().max() <= limit
 
 
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-6), (torch.float64, 1e-14)])
+def test_what_is_compiled_for_gelu_is_pytorchs(
+    dtype: torch.dtype, limit: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    x = torch.linspace(-12, 12, 4003, dtype=dtype).requires_grad_()
+    y, expected = kernels.gelu(x), F.gelu(x.double(), approximate="tanh")
+    assert type(y.grad_fn).__name__ != "_GeluBackward"
+    assert (y - expected).abs().max() <= limit
+    slope, expected_slope = (torch.autograd.grad(found.sum(), x)[0] for found in (y, expected))
+    assert (slope - expected_slope).abs().max() <= 3 * limit
+    qkv = torch.randn(2, 8, 24, dtype=torch.bfloat16, requires_grad=True)
+    assert type(kernels.attention(qkv, 2).grad_fn).__name__ != "_AttentionBackward"
+
+
 def test_gelu_of_the_ends_is_finite() -> None:
     for dtype in (torch.float32, torch.bfloat16):
         x = torch.tensor([-1e9, -1e4, -40.0, 0.0, 40.0, 1e4, 1e9], dtype=dtype, requires_grad=True)

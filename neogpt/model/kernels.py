@@ -29,8 +29,7 @@ def attention(qkv_BTE: Tensor, n_head: int) -> Tensor:
     times as long as the batched products below, the shorter the rows the more. They form the probabilities again in
     float32, block by block (the scheme of Dao et al. 2022, "FlashAttention"); all other products are in bfloat16.
     """
-    is_slow = qkv_BTE.dtype == torch.bfloat16 and qkv_BTE.device.type == "cpu" and qkv_BTE.shape[1] < _LONG
-    if is_slow and _needs_grad(qkv_BTE):
+    if qkv_BTE.dtype == torch.bfloat16 and qkv_BTE.shape[1] < _LONG and _is_trained_eagerly(qkv_BTE):
         return _Attention.apply(qkv_BTE, n_head)
     q, k, v = split_heads(qkv_BTE, n_head)
     return merge_heads(F.scaled_dot_product_attention(q, k, v, is_causal=True))
@@ -71,10 +70,13 @@ def merge_heads(y_BHTK: Tensor) -> Tensor:
 def gelu(x: Tensor) -> Tensor:
     """GELU in its tanh form (Hendrycks & Gimpel 2016): x sigmoid(2u), u = sqrt(2/pi) (x + 0.044715 x^3).
 
-    On CPUs the sigmoid takes a fraction of PyTorch's tanh, and the slope is kept in place of the input.
+    On CPUs the sigmoid takes a fraction of PyTorch's tanh, compiled too, and the slope is kept in place of the input.
     """
-    if x.device.type == "cpu" and _needs_grad(x):
+    if _is_trained_eagerly(x):
         return _Gelu.apply(x)
+    if x.device.type == "cpu" and torch.compiler.is_compiling():
+        wide_x = x.to(_wide(x.dtype))
+        return (wide_x * (wide_x * (_GELU_1 + _GELU_3 * wide_x * wide_x)).sigmoid()).to(x.dtype)
     return F.gelu(x, approximate="tanh")
 
 
@@ -88,8 +90,10 @@ def gelu_of_few(x: Tensor) -> Tensor:
     return two_u.sigmoid_().mul_(wide_x).to(x.dtype)
 
 
-def _needs_grad(x: Tensor) -> bool:
-    return torch.is_grad_enabled() and x.requires_grad
+def _is_trained_eagerly(x: Tensor) -> bool:
+    """On a CPU, for a gradient, and not compiled: the compiler fuses PyTorch's own operations, and not these."""
+    eager = x.device.type == "cpu" and not torch.compiler.is_compiling()
+    return eager and torch.is_grad_enabled() and x.requires_grad
 
 
 class _Gelu(torch.autograd.Function):
