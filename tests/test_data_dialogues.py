@@ -285,6 +285,32 @@ def test_a_mix_that_cannot_be_says_why(text: str, message: str) -> None:
         list(mix.instructions(mix.Config(of=(text,)), Quarantine()))
 
 
+@pytest.mark.parametrize("broken_first", [True, False])
+def test_many_good_rows_of_a_mix_do_not_hide_a_broken_source(tmp_path: Path, broken_first: bool) -> None:
+    good = [{"instruction": f"What is {i}?", "response": "So."} for i in range(3000)]
+    bad = [{"question": f"Who is {i}?", "response": "She."} for i in range(10)]
+    parts = [f"jsonl?path={write(tmp_path / f'{i}.jsonl', rows)}" for i, rows in enumerate((bad, good))]
+    config = mix.Config(of=tuple(parts if broken_first else parts[::-1]))
+    with pytest.raises(
+        DataError, match=r"0.jsonl: 10 of 10 rows are broken(.|\n)*instruction-column=\.\.\.'"
+    ) as told:
+        list(mix.instructions(config, Quarantine()))
+    assert "--source.instruction-column" not in str(told.value)
+
+
+def test_rows_of_no_use_count_against_their_own_source_of_a_mix(tmp_path: Path) -> None:
+    row = {"prompt": "Hit?", "response_a": "Yes.", "response_b": "No.", "explanation": "", "preferred": "B"}
+    unsure = [{**row, "prompt": f"Hit {i}?", "preferred": "C" if i % 6 == 0 else "A"} for i in range(600)]
+    red = f"red-team-pairs?path={write(tmp_path / 'red.jsonl', unsure)}"
+    rows = [{"instruction": f"Bake {i}?", "chosen": "Gladly.", "rejected": "No."} for i in range(30)]
+    kind, twin = (f"jsonl?path={write(tmp_path / name, rows)}" for name in ("kind.jsonl", "twin.jsonl"))
+    bad = Quarantine()
+    assert len(list(mix.pairs(mix.Config(of=(red, kind, twin)), bad))) == 530
+    assert bad.reasons == {"preferred is neither A nor B": 100, "also in another source of the mix": 30}
+    with pytest.raises(DataError, match=r"100 of 600 rows are of no use(.|\n)*&max-refused=\.\.\.'"):
+        list(mix.pairs(mix.Config(of=(kind, f"{red}&max-refused=0.1")), Quarantine()))
+
+
 def test_an_empty_mix_says_what_to_type() -> None:
     with pytest.raises(ConfigError, match=r"--source.of dolly"):
         list(mix.instructions(mix.Config(), Quarantine()))

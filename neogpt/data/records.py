@@ -9,7 +9,10 @@ from neogpt.errors import DataError
 from neogpt.tokenizer.template import Turn
 
 SHOWN = 20
-_MEND = "mend or remove those rows, or name the right columns (--source.text-column, ...)"
+_MEND = "mend or remove those rows"
+_NAME = (
+    "--source.instruction-column NAME (sft, dpo) or --source.text-column NAME, where the source takes that"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,8 @@ class Quarantine:
     def check(self, limit: float = 0.01) -> None:
         """Raise DataError when more than `limit` of the rows are broken."""
         if self.broken > limit * self.rows:
-            raise self._error(self.broken, "broken", limit, _MEND)
+            missing = any(reason.startswith("no column") for reason in self.reasons)
+            raise self._error(self.broken, "broken", limit, _NAME if missing else _MEND)
 
     def check_refused(self, limit: float, hint: str) -> None:
         """Raise DataError when more than `limit` of the rows are refused; `hint` says how to allow more."""

@@ -83,8 +83,9 @@ def read(run: AnyRun, what: str, bad: Quarantine) -> Iterator[Any]:
 def none_left(run: AnyRun, what: str, limit: int, notes: dict[str, int]) -> DataError:
     """The error for a source of which nothing is left to train on."""
     counts = ", ".join(f"{name} {n:,}" for name, n in notes.items() if n) or "it has no rows"
+    is_short = any("too long" in name for name in notes)
     return DataError(
         f"the source {run.source_name} gave no {what} that fits {limit} tokens ({counts})",
         "a prompt and an answer",
-        "--objective.max-tokens, or other data",
+        "--objective.max-tokens, or other data" if is_short else "other data, or other columns of it",
     )

@@ -1,6 +1,8 @@
 """Several sources of instructions or preferences in one, each with a weight."""
 
+import contextlib
 import dataclasses
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -10,9 +12,10 @@ from urllib.parse import parse_qsl
 from neogpt import plugins
 from neogpt.config import SourceConfig
 from neogpt.data.records import Instruction, Pair, Quarantine
-from neogpt.errors import ConfigError
+from neogpt.errors import ConfigError, NeoGPTError
 
 RecordT = TypeVar("RecordT", Instruction, Pair)
+_FLAG = re.compile(r"--source\.([a-z-]+)(?: PATH| NAME)?")
 _EXAMPLE = "--source.of dolly 'jsonl?path=more.jsonl&weight=0.5'"
 
 
@@ -54,23 +57,42 @@ def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
 def _records(config: Config, what: str, bad: Quarantine) -> Iterator[Any]:
     elsewhere: set[Any] = set()
     for part in _parts(config):
-        items = list(_read(part, what, elsewhere, bad))
+        items = _read(part, what, elsewhere, bad)
         whole = sum(item.weight for item in items)
         weight = part.rows / whole if part.rows and whole else part.weight
         yield from (dataclasses.replace(item, weight=item.weight * weight) for item in items)
         elsewhere.update(map(_content, items))
 
 
-def _read(part: Part, what: str, elsewhere: Collection[Any], bad: Quarantine) -> Iterator[Any]:
-    """The records of one source without those that are `elsewhere`."""
+def _read(part: Part, what: str, elsewhere: Collection[Any], bad: Quarantine) -> list[Any]:
+    """The records of one source without those that are `elsewhere`.
+
+    A source is judged by its own rows: neither do many good rows of others hide a broken file, nor do others' rows of
+    no use count against its limits.
+    """
     if not hasattr(part.source, what):
         raise ConfigError(f"the source {part.text} has no {what}", f"sources that have {what}", _EXAMPLE)
     read: Callable[..., Iterator[Any]] = getattr(part.source, what)
-    for number, item in enumerate(read(part.config, bad), start=1):
+    own = Quarantine()
+    with _within(part.text):
+        items = list(read(part.config, own))
+        own.check()
+    bad.merge(own)
+    for number, item in enumerate(items, start=1):
         if _content(item) in elsewhere:
             bad.refuse(part.text, number, "also in another source of the mix")
-        else:
-            yield item
+    return [item for item in items if _content(item) not in elsewhere]
+
+
+@contextlib.contextmanager
+def _within(part: str) -> Iterator[None]:
+    """Errors say which source of the mix they are about, and name its settings as a mix takes them."""
+    try:
+        yield
+    except NeoGPTError as error:
+        joint = "&" if "?" in part else "?"
+        error.hint = _FLAG.sub(lambda flag: f"'{part}{joint}{flag[1]}=...'", error.hint)
+        raise error.within(part) from None
 
 
 def _content(item: Instruction | Pair) -> tuple[Any, ...]:
