@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from training import Launcher, different, events, outcome, probe, saved, tiny
 
-from neogpt import checkpoint, ledger
+from neogpt import checkpoint, ledger, report
 from neogpt.errors import ConfigError
 from neogpt.paths import RunDir
 from neogpt.train import train
@@ -177,3 +177,25 @@ def test_losses_that_are_no_numbers_are_no_progress() -> None:
 def test_patience_without_evaluations_is_refused() -> None:
     with pytest.raises(ConfigError, match="nothing is evaluated"):
         tiny("sft", "--eval.patience", "1", "--eval.every", "0")
+
+
+def test_patience_with_nothing_held_out_is_refused(bases: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no sample is held out(.|\n)*--eval.patience 0"):
+        train(tiny("sft", *flags(bases), "--objective.val-fraction", "0"), tmp_path / "run")
+
+
+def test_the_report_tells_of_the_model_that_the_run_stands_for(stopped: Path, tmp_path: Path) -> None:
+    by_step = losses(stopped)
+    best = min(by_step, key=lambda step: by_step[step])
+    folder = shutil.copytree(stopped, tmp_path / "run")
+    for step in by_step:
+        sample = {"eval": "probe", "question": "Who?", "answer": f"as of step {step}.", "verdict": ""}
+        ledger.append(RunDir(folder).samples, {"step": step, **sample})
+    [stage] = report.summary(folder)["stages"]
+    assert (stage["stands_at"], stage["val_loss"]) == (best, by_step[best])
+    report.write(folder)
+    page = (folder / "report.md").read_text()
+    assert f"stands for its best evaluation, step {best} of {max(by_step)}" in page
+    assert f"reached a validation loss of {by_step[best]:.3f}" in page
+    assert f"as of step {best}." in page
+    assert f"as of step {max(by_step)}." not in page

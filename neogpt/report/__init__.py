@@ -77,6 +77,7 @@ def _summary(stage: Stage) -> dict[str, Any]:
         "seconds": stage.seconds,
         "tokens_per_s": stage.tokens_per_s,
         "loss": stage.latest("loss"),
-        "val_loss": stage.latest("val_loss"),
-        "scores": {key: stage.latest(key) for key in stage.score_keys},
+        "stands_at": min(stage.stands_at, stage.last_step),
+        "val_loss": stage.standing("val_loss"),
+        "scores": {key: stage.standing(key) for key in stage.score_keys},
     }

@@ -49,8 +49,8 @@ class Question:
 
 
 def by_eval(stages: list[Stage]) -> dict[str, list[Question]]:
-    """Each eval's questions with the answers of every stage's latest step; those that most stages share first."""
-    newest = [_newest_samples(stage) for stage in stages]
+    """Each eval's questions with the answers of each stage where it stands; those that most stages share first."""
+    newest = [_standing_samples(stage) for stage in stages]
     asked = dict.fromkeys(key for rows in newest for key in rows)
     sorted_in: dict[str, list[Question]] = {}
     for name, text in asked:
@@ -74,9 +74,10 @@ def clipped(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]} … ({len(text) - most:,} more characters)"
 
 
-def _newest_samples(stage: Stage) -> dict[tuple[str, str], Row]:
-    """The rows of each eval's latest step, by eval and question."""
+def _standing_samples(stage: Stage) -> dict[tuple[str, str], Row]:
+    """The rows of each eval's latest step up to the one that the stage stands for, by eval and question."""
     rows = [row for row in stage.samples if "question" in row and is_number(row.get("step"))]
+    rows = [row for row in rows if row["step"] <= stage.stands_at]
     last: dict[str, float] = {}
     for row in rows:
         name = str(row.get("eval", ""))

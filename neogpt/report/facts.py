@@ -13,7 +13,8 @@ ARROWS = {"higher": "↑", "lower": "↓", "": ""}
 SIGNS = {"●": "good", "◐": "middling", "○": "poor"}
 KEY = (
     "↑ higher is better, ↓ lower is better. ● good (within 10% of perfect), ◐ middling, ○ poor (less than half). "
-    "Bold: best of its row. Each figure is from the stage's newest evaluation."
+    "Bold: best of its row. Each figure is from the stage's newest evaluation, or its best "
+    "where it could end early."
 )
 
 
@@ -51,19 +52,19 @@ class Score:
 
 
 def scores(stages: list[Stage]) -> dict[str, list[Score]]:
-    """All that evals measured, by group, in the order of the catalogue; each stage's newest value."""
+    """All that evals measured, by group, in the order of the catalogue; each stage's value where it stands."""
     keys = dict.fromkeys(key for stage in stages for key in stage.score_keys)
     found: dict[str, list[Score]] = {group: [] for group in measures.GROUPS}
     for key in sorted((key for key in keys if not measures.is_standard_error(key)), key=measures.rank):
         measure = measures.measure(key)
-        values = [stage.latest(key) for stage in stages]
+        values = [stage.standing(key) for stage in stages]
         errors = [_standard_error(stage, key) for stage in stages]
         found[measure.group].append(Score(key, measure, values, errors))
     return {group: rows for group, rows in found.items() if rows}
 
 
 def _standard_error(stage: Stage, key: str) -> float | None:
-    return _first(stage.latest(key + suffix) for suffix in measures.STANDARD_ERRORS)
+    return _first(stage.standing(key + suffix) for suffix in measures.STANDARD_ERRORS)
 
 
 def _first(values: Iterable[float | None]) -> float | None:
@@ -73,12 +74,12 @@ def _first(values: Iterable[float | None]) -> float | None:
 def over_refusal(stage: Stage) -> float | None:
     """The worst over-refusal rate that a stage has measured."""
     keys = (k for k in stage.score_keys if measures.is_over_refusal(k))
-    return max((cell for cell in map(stage.latest, keys) if cell is not None), default=None)
+    return max((cell for cell in map(stage.standing, keys) if cell is not None), default=None)
 
 
 def latest(stage: Stage, ending: str) -> float | None:
-    """The newest value of the first metric whose key ends with `ending`."""
-    return _first(stage.latest(key) for key in stage.score_keys if key.endswith(ending))
+    """The value, where the stage stands, of the first metric whose key ends with `ending`."""
+    return _first(stage.standing(key) for key in stage.score_keys if key.endswith(ending))
 
 
 def life(stages: list[Stage]) -> list[Stage]:
@@ -131,7 +132,7 @@ def _effects(stage: Stage) -> list[str]:
     if stage.kind == "rl" and (formed := latest(stage, "/list_format")) is not None:
         found.append(f"writes {share(formed)} of lists in the form asked for")
     for key, name in (("val_loss", "validation"), ("loss", "training")):
-        if not found and (loss := stage.latest(key)) is not None:
+        if not found and (loss := stage.standing(key)) is not None:
             found.append(f"reached a {name} loss of {measures.number(loss)}")
     return found
 
@@ -252,6 +253,9 @@ def _notes(stage: Stage) -> Iterable[str]:
     name = stage.label
     if not stage.is_finished:
         yield f"{name} has not ended: the report shows it up to step {steps(stage)}."
+    if stage.stands_at < stage.last_step:
+        best = f"{stage.stands_at:,} of {stage.last_step:,}"
+        yield f"{name} stands for its best evaluation, step {best}: its scores and answers are of that step."
     if not stage.score_keys:
         yield f"{name} has no scores in its ledger: no eval has run, or none is set (eval.names)."
     if refused := sum(bool(row.get("skipped")) for row in stage.metrics):

@@ -129,6 +129,22 @@ class Stage:
         return values[-1] if values else None
 
     @cached_property
+    def stands_at(self) -> float:
+        """The step whose model the run stands for: with `--eval.patience` its best evaluation, else inf."""
+        settings = self.config.get("eval")
+        settings = settings if isinstance(settings, dict) else {}
+        watch = settings.get("watch", config.WATCHED)
+        rows = [row for row in self.metrics if "grad_norm" not in row and is_number(row.get("step"))]
+        found = {int(row["step"]): ledger.total(row, watch) for row in rows}
+        known = [step for step, score in found.items() if step and not math.isnan(score)]
+        return max(known, key=found.__getitem__) if settings.get("patience") and known else math.inf
+
+    def standing(self, key: str) -> float | None:
+        """The newest finite value of `key` up to the step that the run stands for."""
+        steps, values = self.series(key)
+        return next((v for s, v in zip(steps[::-1], values[::-1], strict=True) if s <= self.stands_at), None)
+
+    @cached_property
     def score_keys(self) -> list[str]:
         """Names `<eval>/<metric>` of all that evals measured, in the order of the ledger."""
         rows = (row for row in self.metrics if "loss" not in row)

@@ -79,6 +79,7 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
         model, tokenizer, origin = _origin(run)
         run = dataclasses.replace(run, model=model.config)
         objective = kind(run, tokenizer, model.config.n_positions)
+    _refuse_blind_patience(run, objective)
     run = dataclasses.replace(run, steps=_steps(run, objective), tokens=0)
     objective.run = run
     model.to(world.device)
@@ -210,6 +211,17 @@ def _refuse_tokenizer(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> No
             f"{folder}: end-of-text is {tokenizer.eot_id} in its tokenizer and {ends} in its config.json",
             "the tokenizer that the model was trained with",
             "put that one's files there, or, if it is the right one, its id as eos_token_id into config.json",
+        )
+
+
+def _refuse_blind_patience(run: AnyRun, objective: Objective) -> None:
+    """ConfigError for early stopping by held-out scores where nothing is held out: it would never stop."""
+    watched = [name for name in ledger.signs(run.eval.watch) if name == "val_loss" or name.startswith("val/")]
+    if run.eval.patience and watched and not objective.n_validation:
+        raise ConfigError(
+            f"eval.patience is {run.eval.patience}, but no sample is held out, so there is no {watched[0]}",
+            "held-out samples, or a run that does not wait for them",
+            "--objective.val-fraction 0.2 (more of few rows), or --eval.patience 0",
         )
 
 
