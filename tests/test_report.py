@@ -364,6 +364,17 @@ def test_hellaswag_png_only_where_it_was_measured(demo: Path, tmp_path: Path) ->
     assert "± 0.5%" in [e["text"] for e in page.named("small", "error")]
 
 
+def test_a_single_evaluation_is_a_point_on_hellaswag_png(tmp_path: Path) -> None:
+    """Left of the labels, which have the same colours."""
+    run = made.write_stage(tmp_path / "pretrain", "pretrain", steps=40)
+    ledger.append(run / "metrics.jsonl", {"step": 40, "hellaswag/acc_norm": 0.29})
+    report.write(run)
+    pixels = _pixels((run / "hellaswag.png").read_bytes())
+    panel = pixels[:, : int(pixels.shape[1] * 0.8)]  # the labels stand on the right
+    assert _has_colour(panel, png.COLOURS["base"]) > 20
+    assert _has_colour(panel, png.COLOURS["other"]) > 400  # and chance is a line
+
+
 def _why(key: str) -> str:
     return measures.measure(key).explanation
 
@@ -394,6 +405,15 @@ def test_an_unknown_metric_appears_under_its_own_name(tmp_path: Path) -> None:
     assert "mine/odd_score" in report.summary(run)["stages"][0]["scores"]
 
 
+def test_every_score_of_the_instructions_eval_is_explained() -> None:
+    """Its figures as the eval itself returns them (neogpt/evals/instructions.py, `run`)."""
+    for name in ("loss", "perplexity", "stop", "tokens", "repetition", "rouge_l"):
+        found = measures.measure(f"instructions/{name}")
+        assert (found.group, bool(found.explanation)) == (measures.ANSWERS, True), name
+    assert measures.measure("instructions/perplexity").better == "lower"
+    assert measures.measure("instructions/tokens").better == ""
+
+
 def test_losses_that_are_not_finite_are_left_out_and_told(tmp_path: Path) -> None:
     run = made.write_stage(tmp_path / "sft", "sft", steps=20)
     ledger.append(run / "metrics.jsonl", {"step": 21, "loss": math.nan})
@@ -417,6 +437,13 @@ def test_the_command_prints_the_scores_and_where_it_wrote(
     assert [Path(name).name for name in printed["files"]] == ["report.html", "report.md", "loss.png"]
     assert main.main(["report", str(tmp_path / "nowhere")]) == 3
     assert "try: neogpt demo" in capsys.readouterr().err
+
+
+def test_the_help_names_every_file_that_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main.main(["report", "--help"])
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("report.html", "report.md", "loss.png", "hellaswag.png"))
 
 
 def test_reports_need_no_torch() -> None:

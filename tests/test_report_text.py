@@ -1,5 +1,6 @@
 """A run on text beside the original project's figures: which are shown, where, and only where they compare."""
 
+import html
 import json
 from pathlib import Path
 
@@ -93,9 +94,38 @@ def test_hellaswag_of_another_style_or_vocabulary_does_not_compare(tmp_path: Pat
     for name, settings in (
         ("style", {"eval": {"hellaswag_style": "lm-eval"}}),
         ("vocabulary", {"model": {**SHAPE, "vocab_size": 1055}}),
+        ("limit", {"eval": {"hellaswag_style": "build-nanogpt", "hellaswag_limit": 20}}),
     ):
         stages, _ = report.read(write_run(tmp_path / name, 40, **settings))
         assert not {"GPT-2 124M", "original NeoGPT"} & lines(plots.hellaswag(stages, original)).keys()
+        report.write(tmp_path / name)
+        for file in ("report.md", "report.html"):
+            assert "GPT-2 124M reached" not in (tmp_path / name / file).read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"hellaswag_limit": 20}, "the first 20 tasks, build-nanogpt's style"),
+        ({"hellaswag_limit": 20, "hellaswag_style": "lm-eval"}, "the first 20 tasks, lm-eval's style"),
+        ({"hellaswag_style": "lm-eval"}, "all tasks, lm-eval's style"),
+        ({}, ""),
+        ({"hellaswag_limit": 10_042}, ""),
+    ],
+)
+def test_how_hellaswag_was_measured_stands_with_the_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: dict[str, object], said: str
+) -> None:
+    """docs/evaluation.md: figures of other limits or styles do not compare; only all tasks stand beside GPT-2's."""
+    run = write_run(tmp_path / "run", 40, eval=settings)
+    assert command_line.main(["report", str(run)]) == 0
+    [plot] = plots.hellaswag(report.read(run)[0])
+    pages = [html.unescape((run / name).read_text()) for name in ("report.md", "report.html")]
+    for text in (*pages, capsys.readouterr().out, plot.caption):
+        assert ("'s style; figures of other limits or styles do not compare" in text) == bool(said)
+        assert said in text
+    for page in pages:
+        assert ("OpenAI's GPT-2 124M reached 29.4%" in page) == (not said)
 
 
 def test_the_pictures_show_them(run: Path) -> None:

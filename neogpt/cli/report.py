@@ -27,9 +27,10 @@ def _report(
     reference: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Write report.html, report.md and loss.png of a run, or of a folder of runs, from their ledgers.
+    """Write report.html, report.md, loss.png and, where it was measured, hellaswag.png from a run's ledgers.
 
-    Nothing is computed anew: the same ledgers give the same files, and a run in progress can be reported.
+    A folder of the runs of several stages gets one report. Nothing is computed anew: the same ledgers give the same
+    files, and a run in progress can be reported.
 
     examples: neogpt report runs/demo        neogpt report runs/demo/sft --out reports/sft --json
 
@@ -40,7 +41,7 @@ def _report(
         json: Print the facts as JSON, for a script.
     """
     from neogpt import report
-    from neogpt.report import facts, png
+    from neogpt.report import facts, png, references
 
     written = report.write(run, out, reference)
     if json:
@@ -49,10 +50,12 @@ def _report(
     stages, _ = report.read(run)
     print(facts.verdict(stages))
     show_scores(stages)
+    for note in references.hellaswag_notes(stages):
+        print(f"HellaSwag of {note}")
     for path in written:
         print(f"wrote {path}")
     if not png.is_available():
-        print("loss.png needs matplotlib: pip install 'neogpt[plot]'")
+        print("loss.png and hellaswag.png need matplotlib: pip install 'neogpt[plot]'")
 
 
 def _json(run: Path, written: list[Path]) -> str:

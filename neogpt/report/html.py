@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from neogpt.report import answers, facts, measures, plots, svg
+from neogpt.report import answers, facts, measures, plots, references, svg
 from neogpt.report.answers import Question
 from neogpt.report.facts import Score
 from neogpt.report.markup import Markup, join, tag
@@ -77,7 +77,11 @@ def _scores(stages: list[Stage]) -> Markup | None:
         return None
     head = tag("thead", tag("tr", tag("td"), _stage_heads(stages)))
     bodies = [
-        tag("tbody", tag("tr", tag("th", group, colspan=1 + len(stages)), class_="group"), map(_score, rows))
+        tag(
+            "tbody",
+            tag("tr", tag("th", group, colspan=1 + len(stages)), class_="group"),
+            [_score(row, stages) for row in rows],
+        )
         for group, rows in groups.items()
     ]
     key = tag("p", [_sign(c) or c for c in facts.KEY], class_="key")
@@ -85,12 +89,13 @@ def _scores(stages: list[Stage]) -> Markup | None:
     return _section("What it can do", table, key)
 
 
-def _score(row: Score) -> Markup:
+def _score(row: Score, stages: list[Stage]) -> Markup:
     arrow = None
     if row.measure.better:
         sign, meaning = facts.ARROWS[row.measure.better], f"{row.measure.better} is better"
         arrow = tag("span", sign, class_="arrow", title=meaning, aria_label=meaning)
-    why = tag("small", row.measure.explanation) if row.measure.explanation else None
+    text = references.explanation(stages, row.measure)
+    why = tag("small", text) if text else None
     head = tag("th", tag("span", row.measure.label, " ", arrow, class_="name"), why, scope="row")
     cells = (_cell(row, value, error) for value, error in zip(row.values, row.errors, strict=True))
     return tag("tr", head, cells)

@@ -2,7 +2,7 @@
 
 import re
 
-from neogpt.report import answers, facts, plots
+from neogpt.report import answers, facts, plots, references
 from neogpt.report.answers import Question
 from neogpt.report.facts import ARROWS, Score
 from neogpt.report.markup import printable
@@ -48,7 +48,7 @@ def _scores(stages: list[Stage]) -> list[str]:
         return []
     rows = [_score(row) for found in groups.values() for row in found]
     told = [row.measure for found in groups.values() for row in found if row.measure.explanation]
-    explained = "\n".join(f"- *{plain(m.label)}*: {plain(m.explanation)}" for m in told)
+    explained = "\n".join(f"- *{plain(m.label)}*: {plain(references.explanation(stages, m))}" for m in told)
     return ["## What it can do", _table(_heads(stages), rows), facts.KEY, *([explained] if told else [])]
 
 

@@ -55,7 +55,7 @@ MEASURES = (
         "hellaswag/acc_norm",
         KNOWLEDGE,
         "HellaSwag, length-normalised",
-        "Which of four endings continues an everyday scene? Guessing gives 25%; GPT-2 124M reached 29.4%.",
+        "Which of four endings continues an everyday scene? Guessing gives 25%.",
     ),
     Measure(
         "hellaswag/acc",
@@ -107,6 +107,22 @@ MEASURES = (
         "Loss on people's answers, held-out instructions",
         "How surprised the model is by a token of the answer that a person gave, in nats.",
         "lower",
+        "number",
+    ),
+    Measure(
+        "instructions/perplexity",
+        ANSWERS,
+        "Perplexity of people's answers, held-out instructions",
+        "e to the power of that loss: among how many equally likely tokens the model chooses, as it were.",
+        "lower",
+        "number",
+    ),
+    Measure(
+        "instructions/tokens",
+        ANSWERS,
+        "Tokens an answer, held-out instructions",
+        "Mean length of the greedy answers, which are cut off at 128.",
+        "",
         "number",
     ),
     Measure(

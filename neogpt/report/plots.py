@@ -260,7 +260,7 @@ def hellaswag(stages: list[Stage], original: Original | None = None) -> list[Plo
 
 def _beside_references(stage: Stage, plot: Plot, original: Original) -> Plot:
     """The plot with chance, and with the original project's figures where they are comparable."""
-    lines, axis, caption = plot.lines, plot.axis, ""
+    lines, axis, caption = plot.lines, plot.axis, " ".join(references.hellaswag_notes([stage]))
     is_comparable = references.is_comparable_hellaswag(stage)
     if is_comparable and stage.kind == "pretrain" and stage.tokens:
         lines = [line for old in lines if (line := _by_tokens(stage, old))]
@@ -269,7 +269,8 @@ def _beside_references(stage: Stage, plot: Plot, original: Original) -> Plot:
         xs, ys = _between(*original.get("hellaswag_acc_norm", ([], [])), 0, high)
         if len(xs) > 1:
             lines.append(Line(xs, ys, "dpo", f"original NeoGPT {ys[-1]:.4f}", "thin"))
-    ends = axis.ends or (lines[0].xs[0], lines[0].xs[-1])
+    first, last = lines[0].xs[0], lines[0].xs[-1]
+    ends = axis.ends or ((first, last) if first < last else (0.0, max(last, 1.0)))
     if is_comparable:
         value, caption = (
             references.GPT2_124M_HELLASWAG,

@@ -82,7 +82,9 @@ def _drawn(found: Sequence[plots.Plot], quantity: str) -> bytes:
 
 def _panel(panel: Any, plot: plots.Plot, quantity: str) -> None:
     noisy = [v for line in plot.lines if line.noisy for v in line.ys]
-    low, high = curves.bounds([v for line in plot.lines if not line.noisy for v in line.ys], noisy)
+    main = [v for line in plot.lines if not line.noisy for v in line.ys]
+    bars = [v for line in plot.lines if len(line.xs) == 1 for ends in _spread(line) for v in ends]
+    low, high = curves.bounds([*main, *bars], noisy)
     panel.set_ylim(low, high)
     if plot.axis.ends and plot.axis.marks:
         if plot.axis.log:
@@ -127,10 +129,21 @@ def _panel(panel: Any, plot: plots.Plot, quantity: str) -> None:
 def _curve(panel: Any, line: Line) -> None:
     if line.style == "dots":
         panel.plot(line.xs, line.ys, color=COLOURS[line.colour], linewidth=0.9, alpha=0.5, linestyle=":")
-    panel.plot(line.xs, line.ys, color=COLOURS[line.colour], solid_capstyle="round", **LOOKS[line.style])
-    if line.spread:
-        low, high = zip(*((y - e, y + e) for y, e in zip(line.ys, line.spread, strict=True)), strict=True)
+    look = LOOKS["dots"] if len(line.xs) == 1 else LOOKS[line.style]
+    panel.plot(line.xs, line.ys, color=COLOURS[line.colour], solid_capstyle="round", **look)
+    if not line.spread:
+        return
+    low, high = _spread(line)
+    if len(line.xs) == 1:  # a band would have no width
+        panel.vlines(line.xs, low, high, color=COLOURS[line.colour], alpha=0.5)
+    else:
         panel.fill_between(line.xs, low, high, color=COLOURS[line.colour], alpha=0.15, linewidth=0)
+
+
+def _spread(line: Line) -> tuple[list[float], list[float]]:
+    """A standard error below each value, and one above it; nothing where none is known."""
+    around = list(zip(line.ys, line.spread, strict=False))
+    return [y - error for y, error in around], [y + error for y, error in around]
 
 
 def _labels(panel: Any, lines: Sequence[Line], low: float, high: float) -> None:

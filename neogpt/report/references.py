@@ -5,12 +5,17 @@ from pathlib import Path
 
 from neogpt.errors import DataError
 from neogpt.paths import local_data
+from neogpt.report import measures
+from neogpt.report.measures import Measure
 from neogpt.report.runs import Stage
 
 GPT2_124M_LOSS = 3.2924
 """Validation loss of OpenAI's GPT-2 124M on FineWeb-Edu, as the original NeoGPT and build-nanogpt state it."""
 GPT2_124M_HELLASWAG = 0.2945
 """HellaSwag (acc_norm, build-nanogpt's style) of OpenAI's GPT-2 124M, from the same place."""
+STYLE = "build-nanogpt"
+"""The style of that figure, and a run's default."""
+HELLASWAG, TASKS = "hellaswag/", 10_042
 TOKENS_PER_STEP = 524_288
 """Of the original NeoGPT's run."""
 FILE = "neogpt_pretrain_curve.csv"
@@ -29,10 +34,44 @@ def is_comparable(stage: Stage) -> bool:
 
 
 def is_comparable_hellaswag(stage: Stage) -> bool:
-    """The same for HellaSwag, in the style of the original's figures."""
-    settings = stage.config.get("eval")
-    style = settings.get("hellaswag_style") if isinstance(settings, dict) else None
-    return is_comparable(stage) and style in (None, "build-nanogpt")
+    """The same for HellaSwag: all its tasks, in the style of the original's figures."""
+    limit, style = _hellaswag_settings(stage)
+    return is_comparable(stage) and not limit and style == STYLE
+
+
+def _hellaswag_settings(stage: Stage) -> tuple[int, str]:
+    """How many of HellaSwag's tasks a run takes (0: all), and the style of their text."""
+    found = stage.config.get("eval")
+    settings = found if isinstance(found, dict) else {}
+    limit = settings.get("hellaswag_limit") or 0
+    return limit if limit < TASKS else 0, settings.get("hellaswag_style") or STYLE
+
+
+def hellaswag_manner(stage: Stage) -> str:
+    """Which tasks a run takes and in which style, where that is not as the references were measured."""
+    limit, style = _hellaswag_settings(stage)
+    if not limit and style == STYLE:
+        return ""
+    tasks = f"the first {limit:,} tasks" if limit else "all tasks"
+    return f"{tasks}, {style}'s style; figures of other limits or styles do not compare"
+
+
+def hellaswag_notes(stages: list[Stage]) -> list[str]:
+    """A sentence for each stage whose HellaSwag was measured in a manner of its own."""
+    measured = [stage for stage in stages if any(key.startswith(HELLASWAG) for key in stage.score_keys)]
+    manners = ((stage.label, hellaswag_manner(stage)) for stage in measured)
+    return [f"{label}: {manner}." for label, manner in manners if manner]
+
+
+def explanation(stages: list[Stage], measure: Measure) -> str:
+    """What a measure means, for HellaSwag with GPT-2's figure where it compares, or how each was measured."""
+    if not measure.pattern.startswith(HELLASWAG):
+        return measure.explanation
+    parts = [measure.explanation, *hellaswag_notes(stages)]
+    measured = [stage for stage in stages if measure.pattern in stage.score_keys]
+    if measure.pattern == "hellaswag/acc_norm" and all(map(is_comparable_hellaswag, measured)):
+        parts.append(f"OpenAI's GPT-2 124M reached {measures.share(GPT2_124M_HELLASWAG)}.")
+    return " ".join(parts)
 
 
 def caption(with_original: bool, detail: str) -> str:
