@@ -89,6 +89,15 @@ def test_errors_say_what_to_type(args: list[str], said: str, capsys: pytest.Capt
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("gpus", ["3", "5", "6", "12"])
+@pytest.mark.parametrize("more", [[], ["--batch.size", "480"], ["--reduction", "fast"]])
+def test_what_it_says_to_type_works(gpus: str, more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    line = ["plan", "gpt2-124m", "--gpus", gpus, *more]
+    assert main(line) == 2
+    said = capsys.readouterr().err.rpartition("try: ")[2]
+    assert main([*line, *said.split()]) == 0, said
+
+
 def test_it_is_quick_because_torch_stays_out() -> None:
     code = "import sys; from neogpt.cli.main import main; main(['plan', 'gpt2-124m']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

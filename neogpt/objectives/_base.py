@@ -20,7 +20,7 @@ import numpy as np
 
 from neogpt.config import AnyRun
 from neogpt.data.batch import Batch
-from neogpt.errors import ConfigError
+from neogpt.plan.arithmetic import micro_size as micro_size
 from neogpt.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -104,24 +104,6 @@ class Objective(abc.ABC):
     def examine(self) -> dict[str, float]:
         """Scores of the objective's own, for an evaluation's row; asked on the main process alone."""
         return {}
-
-
-def micro_size(size: int, micro_batches: int) -> int:
-    """Samples a micro-batch; ConfigError names the nearest arithmetic that works."""
-    if size < 1 or micro_batches < 1:
-        raise ConfigError(
-            f"batch.size {size} and batch.micro-batches {micro_batches}", "whole numbers from 1 up"
-        )
-    if size % micro_batches:
-        valid = [m for m in range(1, size + 1) if size % m == 0]
-        near = min(valid, key=lambda m: abs(m - micro_batches))
-        larger = -(-size // micro_batches) * micro_batches
-        raise ConfigError(
-            f"a batch of {size} does not divide into {micro_batches} micro-batches",
-            f"batch.micro-batches one of {', '.join(map(str, valid))}, or a batch.size that is their multiple",
-            f"--batch.micro-batches {near} or --batch.size {larger}",
-        )
-    return size // micro_batches
 
 
 Row = tuple[list[int], ...]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from neogpt.config import AnyRun
 from neogpt.errors import ConfigError
-from neogpt.plan import machine, shape
+from neogpt.plan import arithmetic, machine, shape
 from neogpt.plan.budget import Budget, budget_of
 from neogpt.plan.devices import Device
 from neogpt.plan.memory import Memory, Work, copy_bytes, fewest_micro_batches, memory_of, optimizer_bytes
@@ -86,7 +86,7 @@ def plan(run: AnyRun, devices: Sequence[Device], gpus: int) -> Plan:
         micro_batches=run.batch.micro_batches,
         length=length,
         processes=gpus,
-        sharing=_sharing(run),
+        sharing=arithmetic.sharing(run.batch, run.reduction == "exact"),
         dtype=first.dtype,
         optimizer=run.optim.name,
         layout=f"{first.parallel}, {run.reduction} sums",
@@ -106,11 +106,6 @@ def sequence_tokens(run: AnyRun) -> int:
     return length
 
 
-def _sharing(run: AnyRun) -> list[int]:
-    n, exact = run.batch.micro_batches, run.reduction == "exact"
-    return [w for w in range(1, n + 1) if shape.fits(n, w, exact)]
-
-
 def _refuse(run: AnyRun, gpus: int) -> None:
     if run.hours:
         raise ConfigError(
@@ -118,22 +113,7 @@ def _refuse(run: AnyRun, gpus: int) -> None:
             "--steps or --tokens",
             "--tokens 10000000000",
         )
-    size, micro_batches = run.batch.size, run.batch.micro_batches
-    if size % max(1, micro_batches):
-        raise ConfigError(
-            f"a batch of {size} does not divide into {micro_batches} micro-batches",
-            "batch.size a multiple of batch.micro-batches",
-        )
-    if not shape.fits(micro_batches, gpus, run.reduction == "exact"):
-        raise ConfigError(
-            f"{micro_batches} micro-batches cannot be shared by {gpus} processes",
-            f"{', '.join(map(str, _sharing(run)))} processes",
-            f"--batch.micro-batches {gpus}",
-        )
-    if not (run.steps or run.tokens or run.hours):
-        raise ConfigError("0 steps, 0 tokens and 0 hours", "a horizon", "--steps 1000")
-    if run.parallel == "fsdp" and run.reduction == "exact" and gpus > 1:
-        raise ConfigError("--parallel fsdp with --reduction exact", "sums in any order", "--reduction fast")
+    arithmetic.refuse(run, gpus)
 
 
 def _by_the_clock(run: AnyRun, device: Device, gpus: int) -> AnyRun:

@@ -17,7 +17,8 @@ from torch.distributed.rendezvous import rendezvous
 
 from neogpt.config import BatchConfig
 from neogpt.errors import ConfigError, NeoGPTError
-from neogpt.train.tree import Gradient, fits, tree_sum
+from neogpt.plan.arithmetic import refuse_sharing
+from neogpt.train.tree import Gradient, tree_sum
 
 _PATIENCE = timedelta(days=7)
 """How long a process waits while the main one prepares data, saves or evaluates; a peer's death ends it at once."""
@@ -43,20 +44,8 @@ class World:
 
         Errors: ConfigError names the numbers of processes, or of micro-batches, that work.
         """
-        n = batch.micro_batches
-        if not fits(n, self.size, exact):
-            processes = [w for w in range(1, n + 1) if fits(n, w, exact)]
-            cuts = [m for m in range(1, batch.size + 1) if batch.size % m == 0]
-            cuts = [m for m in cuts if fits(m, self.size, exact)]
-            raise ConfigError(
-                f"{n} micro-batches cannot be shared by {self.size} processes",
-                f"{', '.join(map(str, processes))} processes"
-                + (f", or {', '.join(map(str, cuts))} micro-batches" if cuts else ""),
-                f"--batch.micro-batches {min(cuts, key=lambda m: abs(m - n))}"
-                if cuts
-                else f"--batch.size {-(-batch.size // self.size) * self.size} --batch.micro-batches {self.size}",
-            )
-        share = n // self.size
+        refuse_sharing(batch, self.size, exact)
+        share = batch.micro_batches // self.size
         return range(self.rank * share, (self.rank + 1) * share)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from neogpt import atomic, checkpoint, config, ledger, optim, plugins
-from neogpt.config import HORIZONS, AnyRun
+from neogpt.config import AnyRun
 from neogpt.data.vocabulary import tokenizer_for
 from neogpt.errors import CheckpointError, ConfigError, DataError
 from neogpt.model import GPT2, load_pretrained
-from neogpt.objectives._base import Objective, micro_size
+from neogpt.objectives._base import Objective
 from neogpt.paths import RunDir
+from neogpt.plan import arithmetic
 from neogpt.tokenizer import Tokenizer
 from neogpt.train.device import autocast, keep_freed_memory, resolve
 from neogpt.train.distributed import World
@@ -66,7 +67,7 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
     folder = _checkpoint_to_resume(files, world, resume, notes)
     state, optimizer_tensors = checkpoint.load_state(folder) if folder else (None, {})
     run = resolve(_adopt(run, state), world.local_size)
-    _refuse_arithmetic(run, world)
+    arithmetic.refuse(run, world.size)
     kind: type[Objective] = plugins.get("neogpt.objectives", run.stage).build
     if kind.holds_model:
         _refuse_what_moves_the_model(run, world)
@@ -223,23 +224,6 @@ def _refuse_blind_patience(run: AnyRun, objective: Objective) -> None:
             "held-out samples, or a run that does not wait for them",
             "--objective.val-fraction 0.2 (more of few rows), or --eval.patience 0",
         )
-
-
-def _refuse_arithmetic(run: AnyRun, world: World) -> None:
-    """ConfigError, before any data is touched, for a batch that cannot be cut up or a run without an end."""
-    micro_size(run.batch.size, run.batch.micro_batches)
-    world.share(run.batch, run.reduction == "exact")
-    if run.parallel == "fsdp" and run.reduction == "exact" and world.size > 1:
-        raise ConfigError(
-            "--parallel fsdp sums gradients in an order that depends on the number of processes",
-            "--reduction fast, which says so, or --parallel ddp",
-            "--parallel fsdp --reduction fast",
-        )
-    asked = [f"--{name} {getattr(run, name)}" for name in HORIZONS if getattr(run, name)]
-    if len(asked) > 1:
-        raise ConfigError(f"both {' and '.join(asked)} are set", "one of them", f"{asked[-1]} alone")
-    if not asked:
-        raise ConfigError("0 steps, 0 tokens and 0 hours", "a horizon", "--steps 1000")
 
 
 def _refuse_what_moves_the_model(run: AnyRun, world: World) -> None:
