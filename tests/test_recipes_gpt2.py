@@ -81,3 +81,10 @@ def test_steps_asked_for_replace_the_recipes_tokens() -> None:
     assert config.parse(recipe("gpt2-124m"), ["--steps", "5"]).tokens == 0
     both = config.parse(recipe("gpt2-124m"), ["--steps", "5", "--tokens", "9"])
     assert (both.steps, both.tokens) == (5, 9)
+
+
+@pytest.mark.parametrize("name", [*PUBLISHED, FAST])
+def test_a_save_stands_before_each_evaluation(name: str) -> None:
+    """HellaSwag takes minutes, and a machine may be taken away in them."""
+    run = recipe(name)
+    assert run.eval.every % run.save.every == 0

@@ -54,5 +54,5 @@ def pretrain(
             final=0.1,
         ),
         eval=EvalConfig(every=250, names=("hellaswag", "samples"), val_samples=10_240),
-        save=SaveConfig(every=500, keep_last=2, keep_every=keep_every, keep_best=True),
+        save=SaveConfig(every=250, keep_last=2, keep_every=keep_every, keep_best=True),
     )
