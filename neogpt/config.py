@@ -43,7 +43,7 @@ class GPT2Config:
     n_positions: int = 1024
     """Longest context, in tokens."""
     vocab_size: int = 50257
-    """Token ids."""
+    """Token ids; a run takes as many as its tokenizer has."""
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):

@@ -3,7 +3,6 @@
 import ast
 import difflib
 import importlib
-import importlib.util
 import pkgutil
 import re
 import sys
@@ -25,10 +24,11 @@ def names(package: str) -> list[str]:
 
 
 def _folders(package: str) -> list[str]:
-    """Where the files of `package` are, without importing it; one that is imported says so itself."""
+    """Where the files of `package` are, without importing it or what it is in; one that is imported says so itself."""
     if package in sys.modules:
         return list(sys.modules[package].__path__)
-    spec = importlib.util.find_spec(package)
+    parent = package.rpartition(".")[0]
+    spec = PathFinder.find_spec(package, _folders(parent) if parent else None)
     return list(spec.submodule_search_locations or []) if spec else []
 
 

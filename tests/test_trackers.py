@@ -141,7 +141,14 @@ def test_an_extra_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: py
 def test_trackers_are_chosen_by_name_and_may_change_on_resume(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no tracker named 'wand'.*(?s:.)*wandb"):
         trackers_of(tiny("pretrain", "--track", "wand"), tmp_path)
+    with pytest.raises(
+        ConfigError, match=r"some of tensorboard, trackio, wandb, or none alone(?s:.)*--track none"
+    ):
+        trackers_of(tiny("pretrain", "--track", "mlflow"), tmp_path)
+    with pytest.raises(ConfigError, match="or none alone"):
+        trackers_of(tiny("pretrain", "--track", "none", "wandb"), tmp_path)
     assert trackers_of(tiny("pretrain", "--track"), tmp_path) == []
+    assert trackers_of(tiny("pretrain", "--track", "none"), tmp_path) == []
     with pytest.raises(Killed):
         train(tiny("pretrain", "--track"), tmp_path, "", probe, [at_step(5)])
     train(tiny("pretrain"), tmp_path, "auto", probe)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neogpt import config, plugins
+from neogpt.cli import _settings
 from neogpt.config import AnyRun
 from neogpt.errors import ConfigError
 from neogpt.paths import RunDir
@@ -29,6 +30,7 @@ def run(stage: str, args: Sequence[str]) -> int:
         print(_usage(stage, own.recipe))
     file = Path(own.config) if own.config else None
     settings = config.parse(default, flags, file, prog=f"neogpt {stage} {own.recipe}")
+    _settings.check(settings, flags)
     folder = Path(own.run or f"runs/{_folder_name(stage, own.recipe)}")
     command = shlex.join(["neogpt", stage, *args])
     if own.dry_run:
@@ -56,11 +58,8 @@ def start(settings: AnyRun, folder: Path, resume: str = "", command: str = "") -
 
 def trackers_of(settings: AnyRun, folder: Path) -> "list[Tracker]":
     """Those that the settings name; nothing is imported or begun before the run is."""
-    package = "neogpt.train.callbacks"
-    for name in settings.track:
-        if name not in plugins.names(package):
-            raise plugins.unknown("tracker", name, plugins.names(package))
-    return [plugins.get(package, name).build(RunDir(folder)) for name in settings.track]
+    names = _settings.trackers(settings)
+    return [plugins.get(_settings.TRACKERS, name).build(RunDir(folder)) for name in names]
 
 
 def recipes(stage: str) -> list[str]:
@@ -111,7 +110,7 @@ def _usage(stage: str, name: str) -> str:
   --run DIR            the run's folder (default: runs/{folder})
   --resume [auto|DIR]  go on from the newest whole checkpoint (or begin), or from one (what came later is removed)
   --config FILE        TOML settings; flags go over them, they go over the recipe
-  --dry-run            print the settings as TOML and stop
+  --dry-run            check the settings as far as no data is needed, print them as TOML and stop
 
 examples: neogpt {stage} {name} --run runs/mine --steps 60 --seed 7
           torchrun --nproc-per-node 2 -m -- neogpt {stage} {name} --run runs/mine --resume auto

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from neogpt import config, plugins
-from neogpt.cli import _train
-from neogpt.config import AnyRun, GPT2Config
+from neogpt.cli import _settings, _train
+from neogpt.config import AnyRun
 from neogpt.errors import ConfigError
 from neogpt.plan import Memory, Plan, plan
 from neogpt.plan.devices import DEVICES, Device
@@ -37,7 +37,7 @@ def run(args: list[str]) -> int:
         raise ConfigError("neogpt plan needs a recipe", f"one of {', '.join(_train.recipes('pretrain'))}")
     if {"-h", "--help"} & set(flags):
         print(_USAGE.format(devices=", ".join(DEVICES)))
-    settings = _settings(own.recipe, flags, own.config)
+    settings = _run(own.recipe, flags, own.config)
     found = plan(settings, _devices(own), _at_least_one(own.gpus))
     if own.json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
@@ -64,20 +64,12 @@ def _at_least_one(gpus: int) -> int:
     return gpus
 
 
-def _settings(recipe: str, flags: Sequence[str], file: str | None) -> AnyRun:
+def _run(recipe: str, flags: Sequence[str], file: str | None) -> AnyRun:
     """The run, its model with as many ids as its tokenizer will have."""
     default = _train.recipe("pretrain", recipe)
     run = config.parse(default, flags, Path(file) if file else None, prog=f"neogpt plan {recipe}")
-    name = run.data.tokenizer
-    if name == "gpt2":
-        size = GPT2Config().vocab_size
-    elif name == "trained":
-        size = run.data.vocab_size
-    else:
-        from neogpt.tokenizer import Tokenizer
-
-        size = Tokenizer.load(name).vocab_size
-    return dataclasses.replace(run, model=dataclasses.replace(run.model, vocab_size=size))
+    _settings.refuse_ids(run, flags)
+    return dataclasses.replace(run, model=dataclasses.replace(run.model, vocab_size=_settings.n_ids(run)))
 
 
 def _devices(own: argparse.Namespace) -> list[Device]:
