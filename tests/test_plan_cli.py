@@ -34,6 +34,33 @@ def test_the_published_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert sum(found["memory"]["parts"].values()) == max(found["memory"]["moments"].values())
 
 
+def test_data_is_the_whole_source_and_its_peak(capsys: pytest.CaptureFixture[str]) -> None:
+    """docs/data.md: 14 files of 2 GB, ten billion tokens of two bytes, and as much again until the shuffle is done."""
+    fast = plan(capsys, "gpt2-124m-fast")
+    assert fast["data"] == {"tokens": 10_000_000_000, "download_bytes": 28_000_000_000}
+    assert fast["budget"]["data_bytes"] < 12.6e9  # that is read
+    assert main(["plan", "gpt2-124m"]) == 0
+    shown = capsys.readouterr().out
+    for part in ("20.00 GB of shards", "28.00 GB of downloads", "68.00 GB at most"):
+        assert part in shown
+    larger = plan(capsys, "gpt2-124m", "--source.name", "sample-100BT")
+    assert larger["data"]["tokens"] == 10 * fast["data"]["tokens"]
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["laptop"],
+        ["gpt2-124m", "--source.path", "a-folder"],
+        ["gpt2-124m", "--source.name", "CC-MAIN-2024-10"],
+        ["gpt2-124m", "--data.tokenizer", "trained"],
+    ],
+)
+def test_data_of_unknown_size_is_said_in_words(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", *args]) == 0
+    assert "the whole source is prepared: two bytes a token, and as much again" in capsys.readouterr().out
+
+
 def test_the_recipes_own_flags_count(capsys: pytest.CaptureFixture[str]) -> None:
     whole = plan(capsys, "gpt2-124m", "--on", "rtx-4090")
     less = plan(

@@ -10,7 +10,7 @@ from neogpt import config, plugins
 from neogpt.cli import _settings, _train
 from neogpt.config import AnyRun
 from neogpt.errors import ConfigError
-from neogpt.plan import Memory, Plan, plan
+from neogpt.plan import Data, Memory, Plan, plan
 from neogpt.plan.devices import DEVICES, Device
 
 _USAGE = """usage: neogpt plan RECIPE [--on DEVICE] [--gpus N] [--price DOLLARS] [--mfu SHARE] [--json] [SETTINGS]
@@ -38,7 +38,7 @@ def run(args: list[str]) -> int:
     if {"-h", "--help"} & set(flags):
         print(_USAGE.format(devices=", ".join(DEVICES)))
     settings = _run(own.recipe, flags, own.config)
-    found = plan(settings, _devices(own), _at_least_one(own.gpus))
+    found = plan(settings, _devices(own), _at_least_one(own.gpus), _data(settings))
     if own.json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
     else:
@@ -72,6 +72,13 @@ def _run(recipe: str, flags: Sequence[str], file: str | None) -> AnyRun:
     return dataclasses.replace(run, model=dataclasses.replace(run.model, vocab_size=_settings.n_ids(run)))
 
 
+def _data(run: AnyRun) -> Data | None:
+    """The size of the run's source, where its file knows one (in tokens of GPT-2's)."""
+    expected = getattr(plugins.get("neogpt.data.sources", run.source_name), "expected", None)
+    found = expected(run.source) if expected and run.data.tokenizer == "gpt2" else None
+    return Data(*found) if found else None
+
+
 def _devices(own: argparse.Namespace) -> list[Device]:
     """The one that was named, or all GPUs, with the user's figures in place of assumed ones."""
     if own.on is not None and own.on.lower() not in DEVICES:
@@ -99,7 +106,8 @@ def _lines(p: Plan) -> list[str]:
         f" + {b.evaluation_flops:.2g} for the held-out loss",
         f"batch           {p.micro_batches} micro-batches of {rows} sequences;"
         f" {', '.join(map(str, p.sharing))} processes can share them",
-        f"disk            shards {_gb(b.data_bytes)} (two bytes a token);"
+        f"data            {_data_line(p.data)}",
+        f"disk            the run reads {_gb(b.data_bytes)} of shards (two bytes a token);"
         f" {b.checkpoints} checkpoints of {_gb(b.checkpoint_bytes)} at most,"
         f" {_gb(b.checkpoints * b.checkpoint_bytes)}",
         "",
@@ -109,6 +117,17 @@ def _lines(p: Plan) -> list[str]:
         "",
         "Time leaves out evals, saving and start-up. Prices are assumptions: --price gives yours, --mfu your speed.",
     ]
+
+
+def _data_line(data: Data | None) -> str:
+    """A preparation writes the whole source, whatever the run reads of it."""
+    if not data:
+        return "the whole source is prepared: two bytes a token, and as much again until it is shuffled"
+    return (
+        f"the whole source is prepared: about {_gb(data.shard_bytes)} of shards, as much again until they are shuffled,"
+        f"\n{'':16}and {_gb(data.download_bytes)} of downloads (--keep-files False: few at once);"
+        f" {_gb(data.peak_bytes)} at most"
+    )
 
 
 def _memory_lines(p: Plan) -> list[str]:

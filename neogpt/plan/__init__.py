@@ -1,6 +1,7 @@
 """What a run needs before it is begun: parameters, FLOPs, memory, time, cost, disk. Arithmetic only, no torch."""
 
+from neogpt.plan.budget import Data
 from neogpt.plan.memory import Memory, Work, memory_of
 from neogpt.plan.whole import Plan, plan
 
-__all__ = ["Memory", "Plan", "Work", "memory_of", "plan"]
+__all__ = ["Data", "Memory", "Plan", "Work", "memory_of", "plan"]

@@ -19,7 +19,7 @@ class Budget:
     evaluation_flops: float
     """Of the held-out loss on the way (a forward is a third of a training step); evals are not counted."""
     data_bytes: int
-    """Token shards, if the run reads each token once."""
+    """Token shards that the run reads, if it reads each token once; what is prepared may be more (`Data`)."""
     checkpoint_bytes: int
     """One checkpoint."""
     checkpoints: int
@@ -28,6 +28,25 @@ class Budget:
     def seconds(self, flops_per_second: float) -> float:
         """Time at that speed."""
         return (self.flops + self.evaluation_flops) / flops_per_second
+
+
+@dataclass(frozen=True)
+class Data:
+    """What preparing a whole source puts on the disk, about, whatever a run reads of it."""
+
+    tokens: int
+    download_bytes: int
+    """The source's files, which stay unless --keep-files is False."""
+
+    @property
+    def shard_bytes(self) -> int:
+        """Two bytes a token."""
+        return 2 * self.tokens
+
+    @property
+    def peak_bytes(self) -> int:
+        """Shards, the parts that they are shuffled from, and the files."""
+        return 2 * self.shard_bytes + self.download_bytes
 
 
 def budget_of(run: AnyRun, optimizer_bytes: int) -> Budget:

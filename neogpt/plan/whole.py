@@ -8,7 +8,7 @@ from typing import Literal
 from neogpt.config import AnyRun
 from neogpt.errors import ConfigError
 from neogpt.plan import arithmetic, machine, shape
-from neogpt.plan.budget import Budget, budget_of
+from neogpt.plan.budget import Budget, Data, budget_of
 from neogpt.plan.devices import Device
 from neogpt.plan.memory import Memory, Work, copy_bytes, fewest_micro_batches, memory_of, optimizer_bytes
 
@@ -49,6 +49,8 @@ class Plan:
     attention_share: float
     """Of the FLOPs."""
     budget: Budget
+    data: Data | None
+    """What preparing the run's source puts on the disk; None where its size is not known."""
     batch: int
     micro_batches: int
     length: int
@@ -67,7 +69,7 @@ class Plan:
     devices: list[OnDevice]
 
 
-def plan(run: AnyRun, devices: Sequence[Device], gpus: int) -> Plan:
+def plan(run: AnyRun, devices: Sequence[Device], gpus: int, data: Data | None = None) -> Plan:
     """The plan of `run` on each device; the memory is that of the first. Errors: ConfigError, bad arithmetic."""
     length = sequence_tokens(run)
     _refuse(run, gpus)
@@ -82,6 +84,7 @@ def plan(run: AnyRun, devices: Sequence[Device], gpus: int) -> Plan:
         flops_per_token=flops,
         attention_share=shape.attention_flops_per_token(run.model, length) / flops,
         budget=budget,
+        data=data,
         batch=run.batch.size,
         micro_batches=run.batch.micro_batches,
         length=length,

@@ -11,6 +11,16 @@ from neogpt.data.records import Document, Quarantine
 from neogpt.data.sources import _hub_stream, parquet
 from neogpt.data.sources._files import need_pyarrow, part_file
 
+TOKENS = {
+    "sample-10BT": 10_000_000_000,
+    "sample-100BT": 100_000_000_000,
+    "sample-350BT": 350_000_000_000,
+    "default": 1_300_000_000_000,
+}
+"""About how many GPT-2 tokens each part has, by the data set's card."""
+_PARQUET_BYTES = 2.8
+"""A token's share of the files: sample-10BT is 14 files of 2 GB."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(SourceConfig):
@@ -54,6 +64,14 @@ def published(config: Config) -> list[dict[str, Any]]:
     if config.path:
         return []
     return [{**file._asdict(), "name": Path(file.name).name} for file in _files(config)]
+
+
+def expected(config: Config) -> tuple[int, int] | None:
+    """About how many GPT-2 tokens there are, and bytes to download; None for a crawl, whose size is not known here."""
+    tokens = TOKENS.get(config.name)
+    if tokens is None or config.path:
+        return None
+    return tokens, round(tokens * _PARQUET_BYTES)
 
 
 def fetch(config: Config, name: str) -> None:
