@@ -20,6 +20,7 @@ from neogpt.data._pool import Pool, WorkerDied
 from neogpt.data.sources._files import part_file
 from neogpt.data.tokenise import Task
 from neogpt.errors import NeoGPTError
+from neogpt.plan import machine
 from neogpt.tokenizer import Tokenizer
 
 _WORKER_BYTES = 8 << 20
@@ -114,10 +115,11 @@ def _source(task: Task) -> Any:
 
 def _worth_starting(tasks: list[Task]) -> int:
     """A process costs about a second to start, as much as tokenising a few megabytes."""
+    cores = max(1, int(machine.cores()))  # of a container or a job, not of the whole machine
     files = [part for task in tasks for part in task.parts if part_file(part).is_file()]
     if not files and hasattr(_source(tasks[0]), "fetch"):
-        return os.cpu_count() or 1
-    return min(os.cpu_count() or 1, 1 + sum(map(tokenise.part_bytes, files)) // _WORKER_BYTES)
+        return cores
+    return min(cores, 1 + sum(map(tokenise.part_bytes, files)) // _WORKER_BYTES)
 
 
 @contextlib.contextmanager

@@ -54,7 +54,7 @@ class Pretrain(Objective):
                 f"objective.sequence-tokens from 1 to {n_positions}",
                 f"--objective.sequence-tokens {n_positions}",
             )
-        folder = prepare(run.source_name, run.source, run.data, tokenizer)
+        folder = prepare(run.source_name, run.source, run.data, tokenizer, workers=0)
         self.folders = (folder,)
         train, held_out = TokenData(folder, "train"), TokenData(folder, "val")
         self.windows, self.held_out = Windows(train, length), Windows(held_out, length)
