@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -82,6 +83,7 @@ def prepare(args: list[str]) -> int:
         return 0
     as_json = "--json" in args
     settings = _settings(args[0], [arg for arg in args[1:] if arg != "--json"])
+    _refuse(settings)
     from neogpt.data.prepare import parts_of
     from neogpt.data.prepare import prepare as make
     from neogpt.data.vocabulary import tokenizer_for
@@ -104,6 +106,17 @@ def prepare(args: list[str]) -> int:
         print(f"  {row['file']}:{row['line']}: {_printable(row['reason'])}")
     print(f"done: {_summary(found)} ({time.monotonic() - start:.1f} s)")
     return 0
+
+
+def _refuse(settings: Prepare[SourceConfig]) -> None:
+    """ConfigError for what no input could make work, before the input is asked for."""
+    for name, least, usual in (("workers", 0, 0), ("tasks", 1, 16)):
+        if (value := getattr(settings, name)) < least:
+            raise ConfigError(f"--{name} {value}", f"a whole number from {least} up", f"--{name} {usual}")
+    if not 0 < settings.memory_gb < math.inf:
+        raise ConfigError(f"--memory-gb {settings.memory_gb}", "a number above 0", "--memory-gb 2")
+    if settings.executor == "slurm" and not settings.partition:
+        raise ConfigError("Slurm needs to know where to run", "a partition", "--partition NAME (see `sinfo`)")
 
 
 def _engine(settings: Prepare[SourceConfig]) -> Any:

@@ -84,10 +84,6 @@ class Cluster:
 
     def _slurm(self, common: dict[str, Any], tasks: list[Task]) -> None:
         """Submit an array job and wait until Slurm has none of it left."""
-        if not self.partition:
-            raise ConfigError(
-                "Slurm needs to know where to run", "a partition", "--partition NAME (see `sinfo`)"
-            )
         executor = SlurmPipelineExecutor(
             **common,
             time=self.time,
