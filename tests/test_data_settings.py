@@ -1,11 +1,15 @@
 """`neogpt data prepare` and a run's own preparation: settings that cannot work, and what one finds of the other."""
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from data_helpers import content, texts, tokenizer, write_jsonl
+from training import ROOT
 
+from neogpt.cli import _train, data
 from neogpt.cli.main import main
 from neogpt.data import prepare, workers
 from neogpt.paths import cache_dir
@@ -73,6 +77,25 @@ def test_a_run_finds_what_was_prepared_into_the_same_home(
 
     monkeypatch.setattr(prepare, "_make", again)
     assert pretrain(folder) == 0
+
+
+def test_the_spot_task_prepares_what_its_recipes_read(tmp_path: Path) -> None:
+    """Its setup, run with commands that stand in for the real ones, against the settings of each recipe."""
+    setup = yaml.safe_load((ROOT / "launch" / "skypilot.yaml").read_text())["setup"]
+    for name in ("python3", "venv/bin/pip", "venv/bin/neogpt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text('#!/bin/sh\necho "$@" >> "$HOME/said"\n')
+        (tmp_path / name).chmod(0o755)
+    for recipe in _train.recipes("pretrain"):
+        environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin", "RECIPE": recipe}
+        subprocess.run(["bash", "-c", setup], env=environment, check=True)
+        last = (tmp_path / "said").read_text().splitlines()[-1].split()
+        if recipe.startswith("gpt2-"):
+            run, prepares = _train.recipe("pretrain", recipe), data._settings(last[2], last[3:])
+            assert (last[:2], last[2]) == (["data", "prepare"], run.source_name)
+            assert (prepares.source, prepares.data) == (run.source, run.data)
+        else:
+            assert last[0] == "doctor"
 
 
 def test_a_run_prepares_with_as_many_processes_as_the_command(
