@@ -113,6 +113,15 @@ def test_progress_line_shows_what_the_ledger_says() -> None:
     assert len(lines) == 4
 
 
+def test_scores_of_two_evals_with_one_name_are_told_apart() -> None:
+    out = io.StringIO()
+    row = {"step": 2, "val_loss": 3.25, "instructions/stop": 0.5, "instructions/stop_stderr": 0.1}
+    Progress(Console(file=out, width=200)).row({**row, "samples/stop": 0.25, "samples/repetition": 0.125})
+    assert out.getvalue() == (
+        "eval at step 2:  val 3.2500  instructions/stop 0.5000±0.1000  samples/stop 0.25  repetition 0.12\n"
+    )
+
+
 def test_progress_says_which_steps_were_skipped() -> None:
     out = io.StringIO()
     progress = Progress(Console(file=out, width=200))

@@ -1,7 +1,7 @@
 """The progress of a run: live lines on a terminal, plain ones elsewhere."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -95,7 +95,7 @@ class Progress:
         names = [
             key for key in row if "/" in key and not key.startswith("val/") and not key.endswith("_stderr")
         ]
-        scores = "".join(f"  {key.partition('/')[2]} {_with_error(row, key)}" for key in names)
+        scores = "".join(f"  {name} {_with_error(row, key)}" for name, key in _short_names(names))
         self._line_of(f"eval at step {row['step']:,}:  {self.val}{scores}")
 
     def _show(self, parts: list[str]) -> None:
@@ -150,6 +150,12 @@ def clock_time(seconds: float) -> str:
     if days:
         return f"{days}d {h}:{m:02d}:{s:02d}"
     return f"{hours}:{m:02d}:{s:02d}" if hours else f"{m}:{s:02d}"
+
+
+def _short_names(keys: Sequence[str]) -> list[tuple[str, str]]:
+    """Each score as `(name, key)`: without its eval's name where no other eval has a score of the same name."""
+    names = [key.partition("/")[2] for key in keys]
+    return [(key if names.count(name) > 1 else name, key) for name, key in zip(names, keys, strict=True)]
 
 
 def _with_error(row: Row, key: str) -> str:

@@ -95,6 +95,13 @@ MEASURES = (
         form="number",
     ),
     Measure(
+        "instructions/rouge_l/*",
+        ANSWERS,
+        "ROUGE-L, held-out instructions: {reward}",
+        "The same, for instructions of this kind.",
+        form="number",
+    ),
+    Measure(
         "instructions/repetition",
         ANSWERS,
         "Repetition, held-out instructions",
