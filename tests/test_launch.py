@@ -18,6 +18,19 @@ from neogpt.paths import RunDir
 
 LAUNCH = ROOT / "launch"
 SCRIPTS = ("torchrun.sh", "slurm.sbatch")
+SBATCH = set(
+    """account acctg-freq array batch bb bbf begin chdir cluster-constraint clusters comment constraint container
+    contiguous core-spec cores-per-socket cpu-freq cpus-per-gpu cpus-per-task deadline delay-boot dependency
+    distribution error exclude exclusive export export-file extra-node-info get-user-env gid gpu-bind gpu-freq gpus
+    gpus-per-node gpus-per-socket gpus-per-task gres gres-flags help hint hold ignore-pbs input job-name
+    kill-on-invalid-dep licenses mail-type mail-user mcs-label mem mem-bind mem-per-cpu mem-per-gpu mincpus network
+    nice no-kill no-requeue nodefile nodelist nodes ntasks ntasks-per-core ntasks-per-gpu ntasks-per-node
+    ntasks-per-socket open-mode output overcommit oversubscribe parsable partition power prefer priority profile
+    propagate qos quiet reboot requeue reservation signal sockets-per-node spread-job switches test-only thread-spec
+    threads-per-core time time-min tmp uid usage use-min-nodes verbose version wait wait-all-nodes wckey
+    wrap""".split()
+)
+"""Every long option in OPTIONS of sbatch's manual page, sbatch(1) of Slurm 22.05.8 (December 2022)."""
 TINY = flags("pretrain", "--save.every", "0")
 
 
@@ -68,6 +81,7 @@ def test_sbatch_directives_are_well_formed_and_before_any_command() -> None:
     found = [line for line in lines if line.startswith("#SBATCH")]
     assert found == [line for line in lines[:first] if line.startswith("#SBATCH")]
     options = dict(re.fullmatch(r"#SBATCH --([a-z-]+)(?:=(\S+))?", line).groups() for line in found)  # type: ignore[union-attr]
+    assert options.keys() <= SBATCH, options.keys() - SBATCH
     assert options["ntasks-per-node"] == options["gpus-per-node"], "one process a GPU"
     assert re.fullmatch(r"TERM@\d+", options["signal"]), "to the steps, not (B:) to the script"
     assert "requeue" in options
