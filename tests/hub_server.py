@@ -139,6 +139,8 @@ class Hub:
         if commit != COMMIT or name not in self.files:
             return _reply(request, 404, b"", {"X-Error-Code": "EntryNotFound"})
         size, sum_ = str(len(self.files[name])), self.sums[name]
+        if (self.faults.get(name) or [""])[0] == "404":  # listed, and not there
+            return _reply(request, 404, b"Entry not found", {"X-Error-Code": "EntryNotFound"})
         facts = {
             "X-Repo-Commit": COMMIT,
             "X-Linked-Size": size,
@@ -153,6 +155,8 @@ class Hub:
         fault = (self.faults.get(name) or [""]).pop(0)
         if fault == "503":
             return _reply(request, 503, b"busy")
+        if fault == "storage 404":
+            return _reply(request, 404, b"<Error>NoSuchKey</Error>")
         if fault == "wrong":
             data = bytes(len(data))
         start = int(headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])

@@ -215,6 +215,26 @@ def test_a_server_that_stays_busy_is_an_error_that_keeps_what_came(hub: Hub, tmp
     assert fetched() == hub.files[FILES[0]]
 
 
+@pytest.mark.parametrize("fault", ["404", "storage 404"])
+def test_a_listed_file_whose_body_is_not_there(hub: Hub, tmp_path: Path, capsys: Capture, fault: str) -> None:
+    """The Hub says it of a file (its own header), or its storage does (none): named, asked for once, no traceback."""
+    hub.faults[FILES[1]] = [fault] * 3
+    with pytest.raises(DataError, match=rf"no file {FILES[1]} \(404\), which it lists") as error:
+        fetched(FILES[1])
+    assert "--source.revision" in str(error.value)
+    asked = [path for method, path, _ in hub.asked if method == "GET" and path.endswith(FILES[1])]
+    assert len([path for path in asked if "/resolve/" in path]) == 1
+    tokenizer().save(tmp_path / "tokenizer")
+    args = ["--revision", COMMIT, "--tokenizer", str(tmp_path / "tokenizer"), "--out", str(tmp_path / "out")]
+    assert main(["data", "prepare", "fineweb-edu", *args, "--workers", "1"]) == 3
+    said_there = capsys.readouterr().err
+    assert FILES[1] in said_there
+    assert "Traceback" not in said_there
+    assert not (tmp_path / "out").exists()
+    hub.faults.clear()
+    assert fetched(FILES[1]) == hub.files[FILES[1]]
+
+
 def test_no_server_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)  # huggingface_hub's own patience
     with reserved_port() as nobody:

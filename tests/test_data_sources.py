@@ -211,6 +211,25 @@ def test_parquet_cut_off_or_overwritten(tmp_path: Path) -> None:
         read(parquet, parquet.Config(path=str(path)))
 
 
+def test_parquet_text_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    """Bytes that arrow takes for a string unchecked, in the 3rd row of the 2nd group, behind an umlaut of 2 bytes."""
+    import pyarrow
+    import pyarrow.parquet
+
+    values = ["a", "b", "c", "d", "e", "ü x"] * 100
+    raw = [value.encode() for value in values]
+    raw[302] = "ü ".encode() + "größe".encode("latin-1")
+    text = pyarrow.array(raw, pyarrow.binary()).view(pyarrow.string())
+    path = tmp_path / "a.parquet"
+    pyarrow.parquet.write_table(pyarrow.table({"id": values, "text": text}), path, row_group_size=300)
+    with pytest.raises(DataError) as error:
+        read(parquet, parquet.Config(path=str(path)))
+    assert f"column 'text' of {path} is not UTF-8 text in row 303: " in str(error.value)
+    assert "at byte 5 of the value (b'\\xf6\\xdfe')" in str(error.value)
+    assert "try: write the file again" in str(error.value)
+    assert read(parquet, parquet.Config(path=str(path), text_column="id"))[0] == values
+
+
 def test_parquet_names_the_columns_that_exist(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", {"body": ["x"], "score": [1.5]})
     with pytest.raises(DataError, match="has no column 'text'") as error:

@@ -232,6 +232,12 @@ def _refused(error: Any, what: str) -> DataError:
             "a name that exists and a token that may read it",
             "HF_TOKEN",
         )
+    if what.endswith(".parquet"):
+        return DataError(
+            f"the Hub has no file {what} ({code}), which it lists",
+            "every file of the commit",
+            "HF_ENDPOINT for another mirror, another --source.revision, or --source.path for a folder of the files",
+        )
     return DataError(
         f"the Hub has no {what} ({code})", "a data set and a revision that exist", "--source.revision"
     )

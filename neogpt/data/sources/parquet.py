@@ -1,5 +1,6 @@
 """Parquet files of named columns, the form in which FineWeb-Edu and most of the Hub's data sets come."""
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -71,11 +72,35 @@ def rows(part: str, wanted: Sequence[str], more: Sequence[str] = ()) -> Iterator
     line = sum(file.metadata.row_group(i).num_rows for i in range(first))
     try:
         for batch in file.iter_batches(_BATCH_ROWS, row_groups=range(first, last), columns=columns):
-            for values in batch.to_pylist():
+            for values in _values(batch, path, line):
                 line += 1
                 yield _rows.Row(str(path), line, values)
-    except (OSError, _arrow_error(), UnicodeDecodeError) as error:
+    except (OSError, _arrow_error()) as error:
         raise _damaged(path, error) from None
+
+
+def _values(batch: Any, path: Path, before: int) -> list[dict[str, Any]]:
+    """A batch's rows, `before` of which come earlier in the file; DataError names the value that is no UTF-8."""
+    try:
+        found: list[dict[str, Any]] = batch.to_pylist()
+        return found
+    except UnicodeDecodeError:
+        row, column, error = next(_undecodable(batch))
+        raise DataError(
+            f"column {column!r} of {path} is not UTF-8 text in row {before + row + 1:,}: {error.reason} at byte "
+            f"{error.start:,} of the value ({error.object[error.start : error.start + 4]!r})",
+            "text in UTF-8, as parquet's strings are",
+            "write the file again, the column decoded as what it is (latin-1, say), or leave it out of --source.path",
+        ) from None
+
+
+def _undecodable(batch: Any) -> Iterator[tuple[int, str, UnicodeDecodeError]]:
+    """Row, column and error of each value that cannot be decoded, row by row."""
+    for row, column in itertools.product(range(batch.num_rows), batch.schema.names):
+        try:
+            batch.column(column)[row].as_py()
+        except UnicodeDecodeError as error:
+            yield row, column, error
 
 
 def _open(path: Path) -> Any:
