@@ -20,6 +20,7 @@ from neogpt.evals import instructions
 from neogpt.evals._rouge import common_subsequence, repetition, rouge_l
 from neogpt.generate import Engine, Sampling
 from neogpt.model import GPT2
+from neogpt.recipes import sft_dolly
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_example
 
@@ -138,6 +139,38 @@ def test_a_right_answer_has_a_rouge_of_one(
     monkeypatch.setattr(instructions, "Engine", Parrot)
     scores = instructions.run(model(), tokenizer, source, own=True, val_fraction=0.2)
     assert scores["rouge_l"] == scores["rouge_l/kind 0"] == 1
+
+
+@pytest.mark.parametrize(
+    ("own", "in_training", "fraction", "said"),
+    [
+        (True, True, 0.02, "--objective.val-fraction 0.05, or --eval.names samples"),
+        (True, True, 0.05, "--objective.val-fraction 0.125, or --eval.names samples"),
+        (True, True, 0.0001, "--objective.val-fraction 0.05, or --eval.names samples"),
+        (False, True, 0.02, "try: --eval.names samples"),
+        (True, False, 0.05, "`neogpt eval MODEL samples`, or a run that held out more"),
+        (False, False, 0.02, "try: another eval, such as `neogpt eval MODEL samples`"),
+    ],
+)
+def test_where_none_is_held_out_the_fraction_is_told_and_what_helps_there(
+    source: jsonl.Config,
+    tokenizer: Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+    own: bool,
+    in_training: bool,
+    fraction: float,
+    said: str,
+) -> None:
+    monkeypatch.setattr(instructions, "held_out", lambda text, val_fraction: False)
+    monkeypatch.setattr(instructions.dolly, "Config", lambda: source)
+    options = {"own": own, "val_fraction": fraction, "in_training": in_training}
+    with pytest.raises(DataError, match=rf"\(held out: {fraction:g} of them\)") as error:
+        instructions.run(model(), tokenizer, source, **options)
+    assert said in str(error.value)
+
+
+def test_a_run_says_that_it_asks() -> None:
+    assert instructions.of_run(sft_dolly.sft())["in_training"] is True
 
 
 def test_the_world_can_be_asked_too_and_a_short_context_is_an_error(tokenizer: Tokenizer) -> None:

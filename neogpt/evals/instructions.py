@@ -37,7 +37,8 @@ class Case(NamedTuple):
 def of_run(run: AnyRun) -> dict[str, Any]:
     """The options of a run: its own held-out instructions where it was taught some, Dolly's elsewhere."""
     own = run.stage == "sft"
-    return {"own": own, "val_fraction": getattr(run.objective, "val_fraction", 0.02) if own else 0.02}
+    val_fraction = getattr(run.objective, "val_fraction", 0.02) if own else 0.02
+    return {"own": own, "val_fraction": val_fraction, "in_training": True}
 
 
 def run(
@@ -47,23 +48,24 @@ def run(
     limit: int | None = None,
     own: bool = False,
     val_fraction: float = 0.02,
+    in_training: bool = False,
 ) -> dict[str, float]:
     """Scores of the likeliest answers (greedy, at most 128 tokens) to up to `limit` (64) held-out requests.
 
     loss, perplexity: of the reference answers' tokens. stop: share of answers that end by themselves. tokens:
     mean length. repetition: share of 4-grams that stood before. rouge_l: against the reference answers, also by
     category. These four have standard errors (`_stderr`). `own`: the requests are the source's, held out as in
-    training; else those of Dolly.
+    training; else those of Dolly. `in_training`: a run asks, which has other flags than a command. Errors:
+    DataError where none is held out, or none fits the model.
     """
-    chosen = cases(
-        tokenizer, source if own and source else dolly.Config(), val_fraction, model.config.n_positions
-    )
+    data = source if own and source else dolly.Config()
+    chosen = cases(tokenizer, data, val_fraction, model.config.n_positions)
     chosen = chosen[: LIMIT if limit is None else limit]
     if not chosen:
         raise DataError(
-            f"no instruction of {val_fraction:.1%} held out fits {model.config.n_positions} tokens",
+            f"no held-out instruction fits {model.config.n_positions} tokens (held out: {val_fraction:g} of them)",
             "at least one",
-            "--objective.val-fraction 0.05",
+            _remedy(val_fraction, own, in_training),
         )
     sampling = Sampling(max_new_tokens=NEW_TOKENS, temperature=0)
     found = Engine(model, tokenizer, LIMIT).complete([case.prompt for case in chosen], sampling)
@@ -86,6 +88,16 @@ def run(
         mine = [value for case, value in zip(chosen, rouge, strict=True) if case.item.category == category]
         scores[f"rouge_l/{category}"] = mean(mine)
     return scores
+
+
+def _remedy(val_fraction: float, own: bool, in_training: bool) -> str:
+    """What to type where nothing can be asked: a command has no fraction to set, it has that of the run."""
+    if not in_training:
+        return "another eval, such as `neogpt eval MODEL samples`" + (
+            ", or a run that held out more (--objective.val-fraction)" if own else ""
+        )
+    more = f"--objective.val-fraction {min(0.9, max(0.05, 2.5 * val_fraction)):g}, or " if own else ""
+    return f"{more}--eval.names samples to leave this eval out"
 
 
 def cases(tokenizer: Tokenizer, source: SourceConfig, val_fraction: float, n_positions: int) -> list[Case]:
