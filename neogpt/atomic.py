@@ -128,13 +128,21 @@ def read_manifest(folder: Path, error: type[NeoGPTError] = DataError) -> dict[st
         raise error(f"{folder / MANIFEST} cannot be read: {refusal}", "a disk that gives it") from None
 
 
-def verify_manifest(folder: Path, error: type[NeoGPTError] = DataError) -> None:
-    """Raise `error`, naming the first file that is missing or differs from the folder's manifest."""
+def verify_manifest(folder: Path, error: type[NeoGPTError] = DataError, hint: str = "") -> None:
+    """Raise `error`, naming the first file that is missing or differs from the folder's manifest.
+
+    `hint`: what to type then, which only the caller knows.
+    """
+    try:
+        _verify_files(folder, error)
+    except NeoGPTError as found:
+        raise error(found.what, found.expected, hint) from None
+
+
+def _verify_files(folder: Path, error: type[NeoGPTError]) -> None:
     for name, (size, digest) in read_manifest(folder, error).items():
         try:
             _verify_file(safe_join(folder, name), size, digest, error)
-        except DataError as outside:
-            raise error(outside.what, outside.expected) from None
         except OSError as refusal:
             raise error(f"{folder / name} cannot be read: {refusal}", "a disk that gives it") from None
 

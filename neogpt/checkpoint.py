@@ -7,6 +7,7 @@ A folder counts only when every file matches the manifest, which is written last
 """
 
 import contextlib
+import errno
 import json
 import logging
 import math
@@ -26,7 +27,7 @@ from neogpt import atomic, ledger
 from neogpt.config import WATCHED, GPT2Config, SaveConfig, read_toml
 from neogpt.errors import CheckpointError
 from neogpt.model import GPT2, load_pretrained, save_weights
-from neogpt.paths import RunDir
+from neogpt.paths import RunDir, is_offline
 from neogpt.plan.room import kept_steps as kept_steps
 from neogpt.tokenizer import Tokenizer
 
@@ -102,13 +103,27 @@ def disk_errors(run: RunDir, what: str, need_bytes: int = 0) -> Iterator[None]:
         there = next(
             (folder for folder in (run.root, *run.root.absolute().parents) if folder.is_dir()), Path("/")
         )
-        free = shutil.disk_usage(there).free / 1e6
-        need = f"about {need_bytes / 1e6:.1f} MB" if need_bytes else "room"
+        expected, remedy = _wanted(error, there, need_bytes)
         raise CheckpointError(
             f"{what} could not be written to {run.root}: {error}",
-            f"{need} on a disk that has {free:.1f} MB free; earlier checkpoints are intact",
-            "free some space, then run the same command with --resume auto",
+            f"{expected}; earlier checkpoints are intact",
+            f"{remedy}, then run the same command with --resume auto",
         ) from error
+
+
+def _wanted(error: Exception, there: Path, need_bytes: int) -> tuple[str, str]:
+    """What a disk that refused should have, and what to do; `there`: the lowest folder on the way that exists."""
+    if isinstance(error, PermissionError) or getattr(error, "errno", None) == errno.EROFS:
+        return "a folder that you may write to", f"allow it in {there}, or name another folder with --run"
+    if isinstance(error, FileExistsError | NotADirectoryError | IsADirectoryError):
+        name = error.filename or "what is in the way"
+        return (
+            "folders all the way, and no file in the way",
+            f"move {name}, or name another folder with --run",
+        )
+    free = shutil.disk_usage(there).free / 1e6
+    need = f"about {need_bytes / 1e6:.1f} MB" if need_bytes else "room"
+    return f"{need} on a disk that has {free:.1f} MB free", "free some space"
 
 
 def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
@@ -212,9 +227,22 @@ def model_of(run: RunDir) -> Path | None:
     if found and _eval_settings(run).get("patience"):
         best = _best(run, steps(run))
         if best is not None:
-            atomic.verify_manifest(run.checkpoint(best), CheckpointError)
+            atomic.verify_manifest(run.checkpoint(best), CheckpointError, _another(run.checkpoint(best)))
             return run.checkpoint(best)
     return found
+
+
+def _another(folder: Path) -> str:
+    """What to type in place of a checkpoint that is not whole."""
+    if step_of(folder) is None:
+        return "a whole copy of it in its place"
+    run = RunDir(folder.parent.parent)
+    others = [str(run.checkpoint(step)) for step in reversed(steps(run)) if step != step_of(folder)]
+    return (
+        f"another checkpoint of the run: {', '.join(others[:3])}"
+        if others
+        else "a whole copy of it in its place"
+    )
 
 
 def resolve(name: str | Path) -> Path:
@@ -227,7 +255,7 @@ def resolve(name: str | Path) -> Path:
     folder = Path(name)
     if (folder / "config.json").is_file():
         if (folder / atomic.MANIFEST).is_file():
-            atomic.verify_manifest(folder, CheckpointError)
+            atomic.verify_manifest(folder, CheckpointError, _another(folder))
         return folder
     if (folder / "checkpoints").is_dir() and (found := model_of(RunDir(folder))):
         return found
@@ -252,12 +280,26 @@ def _download(name: str) -> Path:
 
     patterns = ["*.json", "*.safetensors", "*.txt"]
     try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
+        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=is_offline()))
     except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
         raise CheckpointError(
-            f"{name} is not on this disk and could not be downloaded: {type(error).__name__}",
+            f"{name} is not on this disk and could not be downloaded: {_no_download(error)}",
             "a local folder, or a Hugging Face id and a connection",
+            "a folder in its place (`neogpt list runs` names the runs here), or the same command with a connection",
         ) from error
+
+
+def _no_download(error: Exception) -> str:
+    """Why the Hub gave nothing, in words."""
+    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+
+    if is_offline():
+        return "HF_HUB_OFFLINE or NEOGPT_OFFLINE forbids the network"
+    if isinstance(error, RepositoryNotFoundError):
+        return "the Hub has no such model, or gives it only with a token (HF_TOKEN)"
+    if isinstance(error, LocalEntryNotFoundError):
+        return "the Hub cannot be reached"
+    return str(error).partition("\n")[0] or type(error).__name__
 
 
 def load_model(name: str | Path) -> GPT2:

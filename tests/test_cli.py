@@ -138,6 +138,13 @@ def test_a_starting_model_that_is_none_is_code_4(start: str, said: str, neogpt: 
     assert "Traceback" not in text
 
 
+def test_json_is_a_bare_flag_of_list_and_its_old_form_goes_on(neogpt: Say) -> None:
+    code, text = neogpt("list", "evals", "--json")
+    assert (code, set(json.loads(text))) == (0, {"evals"})
+    assert neogpt("list", "evals", "--json", "True") == (0, text)
+    assert neogpt("list", "evals", "--json", "False") == neogpt("list", "evals")
+
+
 def test_v_adds_the_traceback(neogpt: Say) -> None:
     assert "Traceback" in neogpt("sft", "tinyworld", "-v")[1]
 
@@ -148,6 +155,9 @@ def test_a_folder_that_cannot_be_written_is_an_error_without_traceback(neogpt: S
     assert code == 4
     assert "file/run" in text
     assert "Not a directory" in text
+    assert "try: move file" in text
+    assert "--run" in text
+    assert "free" not in text
     assert "Traceback" not in text
 
 

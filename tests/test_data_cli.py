@@ -86,9 +86,20 @@ def test_verify_says_ok_or_what_is_damaged(tmp_path: Path, capsys: Capture) -> N
     assert main(["data", "verify", str(folder), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["splits"]["train"]["tokens"] > 0
     path = folder / "train-00001.bin"
-    path.write_bytes(path.read_bytes()[:-1] + b"\7")
+    whole = path.read_bytes()
+    for data, said in (
+        (whole[:-1] + bytes([whole[-1] ^ 1]), "train-00001.bin is damaged"),
+        (whole[:-1], f"train-00001.bin has {len(whole) - 1} bytes"),
+        (None, "train-00001.bin is missing"),
+    ):
+        path.write_bytes(data) if data else path.unlink()
+        assert main(["data", "verify", str(folder)]) == 3
+        error = capsys.readouterr().err
+        assert said in error
+        assert "try: prepare the data again with `neogpt data prepare`" in error
+    (folder / "MANIFEST.json").unlink()
     assert main(["data", "verify", str(folder)]) == 3
-    assert "train-00001.bin is damaged" in capsys.readouterr().err
+    assert "try: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

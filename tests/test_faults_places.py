@@ -71,14 +71,20 @@ def test_a_disk_that_fills_while_a_row_is_written(
 def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A read-only disk, or a file where the folder should be: code 4, also where nothing is there yet."""
     (tmp_path / "file").touch()
-    with pytest.raises(CheckpointError, match=r"could not be written to .*file/run"):
-        train(tiny("pretrain"), tmp_path / "file" / "run")
+    for run in (tmp_path / "file" / "run", tmp_path / "file"):
+        with pytest.raises(
+            CheckpointError, match=r"(?s)could not be written to .*file.*try: move .*file.*--run"
+        ) as found:
+            train(tiny("pretrain"), run)
+        assert "free" not in str(found.value)
+    for code, text in ((30, "Read-only file system"), (13, "Permission denied")):
 
-    def read_only(path: Path, what: str) -> None:
-        raise OSError(30, "Read-only file system")
+        def refused(path: Path, what: str, code: int = code, text: str = text) -> None:
+            raise OSError(code, text)
 
-    monkeypatch.setattr(atomic, "lock", read_only)
-    with pytest.raises(
-        CheckpointError, match=r"the run's files could not be written .*Read-only file system"
-    ):
-        train(tiny("pretrain"), tmp_path / "run", "auto")
+        monkeypatch.setattr(atomic, "lock", refused)
+        with pytest.raises(
+            CheckpointError, match=rf"(?s)the run's files could not be written .*{text}.*try: allow it.*--run"
+        ) as found:
+            train(tiny("pretrain"), tmp_path / "run", "auto")
+        assert "free" not in str(found.value)

@@ -50,6 +50,18 @@ def test_newest_passes_over_what_is_not_whole_and_says_so(tmp_path: Path) -> Non
     assert "sha256 differs" in str(caught.value)
 
 
+def test_a_damaged_checkpoint_is_an_error_that_names_the_others(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    make_checkpoints(run, [1, 2, 3])
+    for step in (1, 2, 3):
+        (run.checkpoint(step) / "config.json").touch()
+    (run.checkpoint(3) / "x").write_text("6")
+    with pytest.raises(
+        CheckpointError, match=r"sha256 differs(.|\n)*try: another checkpoint .*0002, .*0001$"
+    ):
+        checkpoint.resolve(run.checkpoint(3))
+
+
 @given(
     st.lists(st.integers(0, 300), unique=True, max_size=30),
     st.integers(0, 5),

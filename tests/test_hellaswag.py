@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from training import ROOT, Launcher, compiler_python, flags
 
-from neogpt import ledger
+from neogpt import checkpoint, ledger
 from neogpt.checkpoint import load_model, load_tokenizer
 from neogpt.cli import main as command_line
 from neogpt.errors import ConfigError, DataError
@@ -311,8 +311,11 @@ def test_the_command_line(invented: Path, tmp_path: Path, capsys: pytest.Capture
     folder = str(save(model, tokenizer, tmp_path / "model"))
     call: Callable[..., int] = lambda *args: command_line.main(["eval", folder, *args])  # noqa: E731
     usual = ("hellaswag", "--data", str(invented), "--limit", "9")
-    assert call(*usual, "--style", "lm-eval", "--json", "True") == 0
-    found = json.loads(capsys.readouterr().out)["scores"]
+    assert call(*usual, "--style", "lm-eval", "--json") == 0
+    printed = capsys.readouterr().out
+    assert call(*usual, "--style", "lm-eval", "--json", "True") == 0  # as it was written once
+    assert capsys.readouterr().out == printed
+    found = json.loads(printed)["scores"]
     direct = hellaswag.run(model, tokenizer, limit=9, style="lm-eval", data=str(invented))
     assert found == {f"hellaswag/{name}": value for name, value in direct.items()}
     assert call(*usual) == 0
@@ -330,7 +333,13 @@ def test_openais_gpt2_is_measured_by_its_name(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     call = ["eval", "openai-community/gpt2", "hellaswag", "--data", str(invented), "--limit", "9"]
     assert command_line.main(call) == 4
-    assert "openai-community/gpt2 is not on this disk" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "openai-community/gpt2 is not on this disk" in said
+    assert "HF_HUB_OFFLINE or NEOGPT_OFFLINE forbids the network" in said
+    assert "try: a folder in its place (`neogpt list runs`" in said
+    monkeypatch.setattr(checkpoint, "is_offline", lambda: False)
+    assert command_line.main(call) == 4
+    assert "could not be downloaded: the Hub cannot be reached" in capsys.readouterr().err
     tokenizer = trained_tokenizer(_hellaswag_tasks.read(invented), 300)
     model = random_model(tokenizer.vocab_size, 256)
     cached = tmp_path / "models--openai-community--gpt2"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from neogpt import plugins
+from neogpt.cli import _flags
 from neogpt.config import SourceConfig
 from neogpt.errors import ConfigError, DataError
 
@@ -22,7 +23,8 @@ _USUAL = ("loss", "hellaswag")
 
 def run(args: list[str]) -> int:
     """`neogpt eval MODEL [EVAL ...]`."""
-    tyro.cli(_eval, args=args, prog="neogpt eval", config=(tyro.conf.FlagConversionOff,))
+    given = _flags.bare(args, "--json", "--samples")
+    tyro.cli(_eval, args=given, prog="neogpt eval", config=(tyro.conf.FlagCreatePairsOff,))
     return 0
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import tyro
 
 from neogpt import config, ledger, plugins
+from neogpt.cli import _flags
 from neogpt.paths import RunDir
 
 Kind = Literal["recipes", "sources", "objectives", "rewards", "evals", "runs", "all"]
@@ -21,7 +22,8 @@ _PACKAGES = {
 
 def run(args: list[str]) -> int:
     """`neogpt list [recipes|sources|objectives|rewards|evals|runs]`."""
-    tyro.cli(_list, args=args, prog="neogpt list", config=(tyro.conf.FlagConversionOff,))
+    given = _flags.bare(args, "--json")
+    tyro.cli(_list, args=given, prog="neogpt list", config=(tyro.conf.FlagCreatePairsOff,))
     return 0
 
 
@@ -33,7 +35,7 @@ def _list(
 ) -> None:
     """What there is: recipes, sources, objectives, rewards, evals, and runs on this disk.
 
-    examples: neogpt list recipes        neogpt list runs --folder runs --json True
+    examples: neogpt list recipes        neogpt list runs --folder runs --json
 
     Args:
         kind: which of them.
