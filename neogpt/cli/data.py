@@ -52,12 +52,12 @@ def run(args: list[str]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepare(Generic[SourceT]):
-    """Settings of `data prepare`; a training run with the same ones finds what was prepared."""
+    """Settings of `data prepare`; a training run with the same ones finds what was prepared into the cache."""
 
     source: SourceT
     data: DataConfig = field(default_factory=DataConfig)
     out: str = ""
-    """Folder to write; empty: one in the cache, named by a hash of all settings and input."""
+    """Folder to write, for other programs; empty: one in the cache (NEOGPT_HOME), where training looks."""
     workers: int = 0
     """Processes; 0: as many as the cores, and the amount of text, are worth."""
     keep_files: bool = True
