@@ -123,6 +123,7 @@ def peak_memory(work: str, flags: Sequence[str], result: str) -> int:
     from plan_memory import measure_here
 
     ctypes.CDLL(None).mallopt(-3, 65536)  # M_MMAP_THRESHOLD
+    os.environ["MALLOC_MMAP_THRESHOLD_"] = "65536"  # as a user would say it, so that training leaves it so
     rank = os.environ["RANK"]
     Path(f"{result}.{rank}").write_text(str(measure_here(Path(work), flags)))
     return 0

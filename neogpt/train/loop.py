@@ -27,7 +27,7 @@ from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
 from neogpt.train import horizon, sums
 from neogpt.train.canaries import Canaries
-from neogpt.train.device import autocast, describe, pick_device, versions
+from neogpt.train.device import autocast, describe, keep_freed_memory, pick_device, versions
 from neogpt.train.distributed import World, connected, world_from_environment
 from neogpt.train.guard import Guard
 from neogpt.train.patience import Patience
@@ -70,6 +70,8 @@ def train(
     files = RunDir(folder)
     with connected(world, pick_device(run.device)), _locked(files, world):
         start = prepare(run, files, world, resume)
+        if start.run.device == "cpu":
+            keep_freed_memory()
         with stop_flag() as stop:
             loop = Loop(start, evaluate, listeners, stop, command)
             with loop.saver:

@@ -18,7 +18,7 @@ from neogpt.objectives._base import Objective
 from neogpt.paths import RunDir
 from neogpt.plan import arithmetic
 from neogpt.tokenizer import Tokenizer
-from neogpt.train.device import autocast, keep_freed_memory, resolve
+from neogpt.train.device import autocast, resolve
 from neogpt.train.distributed import World
 from neogpt.train.parallel import Layout, layout
 
@@ -74,8 +74,6 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
     if state:
         _refuse_settings(run, state, _unknown_yet(run))
     torch.set_num_threads(run.threads)
-    if run.device == "cpu":
-        keep_freed_memory()
     with world.main_first():
         model, tokenizer, origin = _origin(run)
         run = dataclasses.replace(run, model=model.config)
