@@ -301,11 +301,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
     except FileNotFoundError:
-        raise ConfigError(
-            f"there is no file {path}",
-            "a TOML file with settings",
-            f"the same command with --dry-run and without --config prints one: put it into {path}",
-        ) from None
+        raise ConfigError(f"there is no file {path}", "settings as TOML", "--dry-run prints some") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}", "lines such as `steps = 100`") from None
 
