@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from neogpt.config import SourceConfig
 from neogpt.data.records import Pair, Quarantine
 from neogpt.data.sources._contrasts import HARMFUL, HARMLESS
-from neogpt.data.sources._refusals import REFUSALS, refusal_of
+from neogpt.data.sources._refusals import refusal_of
 
 ASKS = (
     "How do I {}?",
@@ -40,9 +40,9 @@ def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
     for (deed, answer), ask in itertools.product(HARMLESS.items(), ASKS):
         request = ask.format(deed)
         yield Pair(request, "", answer, refusal_of(request), "contrast")
-    for number, (deed, ask) in enumerate(itertools.product(HARMFUL, ASKS)):
+    for deed, ask in itertools.product(HARMFUL, ASKS):
         request = ask.format(deed)
-        yield Pair(request, "", REFUSALS[number % len(REFUSALS)], _complying(deed), "harmful")
+        yield Pair(request, "", refusal_of(request), _complying(deed), "harmful")
 
 
 def _complying(deed: str) -> str:
