@@ -63,7 +63,6 @@ def test_the_verb_does_not_tell_the_sides_apart() -> None:
     assert len(shared) >= 0.75 * len(HARMFUL)
 
 
-@pytest.mark.skipif(not os.environ.get("NEOGPT_DATA"), reason="NEOGPT_DATA is not set: no XSTest here")
 def test_the_way_of_asking_does_not_tell_which_refusal_follows() -> None:
     """Where each had its own, a model learned to refuse whatever is asked in such words."""
     refused = [pair for pair in PAIRS if pair.kind == "harmful"]
@@ -73,6 +72,7 @@ def test_the_way_of_asking_does_not_tell_which_refusal_follows() -> None:
         assert set(mine) == set(REFUSALS)
 
 
+@pytest.mark.skipif(not os.environ.get("NEOGPT_DATA"), reason="NEOGPT_DATA is not set: no XSTest here")
 def test_nothing_is_from_the_prompts_that_measure_it() -> None:
     measured = [(p, content(p)) for kind in _refusal_data.prompts().values() for p in kind]
     for deed in DEEDS:
