@@ -19,17 +19,17 @@ they are due and where not. The held-out loss goes on falling while a model begi
 def dpo() -> AnyRun:
     """Red-team pairs beside requests near the border (`contrasts`) and Dolly's answers preferred to refusals.
 
-    About two helpful pairs stand beside each harmful one, however many of either the files hold (578 are all red-team
-    pairs of the sample in NEOGPT_DATA); the same verbs stand on both sides.
+    Almost two helpful pairs stand beside each harmful one, however many of either the files hold (578 are all red-team
+    pairs of the sample in NEOGPT_DATA); the same verbs stand on both sides. A refusal has ten tokens where an answer of
+    Dolly's has a hundred, and the SFT term counts tokens: so the contrasts come six times an epoch.
     """
     red_team = dpo_red_team.dpo()
     return dataclasses.replace(
         red_team,
         recipe="dpo-balanced",
         source_name="mix",
-        steps=300,
-        source=mix.Config(of=("red-team-pairs?rows=578", "contrasts", "dolly?rows=1200")),
-        objective=dataclasses.replace(red_team.objective, sft=0.2),  # type: ignore[call-arg]
-        eval=EvalConfig(every=30, names=("samples", "border"), val_samples=256, patience=5, watch=WATCHED),
+        steps=400,
+        source=mix.Config(of=("red-team-pairs?rows=578", "contrasts?weight=6", "dolly?rows=1200")),
+        eval=EvalConfig(every=50, names=("samples", "border"), val_samples=256, patience=5, watch=WATCHED),
         save=SaveConfig(every=0),
     )
