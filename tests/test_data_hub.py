@@ -176,11 +176,12 @@ def test_killed_in_the_middle_of_a_download_and_rerun(
 
 
 def test_slices_of_a_file_are_tasks_of_their_own(
-    hub: Hub, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    hub: Hub, files: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from neogpt.data.sources import parquet
 
-    monkeypatch.setattr(parquet, "PART_BYTES", 12_000)
+    smallest = min((files / name).stat().st_size for name in FILES)
+    monkeypatch.setattr(parquet, "PART_BYTES", smallest // 3)
     assert len(fineweb_edu.parts(CONFIG)) > 6
     assert shards(make(tmp_path / "out")) == expected
 
