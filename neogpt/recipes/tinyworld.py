@@ -112,7 +112,7 @@ def rl() -> AnyRun:
         recipe="tinyworld",
         stage="rl",
         source_name="tinyworld",
-        steps=80,
+        steps=120,
         model=_MODEL,
         source=tinyworld.Config(),
         data=_DATA,
