@@ -10,7 +10,6 @@ import contextlib
 import errno
 import json
 import logging
-import math
 import re
 import shutil
 import uuid
@@ -210,10 +209,8 @@ def remove(run: RunDir, gone: Iterable[int]) -> None:
 def _best(run: RunDir, found: list[int]) -> int | None:
     """The saved step with the best evaluation by what the run watches (`--eval.watch`), the first of equal ones."""
     watch = _eval_settings(run).get("watch", WATCHED)
-    totals = {
-        row["step"]: ledger.total(row, watch) for row in ledger.read(run.metrics) if "grad_norm" not in row
-    }
-    scores = {step: total for step, total in totals.items() if step in found and math.isfinite(total)}
+    totals = ledger.totals(ledger.read(run.metrics), watch)
+    scores = {step: score for step, score in totals.items() if step in found}
     return max(scores, key=lambda step: scores[step]) if scores else None
 
 

@@ -62,6 +62,12 @@ def total(row: Row, names: Iterable[str]) -> float:
     return found
 
 
+def totals(rows: Iterable[Row], names: Iterable[str]) -> dict[int, float]:
+    """Step -> `total` of its evaluation, for those evaluations that have all of these scores as numbers."""
+    found = {row["step"]: total(row, names) for row in rows if "grad_norm" not in row and "step" in row}
+    return {step: score for step, score in found.items() if isinstance(step, int) and math.isfinite(score)}
+
+
 def demand(row: Row, names: Iterable[str], what: str) -> None:
     """ConfigError, which calls them `what`, unless the evaluation `row` has all scores of these names."""
     for name in signs(names):

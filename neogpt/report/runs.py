@@ -134,10 +134,8 @@ class Stage:
         settings = self.config.get("eval")
         settings = settings if isinstance(settings, dict) else {}
         watch = settings.get("watch", config.WATCHED)
-        rows = [row for row in self.metrics if "grad_norm" not in row and is_number(row.get("step"))]
-        found = {int(row["step"]): ledger.total(row, watch) for row in rows}
-        known = [step for step, score in found.items() if step and not math.isnan(score)]
-        return max(known, key=found.__getitem__) if settings.get("patience") and known else math.inf
+        found = {step: score for step, score in ledger.totals(self.metrics, watch).items() if step}
+        return max(found, key=found.__getitem__) if settings.get("patience") and found else math.inf
 
     def standing(self, key: str) -> float | None:
         """The newest finite value of `key` up to the step that the run stands for."""
