@@ -6,6 +6,7 @@ Shapes: B rows, T tokens, D n_embd, H heads, K head size, N a chunk of the B x H
 S the keys they see.
 """
 
+import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from torch.nn import functional as F
 
 _QUERIES = 256  # queries a block: later keys are skipped, not masked
 _LONG = 1024  # tokens from which PyTorch's own attention takes no longer
-_SCORES = 2**21  # scores at once, so that they stay in the processor's cache
+_SCORES = 2**22  # scores at once, so that they stay in the processor's cache
 _ELEMENTS = 2**17  # numbers of a GELU at once, for the same reason
 _GELU_1 = 2 * math.sqrt(2 / math.pi)
 _GELU_3 = _GELU_1 * 0.044715
@@ -130,25 +131,30 @@ class _Attention(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (qkv_BTE,), H = ctx.saved_tensors, ctx.n_head
         q_NTK, k_NTK, v_NTK = (part.flatten(0, 1) for part in split_heads(qkv_BTE, H))
+        dy_NTK = grads[0].unflatten(-1, (H, -1)).transpose(1, 2).flatten(0, 1)
         (N, T, K), dtype = q_NTK.shape, qkv_BTE.dtype
-        dy_NTK = grads[0].unflatten(-1, (H, K)).transpose(1, 2).flatten(0, 1)
-        wide_q_NTK, wide_k_NTK = q_NTK.to(_wide(dtype)) / math.sqrt(K), k_NTK.to(_wide(dtype))
-        dq_NTK = torch.empty_like(q_NTK)
+        scale = 1 / math.sqrt(K)
+        wide_q_NTK, wide_k_NTK = q_NTK.to(_wide(dtype)), k_NTK.to(_wide(dtype))
+        dqkv_3NTK = qkv_BTE.new_empty(3, N, T, K)
         # Keys and values of several blocks add up in float32.
-        dk_NTK, dv_NTK = torch.empty(2, N, T, K, dtype=_wide(dtype) if T > _QUERIES else dtype).unbind(0)
-        with torch.autocast("cpu", enabled=False):
+        dkv_2NTK = dqkv_3NTK[1:] if T <= _QUERIES else dqkv_3NTK[1:].to(_wide(dtype))
+        scratch = [qkv_BTE.new_empty(_scores_at_once(N, T), dtype=kind) for kind in (_wide(dtype), dtype, dtype)]
+        with torch.autocast("cpu", enabled=False), _bfloat16_inputs():
             for heads, block, seen in _blocks(N, T):
-                q_NQK, dy_NQK = q_NTK[heads, block], dy_NTK[heads, block]
-                p_NQS = _probabilities(wide_q_NTK[heads, block], wide_k_NTK[heads, seen]).to(dtype)
-                dp_NQS = dy_NQK @ v_NTK[heads, seen].mT
-                ds_NQS = torch._softmax_backward_data(dp_NQS, p_NQS, -1, dtype)
-                dq_NTK[heads, block] = ds_NQS @ k_NTK[heads, seen]
+                q_NQK, dy_NQK, k_NSK = q_NTK[heads, block], dy_NTK[heads, block], k_NTK[heads, seen]
+                shape = (len(q_NQK), q_NQK.shape[1], k_NSK.shape[1])
+                scores_NQS, p_NQS, ds_NQS = (part[: math.prod(shape)].view(shape) for part in scratch)
+                _product(wide_q_NTK[heads, block], wide_k_NTK[heads, seen].mT, scale, scores_NQS)
+                p_NQS.copy_(_probabilities_(scores_NQS))
+                torch.bmm(dy_NQK, v_NTK[heads, seen].mT, out=ds_NQS)
+                torch._softmax_backward_data(ds_NQS, p_NQS, -1, dtype, grad_input=ds_NQS)
+                dqkv_3NTK[0, heads, block] = _product(ds_NQS, k_NSK, scale)
                 # The first block sees every key: it writes what the others add to.
                 put = Tensor.copy_ if block.stop == T else Tensor.add_
-                put(dk_NTK[heads, seen], ds_NQS.mT @ q_NQK)
-                put(dv_NTK[heads, seen], p_NQS.mT @ dy_NQK)
-        scaled = (dq_NTK / math.sqrt(K), dk_NTK / math.sqrt(K), dv_NTK)
-        dqkv_3NTK = torch.stack([part.to(dtype) for part in scaled])
+                put(dkv_2NTK[0, heads, seen], _product(ds_NQS.mT, q_NQK, scale))
+                put(dkv_2NTK[1, heads, seen], p_NQS.mT @ dy_NQK)
+        if dkv_2NTK.dtype != dtype:
+            dqkv_3NTK[1:] = dkv_2NTK
         return dqkv_3NTK.unflatten(1, (-1, H)).permute(1, 3, 0, 2, 4).flatten(2), None
 
 
@@ -157,16 +163,43 @@ def _blocks(N: int, T: int) -> Iterator[tuple[slice, slice, slice]]:
     for begin in reversed(range(0, T, _QUERIES)):
         end = min(begin + _QUERIES, T)
         heads = max(1, _SCORES // ((end - begin) * end))
+        heads = math.ceil(N / math.ceil(N / heads))  # as many each time
         for first in range(0, N, heads):
             yield slice(first, min(first + heads, N)), slice(begin, end), slice(0, end)
 
 
-def _probabilities(scaled_q_NQK: Tensor, k_NSK: Tensor) -> Tensor:
-    """Softmax of the causal scores of the last Q of S tokens; queries come divided by the root of K."""
-    Q = scaled_q_NQK.shape[1]
-    scores_NQS = scaled_q_NQK @ k_NSK.mT
+def _scores_at_once(N: int, T: int) -> int:
+    """The scores of the largest of `_blocks`."""
+    of_a_head = min(_QUERIES, T) * T
+    return min(N * of_a_head, max(of_a_head, _SCORES))
+
+
+def _probabilities_(scores_NQS: Tensor) -> Tensor:
+    """Softmax of the causal scores of the last Q of S tokens, in place."""
+    Q = scores_NQS.shape[1]
     scores_NQS[:, :, -Q:] += torch.full((Q, Q), -math.inf, dtype=scores_NQS.dtype).triu_(1)
     return torch.softmax(scores_NQS, -1, out=scores_NQS)
+
+
+def _product(a_NXY: Tensor, b_NYZ: Tensor, scale: float, out: Tensor | None = None) -> Tensor:
+    """scale * a b, scaled before it is rounded to the operands' dtype: (N, X, Z)."""
+    out = a_NXY.new_empty(*a_NXY.shape[:2], b_NYZ.shape[2]) if out is None else out
+    return torch.baddbmm(out, a_NXY, b_NYZ, beta=0, alpha=scale, out=out)
+
+
+@contextlib.contextmanager
+def _bfloat16_inputs() -> Iterator[None]:
+    """Products of float32 tensors may read them as bfloat16; here they hold nothing finer, so nothing is lost.
+
+    Sums and results stay float32, as a product of bfloat16 tensors cannot have them, at twice float32's speed or more
+    where the processor multiplies bfloat16.
+    """
+    matmul = torch.backends.mkldnn.matmul
+    before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 def _wide(dtype: torch.dtype) -> torch.dtype:
