@@ -57,6 +57,17 @@ def test_bfloat16_attention_is_as_near_the_truth_as_pytorchs(T: int, K: int) -> 
     assert relative(slope, truth_slope) <= 1.25 * relative(flash_slope, truth_slope)
 
 
+def test_other_products_in_float32_keep_their_inputs() -> None:
+    matmul = torch.backends.mkldnn.matmul
+    qkv = torch.randn(1, 64, 3 * 32).bfloat16().requires_grad_()
+    before = matmul.fp32_precision
+    kernels.attention(qkv, 2).sum().backward()
+    assert matmul.fp32_precision == before
+    with pytest.raises(RuntimeError, match="broken"), kernels._bfloat16_inputs():
+        raise RuntimeError("broken")
+    assert matmul.fp32_precision == before
+
+
 def test_no_float_mask_reaches_pytorchs_attention(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 

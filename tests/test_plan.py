@@ -13,7 +13,7 @@ from training import ROOT, Launcher
 from neogpt import optim
 from neogpt.cli import _train
 from neogpt.config import GPT2Config, OptimConfig
-from neogpt.model import GPT2
+from neogpt.model import GPT2, cross_entropy, kernels
 from neogpt.plan import memory, shape
 from neogpt.plan.memory import Work
 from neogpt.train.tree import TreeSum
@@ -108,6 +108,12 @@ def test_waiting_gradients_are_those_of_the_sum_tree(n: int) -> None:
         beside = max(beside, len(tree._partial))
         tree.add(before or [torch.ones(1)], level=1 if before else 0)
     assert (memory.held_gradients(n), memory.held_beside(n)) == (most, beside)
+
+
+def test_blocks_are_those_of_the_model() -> None:
+    for name in ("_QUERIES", "_SCORES", "_LONG"):
+        assert getattr(memory, name) == getattr(kernels, name)
+    assert memory._SCRATCH == cross_entropy._SCRATCH
 
 
 ADAMW = "--optim.name adamw --dtype float32"

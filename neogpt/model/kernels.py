@@ -138,7 +138,8 @@ class _Attention(torch.autograd.Function):
         dqkv_3NTK = qkv_BTE.new_empty(3, N, T, K)
         # Keys and values of several blocks add up in float32.
         dkv_2NTK = dqkv_3NTK[1:] if T <= _QUERIES else dqkv_3NTK[1:].to(_wide(dtype))
-        scratch = [qkv_BTE.new_empty(_scores_at_once(N, T), dtype=kind) for kind in (_wide(dtype), dtype, dtype)]
+        size, kinds = _scores_at_once(N, T), (_wide(dtype), dtype, dtype)
+        scratch = [qkv_BTE.new_empty(size, dtype=kind) for kind in kinds]
         with torch.autocast("cpu", enabled=False), _bfloat16_inputs():
             for heads, block, seen in _blocks(N, T):
                 q_NQK, dy_NQK, k_NSK = q_NTK[heads, block], dy_NTK[heads, block], k_NTK[heads, seen]
@@ -194,7 +195,7 @@ def _bfloat16_inputs() -> Iterator[None]:
     Sums and results stay float32, as a product of bfloat16 tensors cannot have them, at twice float32's speed or more
     where the processor multiplies bfloat16.
     """
-    matmul = torch.backends.mkldnn.matmul
+    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
     before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
     try:
         yield

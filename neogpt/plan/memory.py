@@ -15,7 +15,7 @@ from neogpt.config import GPT2Config
 from neogpt.plan.shape import fits, head_chunk, n_block_matrices, n_params
 
 _SCRATCH = 2**20  # model/cross_entropy.py: logits in float32 at once
-_QUERIES = 128  # model/kernels.py: queries a block of attention
+_QUERIES, _SCORES, _LONG = 256, 2**22, 1024  # model/kernels.py: of attention's backward
 
 _LIBRARIES = {"float32": 8_000_000, "bfloat16": 24_000_000}  # what oneDNN keeps on a CPU, as measured
 
@@ -141,12 +141,23 @@ def block_bytes(work: Work) -> int:
 
 
 def _attention_bytes(work: Work) -> int:
-    """Probabilities where bfloat16 is trained on a CPU and they are few, else one float32 a token and head."""
-    T, H = work.length, work.model.n_head
-    if work.device != "cpu" or work.width == 4:
-        return 4 * H * work.n_tokens
-    scores = sum((min(b + _QUERIES, T) - b) * min(b + _QUERIES, T) for b in range(0, T, _QUERIES))
-    return 2 * H * work.rows * scores if scores <= 3 * T * work.model.n_embd // H else 0
+    """Beside its input and output PyTorch's attention keeps a float32 a token and head; NeoGPT's keeps nothing."""
+    return 0 if _own_attention(work) else 4 * work.model.n_head * work.n_tokens
+
+
+def _own_attention(work: Work) -> bool:
+    """Whether the backward of attention is NeoGPT's (model/kernels.py)."""
+    return work.device == "cpu" and work.width == 2 and work.length < _LONG
+
+
+def _attention_backward(work: Work) -> int:
+    """Scratch, queries and keys in float32, the gradients of both and of values, and by heads all that goes in."""
+    if not _own_attention(work):
+        return 0
+    a_head = min(_QUERIES, work.length) * work.length
+    scores = min(work.rows * work.model.n_head * a_head, max(a_head, _SCORES))
+    sums = 8 if work.length > _QUERIES else 0
+    return 8 * scores + (8 + 6 + 8 + sums) * work.n_tokens * work.model.n_embd
 
 
 def held_gradients(micro_batches: int) -> int:
@@ -208,12 +219,14 @@ def _loss(work: Work) -> Parts:
 
 
 def _backward_begins(work: Work) -> Parts:
-    """The head's gradient, or later the last block's MLP with the head's gradient."""
+    """The head's gradient, or later the last block's MLP or attention with the head's gradient."""
     D, V, N = work.model.n_embd, work.model.vocab_size, work.n_tokens
     head = 4 * V * D + (2 * work.width + 4) * N * D
     mlp = 4 * V * D + (4 + 4 * work.width + (2 if work.width == 2 else 0)) * N * D
+    attention = 4 * V * D + 4 * N * D + _attention_backward(work)
     again = block_bytes(work) if work.checkpointing else 0  # the block that runs again
-    return {**_waiting(work), "activations": activation_bytes(work), "loss": max(head, mlp + again)}
+    fullest = max(head, max(mlp, attention) + again)
+    return {**_waiting(work), "activations": activation_bytes(work), "loss": fullest}
 
 
 def _backward_ends(work: Work) -> Parts:
