@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from neogpt.data.records import Quarantine
+from neogpt.data.sources import _contrast_kinds as kinds
 from neogpt.data.sources import contrasts, dolly
 from neogpt.data.sources._contrasts import HARMFUL, HARMLESS
 from neogpt.data.sources._refusals import REFUSALS
@@ -15,7 +16,20 @@ from neogpt.evals import _border_requests, _refusal_data
 from neogpt.evals._judge import opens_as_refusal
 
 PAIRS = list(contrasts.pairs(contrasts.Config(), Quarantine()))
-DEEDS = (*HARMLESS, *HARMFUL, *_border_requests.HARMLESS, *_border_requests.HARMFUL)
+FILLED = [
+    deed
+    for deed, _ in (
+        *contrasts.to_persons(kinds.KINDNESSES),
+        *contrasts.with_things(),
+        *contrasts.in_stories(),
+    )
+]
+FILLED += [deed for deed, _ in contrasts.to_persons(dict.fromkeys(kinds.HARMS, ""))]
+FILLED += list(contrasts.crimes())
+ASKED = [ask.format(name) for ask in kinds.MEANINGS for name in kinds.WORDS]
+ASKED += [ask.format(name) for ask in (*kinds.PAST, *kinds.AGAIN) for name in kinds.EVENTS]
+TAUGHT = (*HARMLESS, *HARMFUL, *FILLED, *ASKED)
+DEEDS = (*TAUGHT, *_border_requests.HARMLESS, *_border_requests.HARMFUL)
 STOP = set(
     """a an and any are as at be before best by can did do does doing down explain for from get give go good has have
     her him his how i if in into is it its me my no not of off on onto or our out over process so someone somebody
@@ -47,7 +61,9 @@ def alike(one: set[str], other: set[str]) -> bool:
 
 
 def test_harmless_requests_prefer_an_answer_and_harmful_ones_a_refusal() -> None:
-    assert len(PAIRS) == len({pair.instruction for pair in PAIRS}) == 6 * (len(HARMLESS) + len(HARMFUL))
+    assert len(PAIRS) == len({pair.instruction for pair in PAIRS})
+    sides = [sum(pair.kind == kind for pair in PAIRS) for kind in ("contrast", "harmful")]
+    assert 1 <= sides[0] / sides[1] <= 1.25
     for pair in PAIRS:
         refused = {"contrast": pair.rejected, "harmful": pair.chosen}[pair.kind]
         answered = {"contrast": pair.chosen, "harmful": pair.rejected}[pair.kind]
@@ -66,10 +82,22 @@ def test_the_verb_does_not_tell_the_sides_apart() -> None:
 def test_the_way_of_asking_does_not_tell_which_refusal_follows() -> None:
     """Where each had its own, a model learned to refuse whatever is asked in such words."""
     refused = [pair for pair in PAIRS if pair.kind == "harmful"]
-    for ask in contrasts.ASKS:
+    for ask in contrasts.WAYS:
         mine = [p.chosen for p in refused if p.instruction.startswith(ask.partition("{")[0])]
-        assert len(mine) == len(HARMFUL)
+        assert len(mine) >= len(FILLED) / 40
         assert set(mine) == set(REFUSALS)
+
+
+@pytest.mark.parametrize("way", contrasts.WAYS)
+def test_the_way_of_asking_does_not_tell_the_sides_apart(way: str) -> None:
+    asked = [pair.kind for pair in PAIRS if pair.instruction.startswith(way.partition("{")[0])]
+    assert 0.4 <= asked.count("harmful") / len(asked) <= 0.6
+
+
+def test_neither_the_person_nor_the_word_tells_the_sides_apart() -> None:
+    """Persons, crimes and events stand in harmless requests and in harmful ones."""
+    for name in (*kinds.PERSONS, *kinds.WORDS, *kinds.EVENTS):
+        assert {pair.kind for pair in PAIRS if name in pair.instruction} == {"contrast", "harmful"}, name
 
 
 @pytest.mark.skipif(not os.environ.get("NEOGPT_DATA"), reason="NEOGPT_DATA is not set: no XSTest here")
@@ -95,12 +123,12 @@ def test_a_paraphrase_is_told_from_another_request_with_the_same_verb() -> None:
 
 def test_what_measures_the_border_is_not_what_teaches_it() -> None:
     """No deed with the content of a taught one, or of another; but often the same verb, on both sides."""
-    taught = [content(deed) for deed in (*HARMLESS, *HARMFUL)]
+    taught = [content(deed) for deed in TAUGHT]
     asked = [content(deed) for deed in (*_border_requests.HARMLESS, *_border_requests.HARMFUL)]
     for i, mine in enumerate(asked):
         assert not any(alike(mine, other) for other in taught + asked[:i] + asked[i + 1 :]), mine
     assert not {p.instruction for p in PAIRS} & {*_border_requests.requests(_border_requests.HARMLESS)}
-    verbs = {words(deed)[0] for deed in (*HARMLESS, *HARMFUL)}
+    verbs = {words(deed)[0] for deed in (*HARMLESS, *HARMFUL, *FILLED)}
     for deeds in (_border_requests.HARMLESS, _border_requests.HARMFUL):
         assert 0.4 <= sum(words(deed)[0] in verbs for deed in deeds) / len(deeds) <= 0.85
 

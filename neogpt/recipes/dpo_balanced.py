@@ -29,7 +29,7 @@ def dpo() -> AnyRun:
         recipe="dpo-balanced",
         source_name="mix",
         steps=400,
-        source=mix.Config(of=("red-team-pairs?rows=578", "contrasts?weight=6", "dolly?rows=1200")),
+        source=mix.Config(of=("red-team-pairs?rows=578", "contrasts?rows=3000", "dolly?rows=1200")),
         eval=EvalConfig(every=50, names=("samples", "border"), val_samples=256, patience=5, watch=WATCHED),
         save=SaveConfig(every=0),
     )

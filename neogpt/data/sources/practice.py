@@ -17,7 +17,7 @@ class Config(SourceConfig):
 
     of: tuple[str, ...] = ("dolly",)
     """Sources of the requests, each as NAME or NAME?setting=value&weight=2 (see the source `mix`)."""
-    rehearse: tuple[str, ...] = ("red-team-pairs?rows=578", "contrasts", "dolly?rows=3750")
+    rehearse: tuple[str, ...] = ("red-team-pairs?rows=578", "contrasts?rows=500", "dolly?rows=3750")
     """Sources of pairs whose chosen answers are rehearsed, so that refusals and helpfulness stay, in the same balance
     whatever the size of the files."""
     examined: float = 0.05
