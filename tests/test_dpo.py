@@ -89,7 +89,7 @@ def test_packed_and_live_are_the_same_as_padded_and_cached(
     for other_terms, other_metrics in others:
         assert other_metrics == pytest.approx(metrics, rel=1e-5, abs=1e-5)
         for name, value in terms.items():
-            assert (other_terms[name] - value).norm() <= 2e-6 * value.norm()
+            assert (other_terms[name] - value).norm() <= 5e-6 * value.norm()
 
 
 def test_the_distance_is_none_at_the_reference_and_schulmans_away_from_it(

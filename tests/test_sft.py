@@ -145,7 +145,7 @@ def test_every_answer_of_a_conversation_is_learned_and_no_question(
     history = (Turn("Who asks?", "", "Nobody."), Turn("Where?", "By the sea.", "In Rome."))
     made = objective(tokenizer, [Instruction("Say it again.", "", "Again.", "", history)], monkeypatch)
     [row] = made.examples
-    batch = pad([row], tokenizer.eot_id)
+    batch = pad([row], tokenizer.eot_id, 0)
     learned = batch.targets[0][batch.weights[0] > 0].tolist()
     assert tokenizer.decode(learned).split("<|endoftext|>") == ["Nobody.", "In Rome.", "Again.", ""]
     whole = encode_prompt(tokenizer, "Say it again.", "", history)
@@ -168,7 +168,7 @@ def test_all_tokens_are_learned_on_request(tokenizer: Tokenizer, monkeypatch: py
     items = [Instruction("Who asks?", "", "Nobody.")]
     row = objective(tokenizer, items, monkeypatch).examples[0]
     everything = objective(tokenizer, items, monkeypatch, learn="all").examples[0]
-    batch = pad([everything], tokenizer.eot_id)
+    batch = pad([everything], tokenizer.eot_id, 0)
     assert batch.weights.all()
     assert [*everything[0], *batch.targets[0].tolist()] == [*row[0], *row[1]]
 

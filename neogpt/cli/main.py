@@ -67,12 +67,12 @@ def _set_up_cpu() -> None:
     """What torch's CPU libraries read when they are loaded, unless the user has set it; no result depends on it.
 
     Threads sleep soon when they wait for each other: they spin for milliseconds by default, which beside other work
-    keeps the one that is awaited off its core. And oneDNN keeps 64 shapes of products ready in place of 1,024, which
+    keeps the one that is awaited off its core. And oneDNN keeps 128 shapes of products ready in place of 1,024, which
     batches of ever other lengths fill with hundreds of megabytes.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
         os.environ["GOMP_SPINCOUNT"] = "1000"
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
 
 def _commands() -> list[str]:

@@ -129,7 +129,7 @@ def _loss(model: GPT2, rows: Sequence[Row], fill: int) -> float:
     rows = sorted(rows, key=lambda row: sum(map(len, row)))
     total, weight = 0.0, 0.0
     for start in range(0, len(rows), _ROWS):
-        batch = pad(rows[start : start + _ROWS], fill)
+        batch = pad(rows[start : start + _ROWS], fill, model.config.n_positions)
         weight += float(batch.weights.sum())
         with torch.no_grad():
             total += float(token_loss(model, on_device(batch, model.device)))

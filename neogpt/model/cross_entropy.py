@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from neogpt.plan.shape import head_chunk
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from neogpt.model.gpt2 import GPT2
 
 _SCRATCH = 2**20  # logits in float32 at once, so that they stay in the processor's cache
+_MULTIPLE = 64  # to which the number of chosen tokens is rounded up
 _SLICE = 8192  # ids whose dW is in hand at once, for the same reason
 
 
@@ -35,7 +37,8 @@ def cross_entropy_sum(
     """Sum over tokens of weight x (-log p of the target), a scalar in float32 (float64 for float64 input).
 
     x_BTD: what the head is multiplied with; wte_VD: the tied embedding; targets_BT: int64; weights_BT: float.
-    Tokens of weight 0 cost nothing and their targets are not looked at. `chunk`: tokens whose logits exist at
+    Tokens of weight 0 cost nothing and their targets are not looked at (the last of the others is taken up to 63 times
+    more, with weight 0, since a CPU's library is slow with ever other shapes). `chunk`: tokens whose logits exist at
     once. Under autocast the products are in its dtype and the softmax in float32.
     `z_loss` adds the gradient of z_loss x weight x (log sum exp logits)^2 (Chowdhery et al. 2022, "PaLM") and
     leaves the value alone, so that losses stay comparable.
@@ -66,6 +69,7 @@ def log_probs(
     logp_N = token_log_probs(x_ND, wte_VD, targets_N, chunk)
     if where is None:
         return logp_N.view(targets_BT.shape)
+    logp_N = logp_N[: where.numel()]
     flat = torch.zeros(targets_BT.numel(), dtype=logp_N.dtype, device=logp_N.device)
     return flat.index_copy(0, where, logp_N).view(targets_BT.shape)
 
@@ -81,12 +85,17 @@ def token_log_probs(x_ND: Tensor, wte_VD: Tensor, targets_N: Tensor, chunk: int 
 def _weighted(
     x_BTD: Tensor, targets: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """The tokens whose weight is not 0, and where they stood (None: everywhere)."""
+    """The tokens whose weight is not 0, and where they stood (None: everywhere).
+
+    The last of them is repeated with weight 0 up to an even number of them.
+    """
     x, targets, weights = x_BTD.flatten(0, -2), targets.flatten(), weights.flatten()
     where = weights.nonzero().squeeze(1)
     if where.numel() == weights.numel():
         return x, targets, weights, None
-    return x.index_select(0, where), targets[where], weights[where], where
+    more = -where.numel() % _MULTIPLE
+    even = torch.cat([where, where[-1:].expand(more)]) if where.numel() else where
+    return x.index_select(0, even), targets[even], F.pad(weights[where], (0, len(even) - len(where))), where
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:

@@ -11,6 +11,7 @@ Torch is imported inside functions: the command line reads options before torch 
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -106,17 +107,22 @@ class Objective(abc.ABC):
         return {}
 
 
+_MULTIPLE = 32  # tokens to which padded rows are rounded up
+
 Row = tuple[list[int], ...]
 """Token ids in parts, in turn given and learned: a prompt, its response, the next prompt, ..."""
 
 
-def pad(rows: Sequence[Row], fill: int) -> Batch:
+def pad(rows: Sequence[Row], fill: int, n_positions: int) -> Batch:
     """Rows as one right-padded Batch (B, T) whose weights are 1 on what is learned.
 
     The input of a row is all its ids without the last, the targets are one ahead. Right padding needs no mask: a
-    causal model never looks at it, and its targets weigh 0.
+    causal model never looks at it, and its targets weigh 0. T is a multiple of 32 where `n_positions` has room:
+    ever other shapes cost a CPU's library the code it makes for each, and a GPU's likes them even.
     """
-    shape = (len(rows), max(sum(map(len, row)) for row in rows) - 1)
+    longest = max(sum(map(len, row)) for row in rows) - 1
+    even = math.ceil(longest / _MULTIPLE) * _MULTIPLE
+    shape = (len(rows), max(longest, min(even, n_positions)))
     tokens, targets = np.full(shape, fill, np.int64), np.full(shape, fill, np.int64)
     weights = np.zeros(shape, np.float32)
     for i, row in enumerate(rows):

@@ -67,7 +67,7 @@ def _compute(model: GPT2, pairs: list[PairRow], fill: int) -> dict[str, np.ndarr
     with torch.inference_mode():
         for ids in _chunks(pairs):
             rows = [pairs[i][k] for k in (0, 1) for i in ids]
-            batch = on_device(pad(rows, fill), model.device)
+            batch = on_device(pad(rows, fill, model.config.n_positions), model.device)
             logps_RT = log_probs(model, batch.tokens, batch.targets, batch.weights)
             sums[ids] = logps_RT.sum(1).float().cpu().numpy().reshape(2, -1).T
             table, counted = logps_RT.float().cpu().numpy(), batch.weights.cpu().numpy() > 0

@@ -44,7 +44,7 @@ class Rehearsal:
         val_fraction: float,
         practised: Collection[str],
     ) -> None:
-        self.rows, self.eot_id, self.key = rows, tokenizer.eot_id, run.seed ^ _KEY
+        self.rows, self.eot_id, self.limit, self.key = rows, tokenizer.eot_id, limit, run.seed ^ _KEY
         self.micro_rows = micro_size(rows, run.batch.micro_batches)
         bad, split = Quarantine(), Split[Row](val_fraction)
         for item, response in _answers(run, bad):
@@ -69,7 +69,7 @@ class Rehearsal:
         """Micro-batch `micro` of the rehearsal of update number `step`."""
         ids = sample_ids(step, self.rows, len(self.train), self.key)
         mine = ids[micro * self.micro_rows : (micro + 1) * self.micro_rows]
-        return pad([self.train[i] for i in mine], self.eot_id)
+        return pad([self.train[i] for i in mine], self.eot_id, self.limit)
 
     @property
     def prompts(self) -> list[list[int]]:
@@ -78,7 +78,7 @@ class Rehearsal:
 
     def validation_batch(self, ids: np.ndarray) -> Batch:
         """The held-out answers with these numbers."""
-        return pad([self.held_out[i] for i in ids], self.eot_id)
+        return pad([self.held_out[i] for i in ids], self.eot_id, self.limit)
 
 
 def human_answers(run: AnyRun, tokenizer: Tokenizer, limit: int, val_fraction: float) -> list[Row]:

@@ -69,7 +69,7 @@ class Rollouts:
             others, anew, scores = self._try(actor, cycle, micro, attempt, flat)
             for i, slot in enumerate(flat):
                 prompts[slot], answers[slot], scores_SGK[slot] = others[i], anew[i], scores[i]
-        return self._batch(prompts, answers, scores_SGK)
+        return self._batch(prompts, answers, scores_SGK, actor.config.n_positions)
 
     def _try(
         self, actor: GPT2, cycle: int, micro: int, attempt: int, slots: Sequence[int]
@@ -102,10 +102,12 @@ class Rollouts:
         N, G, K = scores_NGK.shape
         return self.rewards.total(scores_NGK.reshape(N * G, K)).reshape(N, G)
 
-    def _batch(self, prompts: list[Prompt], groups: list[list[Answer]], scores_NGK: np.ndarray) -> Batch:
+    def _batch(
+        self, prompts: list[Prompt], groups: list[list[Answer]], scores_NGK: np.ndarray, n_positions: int
+    ) -> Batch:
         answers = [answer for group in groups for answer in group]
         rows = [(p.ids, list(a.tokens)) for p, group in zip(prompts, groups, strict=True) for a in group]
-        batch = pad(rows, self.sampler.tokenizer.eot_id)
+        batch = pad(rows, self.sampler.tokenizer.eot_id, n_positions)
         stopped_R = np.array([answer.stopped for answer in answers])
         if self.config.mask_truncated:
             batch.weights[~stopped_R] = 0

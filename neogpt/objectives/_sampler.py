@@ -110,7 +110,8 @@ class Sampler:
         ):
             for start in range(0, len(order), _ROWS):
                 ids = order[start : start + _ROWS]
-                batch = on_device(pad([rows[i] for i in ids], self.tokenizer.eot_id), device)
+                padded = pad([rows[i] for i in ids], self.tokenizer.eot_id, model.config.n_positions)
+                batch = on_device(padded, device)
                 logps = log_probs(model, batch.tokens, batch.targets, batch.weights).cpu().double().numpy()
                 for i, row in zip(ids, logps, strict=True):
                     begin = len(rows[i][0]) - 1

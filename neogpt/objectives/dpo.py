@@ -150,7 +150,8 @@ class DPO(Objective):
 
     def _batch(self, pairs: list[PairRow], split: int, ids: list[int]) -> Batch:
         rows = [pairs[i][k] for k in (0, 1) for i in ids]
-        batch = (pack if self.config.packing else pad)(rows, self.tokenizer.eot_id)
+        eot_id = self.tokenizer.eot_id
+        batch = pack(rows, eot_id) if self.config.packing else pad(rows, eot_id, self.n_positions)
         if self._references:
             self._references[split].put(batch, ids)
         return batch

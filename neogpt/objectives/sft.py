@@ -94,7 +94,8 @@ class SFT(Objective):
         return self._batch([self.held_out[i] for i in ids])
 
     def _batch(self, rows: list[Row]) -> Batch:
-        return (pack if self.config.packing else pad)(rows, self.tokenizer.eot_id)
+        eot_id = self.tokenizer.eot_id
+        return pack(rows, eot_id) if self.config.packing else pad(rows, eot_id, self.n_positions)
 
     def weights(self, batch: Batch) -> dict[str, float]:
         weights = {"sft": float(batch.weights.sum())}
