@@ -81,6 +81,23 @@ def test_a_number_of_ids_that_nobody_typed_gives_way(tmp_path: Path, capsys: Cap
     assert main(["pretrain", "laptop", "--from", "runs/base", "--model.vocab-size", "4096", "--dry-run"]) == 0
 
 
+@pytest.mark.parametrize("where", ["model", "runs/base/checkpoints/step-00000002"])
+def test_a_typed_shape_is_that_of_the_model_to_begin_with(where: str, capsys: Capture) -> None:
+    folder = Path(where)
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"n_layer": 4, "n_embd": 64, "n_head": 4}')
+    begin = ["pretrain", "laptop", "--dry-run", "--from", where.removesuffix("/checkpoints/step-00000002")]
+    assert main([*begin, "--model.n-layer", "4", "--model.n_embd=64"]) == 0
+    capsys.readouterr()
+    for flag in ("--model.n-layer", "--model.n_layer"):
+        assert main([*begin, flag, "8"]) == 2
+        shown = capsys.readouterr().err
+        assert f"--model.n-layer 8, but the model in {begin[-1]} has 4" in shown
+        assert "leave --model.* out" in shown
+    (folder / "config.json").write_text("{")
+    assert main([*begin, "--model.n-layer", "8"]) == 0  # loading it will say what is wrong with it
+
+
 def test_no_torch_is_needed_to_say_so() -> None:
     code = "import sys; from neogpt.cli.main import main; main(['pretrain', 'laptop', '--dry-run']); "
     done = subprocess.run(

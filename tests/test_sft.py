@@ -152,6 +152,19 @@ def test_every_answer_of_a_conversation_is_learned_and_no_question(
     assert [token for part in row for token in part][: len(whole)] == whole
 
 
+@pytest.mark.parametrize(("n_positions", "width"), [(1024, 64), (64, 64), (40, 40), (33, 33), (0, 33)])
+def test_padded_rows_have_even_lengths_where_the_context_has_room(n_positions: int, width: int) -> None:
+    rows = [([1] * 30, [2, 3, 4, 5]), ([6, 7], [8])]
+    batch = pad(rows, 9, n_positions)
+    assert batch.tokens.shape == batch.targets.shape == batch.weights.shape == (2, width)
+    for i, (prompt, answer) in enumerate(rows):
+        ids, end = prompt + answer, len(prompt + answer) - 1
+        assert batch.tokens[i].tolist() == ids[:-1] + [9] * (width - end)
+        assert batch.targets[i].tolist() == ids[1:] + [9] * (width - end)
+        assert batch.weights[i].nonzero()[0].tolist() == list(range(len(prompt) - 1, end))
+    assert n_tokens(batch) == 33 + 2
+
+
 def test_a_long_conversation_loses_its_end_and_never_ends_in_a_question(
     tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,12 @@
 """What is wrong with a run's settings that can be said before any data is read: arithmetic, names, ids."""
 
+import contextlib
 import difflib
+import json
 import os
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from neogpt import plugins
 from neogpt.config import AnyRun, GPT2Config
@@ -19,7 +23,9 @@ def check(run: AnyRun, flags: Sequence[str]) -> None:
     for name in run.eval.names:
         if name.replace("_", "-") not in plugins.names(EVALS):
             raise plugins.unknown("eval", name, plugins.names(EVALS))
-    if run.stage == "pretrain" and not run.init_from:
+    if run.init_from:
+        _refuse_shape(run, flags)
+    elif run.stage == "pretrain":
         refuse_ids(run, flags)
 
 
@@ -54,8 +60,7 @@ def refuse_ids(run: AnyRun, flags: Sequence[str]) -> None:
 
     Only what was typed: recipes and files have numbers of other tokenizers, as they have always given way.
     """
-    typed = any(flag.partition("=")[0].replace("_", "-") == "--model.vocab-size" for flag in flags)
-    if not typed or run.model.vocab_size == (ids := n_ids(run)):
+    if "vocab_size" not in _typed_shape(flags) or run.model.vocab_size == (ids := n_ids(run)):
         return
     trained = run.data.tokenizer == "trained"
     raise ConfigError(
@@ -65,3 +70,35 @@ def refuse_ids(run: AnyRun, flags: Sequence[str]) -> None:
         if trained
         else "leave --model.vocab-size out",
     )
+
+
+def _typed_shape(flags: Sequence[str]) -> list[str]:
+    """Fields of the model's shape that were typed."""
+    names = (
+        flag.partition("=")[0].removeprefix("--model.").replace("-", "_")
+        for flag in flags
+        if flag.startswith("--model.")
+    )
+    return [name for name in names if name in GPT2Config.__dataclass_fields__]
+
+
+def _refuse_shape(run: AnyRun, flags: Sequence[str]) -> None:
+    """ConfigError for a typed shape that is not that of the model on disk with which the run begins."""
+    found = _shape_on_disk(Path(run.init_from))
+    for name in _typed_shape(flags):
+        typed, there = getattr(run.model, name), found.get(name)
+        if name in found and typed != there:
+            raise ConfigError(
+                f"--model.{name.replace('_', '-')} {typed}, but the model in {run.init_from} has {there}",
+                "the shape of the model that --from names, which the run takes by itself",
+                "leave --model.* out; or leave --from out, for new weights of this shape",
+            )
+
+
+def _shape_on_disk(folder: Path) -> dict[str, Any]:
+    """What the config.json of a run or model folder says; nothing where loading it will tell what is wrong."""
+    for path in (folder / "config.json", *folder.glob("checkpoints/*/config.json")):
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads(path.read_text())
+            return found if isinstance(found, dict) else {}
+    return {}
