@@ -138,9 +138,9 @@ MUTANTS = [
     Mutant(
         "7 padding to a fixed length",
         "neogpt/objectives/_base.py",
-        "    shape = (len(rows), max(sum(map(len, row)) for row in rows) - 1)\n",
-        "    shape = (len(rows), 96)\n",
-        "tests/test_objectives.py",
+        "    shape = (len(rows), max(longest, min(even, n_positions)))\n",
+        "    shape = (len(rows), n_positions)\n",
+        "tests/test_objectives.py tests/test_sft.py",
     ),
     Mutant(
         "7 the log shows a sum for a mean",
