@@ -121,7 +121,8 @@ def test_how_hellaswag_was_measured_stands_with_the_figure(
     assert command_line.main(["report", str(run)]) == 0
     [plot] = plots.hellaswag(report.read(run)[0])
     pages = [html.unescape((run / name).read_text()) for name in ("report.md", "report.html")]
-    for text in (*pages, capsys.readouterr().out, plot.caption):
+    notes = " ".join(report.summary(run)["notes"])
+    for text in (*pages, capsys.readouterr().out, plot.caption, notes):
         assert ("'s style; figures of other limits or styles do not compare" in text) == bool(said)
         assert said in text
     for page in pages:

@@ -59,7 +59,11 @@ def summary(folder: Path | str) -> dict[str, Any]:
     return {
         "verdict": facts.verdict(stages),
         "stages": [_summary(stage) for stage in stages],
-        "notes": [*facts.notes(stages), *silent],
+        "notes": [
+            *facts.notes(stages),
+            *silent,
+            *(f"HellaSwag of {note}" for note in references.hellaswag_notes(stages)),
+        ],
     }
 
 
