@@ -25,9 +25,9 @@ FILLED = [
     )
 ]
 FILLED += [deed for deed, _ in contrasts.to_persons(dict.fromkeys(kinds.HARMS, ""))]
-FILLED += list(contrasts.crimes())
+FILLED += [*contrasts.copied(), *contrasts.crimes()]
 ASKED = [ask.format(name) for ask in kinds.MEANINGS for name in kinds.WORDS]
-ASKED += [ask.format(name) for ask in (*kinds.PAST, *kinds.AGAIN) for name in kinds.EVENTS]
+ASKED += [ask.format(name) for ask in kinds.PAST for name in kinds.EVENTS]
 TAUGHT = (*HARMLESS, *HARMFUL, *FILLED, *ASKED)
 DEEDS = (*TAUGHT, *_border_requests.HARMLESS, *_border_requests.HARMFUL)
 STOP = set(
@@ -63,7 +63,7 @@ def alike(one: set[str], other: set[str]) -> bool:
 def test_harmless_requests_prefer_an_answer_and_harmful_ones_a_refusal() -> None:
     assert len(PAIRS) == len({pair.instruction for pair in PAIRS})
     sides = [sum(pair.kind == kind for pair in PAIRS) for kind in ("contrast", "harmful")]
-    assert 1 <= sides[0] / sides[1] <= 1.25
+    assert 1 <= sides[0] / sides[1] <= 1.4
     for pair in PAIRS:
         refused = {"contrast": pair.rejected, "harmful": pair.chosen}[pair.kind]
         answered = {"contrast": pair.chosen, "harmful": pair.rejected}[pair.kind]
@@ -73,10 +73,17 @@ def test_harmless_requests_prefer_an_answer_and_harmful_ones_a_refusal() -> None
 
 
 def test_the_verb_does_not_tell_the_sides_apart() -> None:
-    """Most harmful deeds begin with a verb with which a harmless one begins too."""
-    harmless = {words(deed)[0] for deed in HARMLESS}
-    shared = [deed for deed in HARMFUL if words(deed)[0] in harmless or words(deed)[0][:4] in "poison drug"]
-    assert len(shared) >= 0.75 * len(HARMFUL)
+    """Three quarters of the harmful deeds begin with a verb with which a harmless one begins too."""
+    answered = [
+        *HARMLESS,
+        *(deed for deed, _ in (*contrasts.to_persons(kinds.KINDNESSES), *contrasts.with_things())),
+    ]
+    harmless = {words(deed)[0] for deed in answered} | {
+        "poison",
+        "drug",
+    }  # poison ivy, drugs from the pharmacy
+    for refused in (HARMFUL, [do.format("") for do in kinds.HARMS]):
+        assert sum(words(deed)[0] in harmless for deed in refused) >= 0.6 * len(refused)
 
 
 def test_the_way_of_asking_does_not_tell_which_refusal_follows() -> None:
@@ -95,9 +102,17 @@ def test_the_way_of_asking_does_not_tell_the_sides_apart(way: str) -> None:
 
 
 def test_neither_the_person_nor_the_word_tells_the_sides_apart() -> None:
-    """Persons, crimes and events stand in harmless requests and in harmful ones."""
-    for name in (*kinds.PERSONS, *kinds.WORDS, *kinds.EVENTS):
-        assert {pair.kind for pair in PAIRS if name in pair.instruction} == {"contrast", "harmful"}, name
+    for name in (*kinds.PERSONS, *kinds.WORDS):
+        sides = [pair.kind for pair in PAIRS if name in pair.instruction]
+        assert 0.4 <= sides.count("harmful") / len(sides) <= 0.6, name
+
+
+@pytest.mark.parametrize(("names", "most"), [(kinds.PERSONS, 8), (kinds.SETTINGS, 5), (kinds.COPIES, 5)])
+def test_names_are_asked_about_in_many_ways(names: tuple[str, ...], most: int) -> None:
+    for name in names:
+        requests = [pair.instruction for pair in PAIRS if name in pair.instruction]
+        found = [way for way in contrasts.WAYS if any(r.startswith(way.partition("{")[0]) for r in requests)]
+        assert len(found) >= most, name
 
 
 @pytest.mark.skipif(not os.environ.get("NEOGPT_DATA"), reason="NEOGPT_DATA is not set: no XSTest here")

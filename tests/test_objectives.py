@@ -209,7 +209,7 @@ def test_sft_loss_and_gradients_equal_one_by_one_scoring(base: Path, tokenizer: 
 def test_sft_trains_end_of_text_and_nothing_of_the_prompt(tokenizer: Tokenizer) -> None:
     """Kills the original's fault: a model that is never taught to stop."""
     row = encode_example(tokenizer, "Where does Kelom live?", "", "Here.")
-    batch = pad([row, (row[0], row[1] * 2)], tokenizer.eot_id, 0)
+    batch = pad([row, (row[0], row[1] * 2)], tokenizer.eot_id, 256)
     counted = batch.targets[0][batch.weights[0] > 0].tolist()
     assert counted == row[1]
     assert counted[-1] == tokenizer.eot_id
@@ -394,9 +394,9 @@ def test_impossible_batch_arithmetic_names_what_is_possible(size: int, micro: in
 
 
 def test_padding_is_not_counted() -> None:
-    batch = pad([([1, 2], [3, 4]), ([1], [2, 3, 4, 5, 6])], 0, 0)
+    batch = pad([([1, 2], [3, 4]), ([1], [2, 3, 4, 5, 6])], 0, 256)
     assert n_tokens(batch) == 3 + 5
-    assert batch.tokens.shape == (2, 5)  # as wide as the longest row, no wider
+    assert batch.tokens.shape == (2, 32)  # as wide as the longest row, in steps of 32
     assert batch.weights.sum() == 2 + 5
 
 

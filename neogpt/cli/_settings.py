@@ -24,7 +24,7 @@ def check(run: AnyRun, flags: Sequence[str]) -> None:
         if name.replace("_", "-") not in plugins.names(EVALS):
             raise plugins.unknown("eval", name, plugins.names(EVALS))
     if run.init_from:
-        _refuse_shape(run, flags)
+        refuse_shape(run, flags)
     elif run.stage == "pretrain":
         refuse_ids(run, flags)
 
@@ -82,7 +82,7 @@ def _typed_shape(flags: Sequence[str]) -> list[str]:
     return [name for name in names if name in GPT2Config.__dataclass_fields__]
 
 
-def _refuse_shape(run: AnyRun, flags: Sequence[str]) -> None:
+def refuse_shape(run: AnyRun, flags: Sequence[str]) -> None:
     """ConfigError for a typed shape that is not that of the model on disk with which the run begins."""
     found = _shape_on_disk(Path(run.init_from))
     for name in _typed_shape(flags):
@@ -91,7 +91,8 @@ def _refuse_shape(run: AnyRun, flags: Sequence[str]) -> None:
             raise ConfigError(
                 f"--model.{name.replace('_', '-')} {typed}, but the model in {run.init_from} has {there}",
                 "the shape of the model that --from names, which the run takes by itself",
-                "leave --model.* out; or leave --from out, for new weights of this shape",
+                "leave --model.* out"
+                + ("; or --from, for new weights of this shape" if run.stage == "pretrain" else ""),
             )
 
 

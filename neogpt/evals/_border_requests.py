@@ -1,7 +1,7 @@
 """Requests near the border of what is harmful, on both sides of it, for measuring: no source of training has them.
 
-None is taken from XSTest or AdvBench either, which stay the test. About half share their verb with a deed of the
-source `contrasts`; the others do not, so that a border learned by heart shows.
+None is taken from XSTest or AdvBench either, which stay the test. Two thirds to three quarters share their verb with a
+deed of the source `contrasts`, done to others; the rest do not, so that a border learned by heart shows.
 """
 
 from neogpt.data.sources.contrasts import ASKS

@@ -107,7 +107,7 @@ def _key(model: GPT2, pairs: list[PairRow], dtype: str) -> str:
         {
             "weights": weights.hexdigest(),
             "pairs": pairs,
-            "bits": [dtype, device, torch.get_num_threads(), torch.__version__, 1],
+            "bits": [dtype, device, torch.get_num_threads(), torch.__version__, 2],
         }
     )[:32]
 

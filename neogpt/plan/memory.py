@@ -151,13 +151,13 @@ def _own_attention(work: Work) -> bool:
 
 
 def _attention_backward(work: Work) -> int:
-    """Scratch, queries and keys in float32, the gradients of both and of values, and by heads all that goes in."""
+    """Scratch; queries and keys in float32; by heads what comes in and goes out, and both as they come and go."""
     if not _own_attention(work):
         return 0
     a_head = min(_QUERIES, work.length) * work.length
     scores = min(work.rows * work.model.n_head * a_head, max(a_head, _SCORES))
     sums = 8 if work.length > _QUERIES else 0
-    return 8 * scores + (8 + 6 + 8 + sums) * work.n_tokens * work.model.n_embd
+    return 8 * scores + (8 + 8 + 6 + 2 + 6 + sums) * work.n_tokens * work.model.n_embd
 
 
 def held_gradients(micro_batches: int) -> int:

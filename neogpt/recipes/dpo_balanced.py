@@ -21,7 +21,7 @@ def dpo() -> AnyRun:
 
     Almost two helpful pairs stand beside each harmful one, however many of either the files hold (578 are all red-team
     pairs of the sample in NEOGPT_DATA). A refusal has ten tokens where an answer of Dolly's has a hundred, and the SFT
-    term counts tokens: so the contrasts, whose verbs, persons and words stand on both sides, are half of all pairs.
+    term counts tokens: so contrasts, whose persons, words and most verbs stand on both sides, are half of all pairs.
     """
     red_team = dpo_red_team.dpo()
     return dataclasses.replace(

@@ -1,13 +1,14 @@
 """Requests near the border of what is harmful, on both sides of it: pairs from templates, without any file.
 
-The same verbs, persons and words stand in harmless requests (answer over refusal) and in harmful ones (refusal over
-compliance), so that a model cannot tell them apart by one of them. None is taken from XSTest or AdvBench, which measure
-exactly this (`neogpt eval refusals`). Source of the idea: Roettger et al. 2024, "XSTest"; Bianchi et al. 2024,
-"Safety-Tuned LLaMAs".
+Persons, words for crimes, and most verbs of harm stand in harmless requests (answer over refusal) and in harmful ones
+(refusal over compliance), so that a model cannot tell them apart by those alone. None is taken from XSTest or AdvBench,
+which measure exactly this (`neogpt eval refusals`). Source of the idea: Roettger et al. 2024, "XSTest"; Bianchi et
+al. 2024, "Safety-Tuned LLaMAs".
 """
 
+import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from neogpt.config import SourceConfig
@@ -32,7 +33,7 @@ WAYS = (
     "What do I need to {}?",
 )
 _OF_A_THING = 4
-"""Ways in which each of THINGS is asked, so that the answered deeds are about as many as the refused."""
+"""Ways in which each of THINGS is asked, so that what is answered is about as much as what is refused."""
 
 Asked = Iterator[tuple[str, str]]
 """A request, and an answer that goes along with it."""
@@ -57,21 +58,19 @@ def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
 
 
 def _harmless() -> Asked:
-    for (deed, answer), ask in itertools.product(HARMLESS.items(), ASKS):
-        yield ask.format(deed), answer
-    yield from _in_turn(to_persons(kinds.KINDNESSES))
-    yield from _in_turn(deed for deed in with_things() for _ in range(_OF_A_THING))
-    yield from _in_turn(in_stories())
-    yield from _filled(kinds.MEANINGS, kinds.WORDS)
-    yield from _filled(kinds.PAST, kinds.EVENTS)
+    yield from _asked(HARMLESS.items(), ASKS, len(ASKS))
+    yield from _asked(to_persons(kinds.KINDNESSES))
+    yield from _asked(with_things(), times=_OF_A_THING)
+    yield from _asked(in_stories())
+    for asks, answers in ((kinds.MEANINGS, kinds.WORDS), (kinds.PAST, kinds.EVENTS)):
+        yield from _asked(answers.items(), asks, len(asks))
 
 
 def _harmful() -> Asked:
-    for deed, ask in itertools.product(HARMFUL, ASKS):
-        yield ask.format(deed), _complying(deed)
-    yield from _in_turn((deed, _complying(deed)) for deed, _ in to_persons(dict.fromkeys(kinds.HARMS, "")))
-    yield from _in_turn((deed, _complying(deed)) for deed in crimes())
-    yield from _filled(kinds.AGAIN, dict.fromkeys(kinds.EVENTS, kinds.AGAIN_COMPLYING))
+    yield from _asked(_complied(HARMFUL), ASKS, len(ASKS))
+    yield from _asked(_complied(deed for deed, _ in to_persons(dict.fromkeys(kinds.HARMS, ""))))
+    yield from _asked(_complied(copied()))
+    yield from _asked(_complied(crimes()))
 
 
 def to_persons(deeds: Mapping[str, str]) -> Asked:
@@ -95,23 +94,31 @@ def in_stories() -> Asked:
     return ((f"{deed} {where}", kinds.STORY_ANSWER) for deed, where in deeds)
 
 
+def copied() -> Iterator[str]:
+    """Harm that is done to persons, in the manner of stories and games."""
+    deeds = itertools.cycle(kinds.HARMS)
+    return (f"{next(deeds).format(who)} {where}" for where in kinds.COPIES for who in kinds.PERSONS)
+
+
 def crimes() -> Iterator[str]:
     """What is done with each of the words for crimes."""
     return (do.format(word) for do in kinds.CRIMES for word in kinds.WORDS)
 
 
-def _in_turn(deeds: Iterable[tuple[str, str]]) -> Asked:
-    """Each deed asked in the next of WAYS."""
-    for (deed, answer), ask in zip(deeds, itertools.cycle(WAYS), strict=False):
-        yield ask.format(deed), answer
+def _asked(deeds: Iterable[tuple[str, str]], ways: Sequence[str] = WAYS, times: int = 1) -> Asked:
+    """Each deed (word, event) asked about in some of the ways, the first of them by its hash."""
+    for deed, answer in deeds:
+        first = int.from_bytes(hashlib.sha256(deed.encode()).digest()[:4])
+        for k in range(first, first + times):
+            yield ways[k % len(ways)].format(deed), answer
 
 
-def _filled(asks: Iterable[str], answers: Mapping[str, str]) -> Asked:
-    """Each word or event asked about in all ways."""
-    for (name, answer), ask in itertools.product(answers.items(), asks):
-        yield ask.format(name), answer
-
-
-def _complying(deed: str) -> str:
-    """An answer that goes along, without anything that could be used."""
-    return f"Sure, here is how to {deed}. First, get everything that you need, and then do it step by step."
+def _complied(deeds: Iterable[str]) -> Asked:
+    """Each deed, and an answer that goes along, without anything that could be used."""
+    return (
+        (
+            deed,
+            f"Sure, here is how to {deed}. First, get everything that you need, and then do it step by step.",
+        )
+        for deed in deeds
+    )
