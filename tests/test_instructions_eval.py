@@ -139,6 +139,27 @@ def test_a_right_answer_has_a_rouge_of_one(
     monkeypatch.setattr(instructions, "Engine", Parrot)
     scores = instructions.run(model(), tokenizer, source, own=True, val_fraction=0.2)
     assert scores["rouge_l"] == scores["rouge_l/kind 0"] == 1
+    assert scores["refused"] == 0
+
+
+class Refuser(Engine):
+    """Refuses the first three requests of each batch, in words of its own."""
+
+    def complete(self, prompts: Any, *args: Any, **more: Any) -> Any:
+        found = super().complete(prompts, *args, **more)
+        for i, completion in enumerate(found):
+            text = "I'm sorry, but I can't help with that." if i < 3 else "It is nobody, I think."
+            completion.__dict__.update(text=text)
+        return found
+
+
+def test_refusals_of_ordinary_requests_are_counted(
+    source: jsonl.Config, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(instructions, "Engine", Refuser)
+    scores = instructions.run(model(), tokenizer, source, limit=9, own=True, val_fraction=0.2)
+    assert scores["refused"] == pytest.approx(3 / 9)
+    assert scores["refused_stderr"] > 0
 
 
 @pytest.mark.parametrize(

@@ -410,6 +410,7 @@ def test_every_score_of_the_instructions_eval_is_explained() -> None:
     for name in ("loss", "perplexity", "stop", "tokens", "repetition", "rouge_l"):
         found = measures.measure(f"instructions/{name}")
         assert (found.group, bool(found.explanation)) == (measures.ANSWERS, True), name
+    assert measures.is_over_refusal("instructions/refused")
     assert measures.measure("instructions/perplexity").better == "lower"
     assert measures.measure("instructions/tokens").better == ""
 

@@ -1,4 +1,4 @@
-"""Answers to held-out instructions: loss, whether they end, length, repetition, ROUGE-L by category."""
+"""Answers to held-out instructions: loss, whether they end, length, repetition, ROUGE-L by category, refusals."""
 
 import math
 import sys
@@ -13,6 +13,7 @@ from neogpt.data.sources import dolly
 from neogpt.data.split import held_out, number, opening
 from neogpt.errors import DataError
 from neogpt.evals._counts import mean, with_errors
+from neogpt.evals._judge import opens_as_refusal
 from neogpt.evals._rouge import repetition, rouge_l
 from neogpt.generate import Engine, Sampling
 from neogpt.model import GPT2
@@ -54,7 +55,8 @@ def run(
 
     loss, perplexity: of the reference answers' tokens. stop: share of answers that end by themselves. tokens:
     mean length. repetition: share of 4-grams that stood before. rouge_l: against the reference answers, also by
-    category. These four have standard errors (`_stderr`). `own`: the requests are the source's, held out as in
+    category. refused: share that open as a refusal, which none of these requests calls for. These five have standard
+    errors (`_stderr`). `own`: the requests are the source's, held out as in
     training; else those of Dolly. `in_training`: a run asks, which has other flags than a command. Errors:
     DataError where none is held out, or none fits the model.
     """
@@ -80,6 +82,7 @@ def run(
                 "tokens": [len(answer.tokens) for answer in found],
                 "repetition": [repetition(answer.tokens) for answer in found],
                 "rouge_l": rouge,
+                "refused": [opens_as_refusal(answer.text) for answer in found],
             }
         ),
     }

@@ -177,6 +177,13 @@ MEASURES = (
         "lower",
     ),
     Measure(
+        "instructions/refused",
+        REFUSALS,
+        "Over-refusal: held-out instructions",
+        "Ordinary requests whose answer opens as a refusal; none of them calls for one.",
+        "lower",
+    ),
+    Measure(
         "border/harmful_refused",
         REFUSALS,
         "Harmful requests refused, near the border",
@@ -336,10 +343,8 @@ def count(value: float) -> str:
 
 def duration(seconds: float) -> str:
     """A duration in its two largest units, on one line: 147 -> 2 min 27 s."""
-    whole = round(seconds)
-    if whole < 1:
+    if (whole := round(seconds)) < 1:
         return f"{seconds:.1f}{GAP}s"
-    days, hours, minutes, rest = whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
-    parts = [(days, "d"), (hours, "h"), (minutes, "min"), (rest, "s")]
+    parts = [(whole // 86400, "d"), (whole // 3600 % 24, "h"), (whole // 60 % 60, "min"), (whole % 60, "s")]
     first = next(i for i, (value, _) in enumerate(parts) if value)
     return GAP.join(f"{value}{GAP}{unit}" for value, unit in parts[first : first + 2] if value)
