@@ -87,15 +87,15 @@ def _weighted(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """The tokens whose weight is not 0, and where they stood (None: everywhere).
 
-    The last of them is repeated with weight 0 up to an even number of them.
+    The last of them is repeated with weight 0 until they are a multiple of 64.
     """
     x, targets, weights = x_BTD.flatten(0, -2), targets.flatten(), weights.flatten()
     where = weights.nonzero().squeeze(1)
     if where.numel() == weights.numel():
         return x, targets, weights, None
     more = -where.numel() % _MULTIPLE
-    even = torch.cat([where, where[-1:].expand(more)]) if where.numel() else where
-    return x.index_select(0, even), targets[even], F.pad(weights[where], (0, len(even) - len(where))), where
+    taken = torch.cat([where, where[-1:].expand(more)])
+    return x.index_select(0, taken), targets[taken], F.pad(weights[where], (0, more)), where
 
 
 def _product_dtype(x: Tensor) -> torch.dtype:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 _QUERIES = 256  # queries a block: later keys are skipped, not masked
 _LONG = 1024  # tokens from which PyTorch's own attention takes no longer
-_SCORES = 2**22  # scores at once, so that they stay in the processor's cache
+_SCORES = 2**22  # scores at once: their scratch is used again and again
 _ELEMENTS = 2**17  # numbers of a GELU at once, for the same reason
 _GELU_1 = 2 * math.sqrt(2 / math.pi)
 _GELU_3 = _GELU_1 * 0.044715
