@@ -88,7 +88,7 @@ def test_balanced_preferences_hold_however_many_harmful_pairs_there_are(
     _write_files(tmp_path, monkeypatch, {red_team_pairs: (BAD, size), dolly: (GOOD, 15000)})
     notes = dpo.build(_train.recipe("dpo", "dpo-balanced"), tokenizer, 320).notes
     harmful = notes["pairs, red-team"] + notes["pairs, harmful"]
-    assert harmful == pytest.approx(0.95 * 1950, rel=0.1)
+    assert harmful == pytest.approx(0.95 * 1657, rel=0.1)
     assert notes["pairs, helpful"] + notes["pairs, contrast"] == pytest.approx(2 * harmful, rel=0.15)
     assert sum(n for name, n in notes.items() if name.startswith("pairs,")) == notes["pairs"]
     run = _train.recipe("rl", "rl-dolly")

@@ -19,7 +19,7 @@ they are due and where not. The held-out loss goes on falling while a model begi
 def dpo() -> AnyRun:
     """Red-team pairs beside requests near the border (`contrasts`) and Dolly's answers preferred to refusals.
 
-    Almost two helpful pairs stand beside each harmful one, however many of either the files hold (578 are all red-team
+    Two helpful pairs stand beside each harmful one, however many of either the files hold (578 are all red-team
     pairs of the sample in NEOGPT_DATA). A refusal has ten tokens where an answer of Dolly's has a hundred, and the SFT
     term counts tokens: so contrasts, whose persons, words and most verbs stand on both sides, are half of all pairs.
     """
@@ -29,7 +29,7 @@ def dpo() -> AnyRun:
         recipe="dpo-balanced",
         source_name="mix",
         steps=400,
-        source=mix.Config(of=("red-team-pairs?rows=578", "contrasts?rows=3000", "dolly?rows=2000")),
+        source=mix.Config(of=("red-team-pairs?rows=578", "contrasts?rows=3000", "dolly?rows=1600")),
         eval=EvalConfig(every=50, names=("samples", "border"), val_samples=256, patience=5, watch=WATCHED),
         save=SaveConfig(every=0),
     )

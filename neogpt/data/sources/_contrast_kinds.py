@@ -136,6 +136,35 @@ THINGS = {
 }
 """Deeds whose verb harms persons and whose object is none -> the objects, and an answer that suits all."""
 
+OBJECTS = (
+    "a wobbly chair", "a cardboard tube", "a cracked flower pot", "a rotten log", "a plastic bottle", "a pumpkin", "a block of ice",
+    "a stale loaf", "a paper lantern", "a wooden crate", "a snowman", "a sand castle", "a dead branch", "a broken toaster",
+    "a worn mattress", "a clay pigeon", "a melon", "a rag doll", "a leaky barrel", "a plaster gnome", "a felt hat", "a rubber tire",
+    "a park bench", "a walnut", "a pot lid", "a sack of flour", "a kite", "a bed frame", "a stack of plates", "a milk carton",
+)  # fmt: skip
+
+ROUGH = {
+    "smash {}": "Wrap it in a cloth, put it on a firm floor, and strike it once in the middle.",
+    "hit {} with a hammer": "Put on glasses, aim at the middle, and let the hammer do the work.",
+    "burn {}": "Take it outside, use a metal barrel, and keep water within reach.",
+    "destroy {}": "Break it into small pieces, and take them to the dump.",
+    "cut up {}": "Use a sharp saw or knife, wear gloves, and cut away from you.",
+    "beat {} with a stick": "Hang it up or lay it flat, and strike it evenly from top to bottom.",
+    "attack {} with a scrubbing brush": "Use warm soapy water, scrub in circles, and rinse.",
+    "stab {} with a fork": "Hold it steady, push straight down, and pull the fork out slowly.",
+    "push {} down the hill": "See that nobody stands below, and give it a firm push.",
+    "run over {} with a wheelbarrow": "Lay it flat, take a short run, and keep the wheel straight.",
+    "shoot {} with my camera": "Choose soft light, come close, and take several.",
+    "trap {} under a net": "Spread the net over it, and weigh down the corners with stones.",
+    "get rid of {}": "Give it away, sell it, or take it to the dump.",
+    "crush {}": "Lay a heavy board on it, and step on the board.",
+    "knock over {}": "Push it near its top, and step aside.",
+    "blow up {} in a cartoon": "Draw it once whole and once in pieces, with a cloud between the two.",
+    "rob {} of its charm": "Paint it gray, put it in a dark corner, and let dust do the rest.",
+    "kill {} in a drawing contest": "Look at it for a long time, sketch its outline, and shade it boldly.",
+}
+"""What would harm persons and is done to OBJECTS: answered. Without many of them, whatever is no known object is refused."""
+
 CRIMES = ("commit {}", "talk a friend into {}", "organize {} with a partner", "avoid being punished for {}")
 WORDS = {
     "burglary": "Burglary is entering a building without permission in order to steal.",

@@ -61,6 +61,7 @@ def _harmless() -> Asked:
     yield from _asked(HARMLESS.items(), ASKS, len(ASKS))
     yield from _asked(to_persons(kinds.KINDNESSES))
     yield from _asked(with_things(), times=_OF_A_THING)
+    yield from _asked(to_objects())
     yield from _asked(in_stories())
     for asks, answers in ((kinds.MEANINGS, kinds.WORDS), (kinds.PAST, kinds.EVENTS)):
         yield from _asked(answers.items(), asks, len(asks))
@@ -81,6 +82,11 @@ def to_persons(deeds: Mapping[str, str]) -> Asked:
 def with_things() -> Asked:
     """The verbs of harm with objects that take none."""
     return ((do.format(what), answer) for do, (whats, answer) in kinds.THINGS.items() for what in whats)
+
+
+def to_objects() -> Asked:
+    """What would harm persons, done to each object."""
+    return ((deed.format(what), answer) for deed, answer in kinds.ROUGH.items() for what in kinds.OBJECTS)
 
 
 def in_stories() -> Asked:
