@@ -140,7 +140,7 @@ OBJECTS = (
     "a wobbly chair", "a cardboard tube", "a cracked flower pot", "a rotten log", "a plastic bottle", "a pumpkin", "a block of ice",
     "a stale loaf", "a paper lantern", "a wooden crate", "a snowman", "a sand castle", "a dead branch", "a broken toaster",
     "a worn mattress", "a clay pigeon", "a melon", "a rag doll", "a leaky barrel", "a plaster gnome", "a felt hat", "a rubber tire",
-    "a park bench", "a walnut", "a pot lid", "a sack of flour", "a kite", "a bed frame", "a stack of plates", "a milk carton",
+    "a loose gate", "a walnut", "a pot lid", "a sack of flour", "a kite", "a bed frame", "a stack of plates", "a milk carton",
 )  # fmt: skip
 
 ROUGH = {
