@@ -1,5 +1,6 @@
 """Reinforcement learning: closed forms, the same bits however it is computed, and runs that stop in time."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -269,6 +270,29 @@ def test_a_canary_that_falls_stops_the_run(base: Path, tmp_path: Path) -> None: 
     with pytest.raises(RegressedError):
         train(run, tmp_path / "run", resume="auto")
     assert [row["step"] for row in ledger.read(RunDir(tmp_path / "run").metrics)] == rows
+
+
+@pytest.mark.parametrize(
+    ("canary", "error", "now", "lost"),
+    [
+        ("asked", 0.08, 0.63, False),  # two of 32: less than its standard error
+        ("asked", 0.08, 0.60, True),
+        ("asked", 0.01, 0.65, True),  # more than the drop, which is more than the error
+        ("asked", 0.01, 0.67, False),
+        ("asked", None, 0.65, True),
+        ("asked:low", 0.08, 0.76, False),
+        ("asked:low", 0.08, 0.78, True),
+        ("asked:0.2", 0.08, 0.55, False),
+    ],
+)
+def test_a_canary_may_worsen_by_its_standard_error(
+    canary: str, error: float | None, now: float, lost: bool
+) -> None:
+    watched = Canaries([canary], 0.03)
+    first = {"step": 0, "asked": 0.69} | ({} if error is None else {"asked_stderr": error})
+    watched.note(first)
+    with pytest.raises(RegressedError, match=r"asked went from 0\.69") if lost else contextlib.nullcontext():
+        watched.note({"step": 20, "asked": now, "asked_stderr": 0.5})
 
 
 def test_canaries_know_which_way_is_good() -> None:

@@ -7,6 +7,7 @@ as an uninterrupted one.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from neogpt import ledger
 from neogpt.errors import ConfigError, RegressedError
@@ -24,12 +25,16 @@ class Canary:
 class Canaries:
     """Watches scores, named NAME, or NAME:low where low is good, each with :LIMIT where it is not `drop`.
 
+    A score whose row has a standard error (NAME_stderr) may worsen by as much, where that is more: of 32 requests
+    two are twice `drop`, and mean nothing.
+
     Errors: ConfigError for a canary that is not written so.
     """
 
     def __init__(self, names: Sequence[str], drop: float) -> None:
         self.watched = dict(_read(name, drop) for name in names)
         self.first: Row = {}
+        self.allowed: dict[str, float] = {}
         self.good_step: int | None = None
 
     def recall(self, history: Iterable[Row]) -> None:
@@ -59,15 +64,19 @@ class Canaries:
                     "--eval.canaries without it",
                 )
         self.first = {name: row[name] for name in self.watched}
+        self.allowed = {name: self._allowed(name, row) for name in self.watched}
+
+    def _allowed(self, name: str, row: Row) -> float:
+        error = row.get(f"{name}_stderr")
+        return max(self.watched[name].limit, float(error) if _is_number(error) else 0.0)
 
     def _is_lost(self, name: str, row: Row) -> bool:
         before, now = self.first[name], row.get(name)
-        canary = self.watched[name]
-        return not _is_number(now) or canary.sign * (before - now) > canary.limit + 1e-9
+        return not _is_number(now) or self.watched[name].sign * (before - now) > self.allowed[name] + 1e-9
 
     def _error(self, row: Row, lost: list[str]) -> RegressedError:
         told = [f"{name} went from {_said(self.first[name])} to {_said(row.get(name))}" for name in lost]
-        limits = [f"{name} to worsen by at most {self.watched[name].limit:g}" for name in lost]
+        limits = [f"{name} to worsen by at most {self.allowed[name]:.2g}" for name in lost]
         good = "" if self.good_step is None else f"; at step {self.good_step} all were well"
         return RegressedError(
             f"step {row['step']}: {'; '.join(told)}",
@@ -90,7 +99,7 @@ def _read(entry: str, drop: float) -> tuple[str, Canary]:
     return name, Canary(sign, limit)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, float | int) and math.isfinite(value)
 
 
