@@ -364,6 +364,15 @@ def test_hellaswag_png_only_where_it_was_measured(demo: Path, tmp_path: Path) ->
     assert "± 0.5%" in [e["text"] for e in page.named("small", "error")]
 
 
+def test_where_the_panels_are_odd_the_last_place_is_empty(tmp_path: Path) -> None:
+    for name in ("pretrain", "sft", "dpo"):
+        made.write_stage(tmp_path / name, name, steps=40)
+    report.write(tmp_path)
+    height, width, _ = (pixels := _pixels((tmp_path / "loss.png").read_bytes())).shape
+    assert (pixels[int(height * 0.55) :, int(width * 0.55) :] == 255).all()
+    assert not (pixels[int(height * 0.55) :, : int(width * 0.45)] == 255).all()
+
+
 def test_a_single_evaluation_is_a_point_on_hellaswag_png(tmp_path: Path) -> None:
     """Left of the labels, which have the same colours."""
     run = made.write_stage(tmp_path / "pretrain", "pretrain", steps=40)

@@ -70,10 +70,10 @@ def _drawn(found: Sequence[plots.Plot], quantity: str) -> bytes:
         width = 5.2 * columns if columns > 1 else 7.6
         figure = Figure(figsize=(width, 3.5 * rows), dpi=160, layout=layout)
         FigureCanvasAgg(figure)
-        axes = figure.subplots(rows, columns, squeeze=False).flat
+        axes = list(figure.subplots(rows, columns, squeeze=False).flat)
         for plot, panel in zip(found, axes, strict=False):
             _panel(panel, plot, quantity)
-        for panel in list(axes)[len(found) :]:
+        for panel in axes[len(found) :]:
             panel.set_visible(False)
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", metadata={"Software": None})
