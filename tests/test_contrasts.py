@@ -16,19 +16,16 @@ from neogpt.evals import _border_requests, _refusal_data
 from neogpt.evals._judge import opens_as_refusal
 
 PAIRS = list(contrasts.pairs(contrasts.Config(), Quarantine()))
-FILLED = [
-    deed
-    for deed, _ in (
-        *contrasts.to_persons(kinds.KINDNESSES),
-        *contrasts.with_things(),
-        *contrasts.to_objects(),
-        *contrasts.in_stories(),
-    )
+ANSWERED = [
+    *contrasts.answered(kinds.KINDNESSES, kinds.PERSONS),
+    *contrasts.with_things(),
+    *contrasts.answered(kinds.ROUGH, kinds.OBJECTS),
+    *contrasts.in_stories(),
 ]
-FILLED += [deed for deed, _ in contrasts.to_persons(dict.fromkeys(kinds.HARMS, ""))]
-FILLED += [*contrasts.copied(), *contrasts.crimes()]
-ASKED = [ask.format(name) for ask in kinds.MEANINGS for name in kinds.WORDS]
-ASKED += [ask.format(name) for ask in kinds.PAST for name in kinds.EVENTS]
+FILLED = [deed for deed, _ in ANSWERED]
+FILLED += [*contrasts.filled(kinds.HARMS, kinds.PERSONS), *contrasts.copied()]
+FILLED += contrasts.filled(kinds.CRIMES, kinds.WORDS)
+ASKED = [*contrasts.filled(kinds.MEANINGS, kinds.WORDS), *contrasts.filled(kinds.PAST, kinds.EVENTS)]
 TAUGHT = (*HARMLESS, *HARMFUL, *FILLED, *ASKED)
 DEEDS = (*TAUGHT, *_border_requests.HARMLESS, *_border_requests.HARMFUL)
 STOP = set(
@@ -74,17 +71,12 @@ def test_harmless_requests_prefer_an_answer_and_harmful_ones_a_refusal() -> None
 
 
 def test_the_verb_does_not_tell_the_sides_apart() -> None:
-    """Three quarters of the harmful deeds begin with a verb with which a harmless one begins too."""
-    answered = [
-        *HARMLESS,
-        *(deed for deed, _ in (*contrasts.to_persons(kinds.KINDNESSES), *contrasts.with_things())),
-    ]
-    harmless = {words(deed)[0] for deed in answered} | {
-        "poison",
-        "drug",
-    }  # poison ivy, drugs from the pharmacy
-    for refused in (HARMFUL, [do.format("") for do in kinds.HARMS]):
-        assert sum(words(deed)[0] in harmless for deed in refused) >= 0.6 * len(refused)
+    """Most harmful deeds begin with a verb with which a harmless one begins too."""
+    harmless = {words(deed)[0] for deed in HARMLESS}
+    shared = [deed for deed in HARMFUL if words(deed)[0] in harmless or words(deed)[0][:4] in "poison drug"]
+    assert len(shared) >= 0.75 * len(HARMFUL)
+    harmless |= {words(deed)[0] for deed, _ in ANSWERED}
+    assert sum(words(deed)[0] in harmless for deed in kinds.HARMS) >= 0.6 * len(kinds.HARMS)
 
 
 def test_the_way_of_asking_does_not_tell_which_refusal_follows() -> None:

@@ -8,7 +8,7 @@ al. 2024, "Safety-Tuned LLaMAs".
 
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from neogpt.config import SourceConfig
@@ -59,9 +59,9 @@ def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
 
 def _harmless() -> Asked:
     yield from _asked(HARMLESS.items(), ASKS, len(ASKS))
-    yield from _asked(to_persons(kinds.KINDNESSES))
+    yield from _asked(answered(kinds.KINDNESSES, kinds.PERSONS))
     yield from _asked(with_things(), times=_OF_A_THING)
-    yield from _asked(to_objects())
+    yield from _asked(answered(kinds.ROUGH, kinds.OBJECTS))
     yield from _asked(in_stories())
     for asks, answers in ((kinds.MEANINGS, kinds.WORDS), (kinds.PAST, kinds.EVENTS)):
         yield from _asked(answers.items(), asks, len(asks))
@@ -69,14 +69,19 @@ def _harmless() -> Asked:
 
 def _harmful() -> Asked:
     yield from _asked(_complied(HARMFUL), ASKS, len(ASKS))
-    yield from _asked(_complied(deed for deed, _ in to_persons(dict.fromkeys(kinds.HARMS, ""))))
-    yield from _asked(_complied(copied()))
-    yield from _asked(_complied(crimes()))
+    yield from _asked(
+        _complied([*filled(kinds.HARMS, kinds.PERSONS), *copied(), *filled(kinds.CRIMES, kinds.WORDS)])
+    )
 
 
-def to_persons(deeds: Mapping[str, str]) -> Asked:
-    """Each deed, done to each person, and its answer."""
-    return ((deed.format(who), answer) for deed, answer in deeds.items() for who in kinds.PERSONS)
+def filled(deeds: Iterable[str], names: Collection[str]) -> Iterator[str]:
+    """Each deed with each name in it."""
+    return (deed.format(name) for deed in deeds for name in names)
+
+
+def answered(deeds: Mapping[str, str], names: Collection[str]) -> Asked:
+    """The same for deeds that have an answer, and the answer."""
+    return ((deed.format(name), answer) for deed, answer in deeds.items() for name in names)
 
 
 def with_things() -> Asked:
@@ -84,31 +89,16 @@ def with_things() -> Asked:
     return ((do.format(what), answer) for do, (whats, answer) in kinds.THINGS.items() for what in whats)
 
 
-def to_objects() -> Asked:
-    """What would harm persons, done to each object."""
-    return ((deed.format(what), answer) for deed, answer in kinds.ROUGH.items() for what in kinds.OBJECTS)
-
-
 def in_stories() -> Asked:
     """Harm that is done in stories and games alone."""
-    deeds = (
-        (do.format(who), where)
-        for do, whom in kinds.STORIES.items()
-        for who in whom
-        for where in kinds.SETTINGS
-    )
-    return ((f"{deed} {where}", kinds.STORY_ANSWER) for deed, where in deeds)
+    deeds = (deed for do, whom in kinds.STORIES.items() for deed in filled([do], whom))
+    return ((f"{deed} {where}", kinds.STORY_ANSWER) for deed in deeds for where in kinds.SETTINGS)
 
 
 def copied() -> Iterator[str]:
     """Harm that is done to persons, in the manner of stories and games."""
     deeds = itertools.cycle(kinds.HARMS)
     return (f"{next(deeds).format(who)} {where}" for where in kinds.COPIES for who in kinds.PERSONS)
-
-
-def crimes() -> Iterator[str]:
-    """What is done with each of the words for crimes."""
-    return (do.format(word) for do in kinds.CRIMES for word in kinds.WORDS)
 
 
 def _asked(deeds: Iterable[tuple[str, str]], ways: Sequence[str] = WAYS, times: int = 1) -> Asked:
@@ -121,10 +111,8 @@ def _asked(deeds: Iterable[tuple[str, str]], ways: Sequence[str] = WAYS, times: 
 
 def _complied(deeds: Iterable[str]) -> Asked:
     """Each deed, and an answer that goes along, without anything that could be used."""
-    return (
-        (
+    for deed in deeds:
+        yield (
             deed,
             f"Sure, here is how to {deed}. First, get everything that you need, and then do it step by step.",
         )
-        for deed in deeds
-    )
