@@ -161,7 +161,7 @@ class EvalConfig:
     canaries: tuple[str, ...] = ()
     """Scores that must not fall while something else is learnt (EVAL/SCORE, :low behind it where low is good)."""
     canary_drop: float = 0.03
-    """How much a canary may worsen from the run's first evaluation (EVAL/SCORE:low:LIMIT); or by its standard error."""
+    """How much a canary may worsen before the run stops (EVAL/SCORE:low:LIMIT: its own), or else its standard error."""
 
     def __post_init__(self) -> None:
         for name in ("every", "val_samples", "hellaswag_limit", "patience", "canary_drop"):

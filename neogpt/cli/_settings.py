@@ -23,9 +23,8 @@ def check(run: AnyRun, flags: Sequence[str]) -> None:
     for name in run.eval.names:
         if name.replace("_", "-") not in plugins.names(EVALS):
             raise plugins.unknown("eval", name, plugins.names(EVALS))
-    if run.init_from:
-        refuse_shape(run, flags)
-    elif run.stage == "pretrain":
+    refuse_shape(run, flags)
+    if run.stage == "pretrain" and not run.init_from:
         refuse_ids(run, flags)
 
 
@@ -84,8 +83,9 @@ def _typed_shape(flags: Sequence[str]) -> list[str]:
 
 def refuse_shape(run: AnyRun, flags: Sequence[str]) -> None:
     """ConfigError for a typed shape that is not that of the model on disk with which the run begins."""
-    found = _shape_on_disk(Path(run.init_from))
-    for name in _typed_shape(flags):
+    names = _typed_shape(flags) if run.init_from else []
+    found = _shape_on_disk(Path(run.init_from)) if names else {}
+    for name in names:
         typed, there = getattr(run.model, name), found.get(name)
         if name in found and typed != there:
             raise ConfigError(

@@ -76,7 +76,7 @@ class Canaries:
 
     def _error(self, row: Row, lost: list[str]) -> RegressedError:
         told = [f"{name} went from {_said(self.first[name])} to {_said(row.get(name))}" for name in lost]
-        limits = [f"{name} to worsen by at most {self.allowed[name]:.2g}" for name in lost]
+        limits = [f"{name} to worsen by at most {_said(self.allowed[name])}" for name in lost]
         good = "" if self.good_step is None else f"; at step {self.good_step} all were well"
         return RegressedError(
             f"step {row['step']}: {'; '.join(told)}",
