@@ -132,7 +132,7 @@ def memory(name: str) -> int:
 
 def neogpt(spec: Spec, gate: Gate, compiled: bool) -> None:
     """The real loop, with its ledgers; a listener stops it at every row."""
-    from neogpt.train import train
+    from neogpt.train.run import train
 
     class Watch:
         def row(self, row: dict[str, Any]) -> None:
@@ -310,7 +310,7 @@ def hf(spec: Spec, gate: Gate, compiled: bool) -> None:
 
 def _rate(step: int) -> float:
     from neogpt.config import OptimConfig
-    from neogpt.optim._schedule import learning_rate
+    from neogpt.optim.schedule import learning_rate
 
     return learning_rate(step, HORIZON, OptimConfig(lr=LR, warmup=WARMUP))
 

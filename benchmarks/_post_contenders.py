@@ -89,7 +89,7 @@ def run_config(spec: Spec, options: dict[str, Any]) -> Any:
 
 def neogpt(spec: Spec, gate: Gate, options: dict[str, Any], name: str) -> None:
     """The real loop, with its ledgers; a listener stops it at every row."""
-    from neogpt.train import train
+    from neogpt.train.run import train
 
     gate.imported = memory("VmHWM")
 

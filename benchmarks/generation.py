@@ -21,11 +21,11 @@ from typing import Any
 
 import torch
 
-from neogpt.checkpoint import load_model
 from neogpt.config import GPT2Config
-from neogpt.generate.engine import Engine
-from neogpt.generate.sampling import Sampling
+from neogpt.inference.engine import Engine
+from neogpt.inference.sampling_params import Sampling
 from neogpt.model import GPT2, save_pretrained
+from neogpt.model_store import load_model
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 

@@ -17,11 +17,11 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
-from neogpt.checkpoint import load_model
 from neogpt.config import GPT2Config
 from neogpt.evals import _hellaswag_tasks, hellaswag
 from neogpt.evals._hellaswag_tasks import Task
 from neogpt.model import GPT2
+from neogpt.model_store import load_model
 from neogpt.tokenizer import Tokenizer
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

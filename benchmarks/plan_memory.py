@@ -26,7 +26,8 @@ from neogpt.plan import Memory, plan
 from neogpt.plan.devices import DEVICES
 from neogpt.recipes import laptop
 from neogpt.tokenizer.alphabet import END_OF_TEXT, byte_to_char
-from neogpt.tokenizer.files import BPE, write
+from neogpt.tokenizer.files import write
+from neogpt.tokenizer.tables import BPE
 
 SMALL_TENSORS = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 FIXED = """--steps 2 --threads 1 --eval.every 0 --eval.val-samples 0 --save.every 0 --compile False
@@ -79,7 +80,7 @@ def measure_here(work: Path, flags: Sequence[str]) -> int:
     """Train a model of nothing, so that all code is loaded and the data is there; then the one to be measured."""
     import torch
 
-    from neogpt.train import train
+    from neogpt.train.run import train
 
     run = settings(work, flags)
     tiny = "--model.n-layer 1 --model.n-head 1 --model.n-embd 8 --steps 1"

@@ -65,8 +65,8 @@ SIZES = {
 
 def records(stage: str, has_data: bool) -> Iterator[dict[str, str]]:
     """Rows as `jsonl` reads them, each alone (no conversations)."""
-    from neogpt.data.records import Quarantine
     from neogpt.data.sources import dolly, red_team_pairs, tinyworld
+    from neogpt.records import Quarantine
 
     bad = Quarantine()
     if stage == "sft":
@@ -109,9 +109,9 @@ def prepared(
     """The first weights and the rows of `n_steps` steps in NeoGPT's own order; and the units of each step."""
     from neogpt import plugins
     from neogpt.config import GPT2Config
-    from neogpt.data.order import sample_ids
+    from neogpt.data.build_tokenizer import DataConfig, tokenizer_for
+    from neogpt.data.permutation import sample_ids
     from neogpt.data.sources import tinyworld
-    from neogpt.data.vocabulary import DataConfig, tokenizer_for
     from neogpt.model import GPT2, save_pretrained
 
     has_data = size.real and bool(os.environ.get("NEOGPT_DATA"))
@@ -135,7 +135,9 @@ def prepared(
     rows = fitting(stage, tokenizer, shape["n_positions"], options.examples, has_data)
     (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = run_config(spec, {})
-    objective = plugins.get("neogpt.objectives", stage).build(run, tokenizer, shape["n_positions"])
+    objective = plugins.get("neogpt.objectives", stage, "objective").build(
+        run, tokenizer, shape["n_positions"]
+    )
     steps = [sample_ids(i, size.size, objective.n_samples, run.seed).tolist() for i in range(n_steps)]
     by_length = [step_by_length(objective, stage, ids) for ids in steps]
     for name, order in (("rows", steps), ("sorted", by_length)):

@@ -55,10 +55,10 @@ def prepared(size: Size, n_steps: int, options: argparse.Namespace, folder: Path
     """The first weights, and the rows of `n_steps` steps as NeoGPT's own order has them."""
     import numpy as np
 
-    from neogpt.data.order import sample_ids
-    from neogpt.data.vocabulary import tokenizer_for
+    from neogpt.data.build_tokenizer import tokenizer_for
+    from neogpt.data.permutation import sample_ids
     from neogpt.model import GPT2, save_pretrained
-    from neogpt.objectives import pretrain
+    from neogpt.objectives.pretrain.objective import Pretrain
 
     text = "" if size.vocab_size == 1344 else options.text
     names = ("n_layer", "n_head", "n_embd", "n_positions")
@@ -81,7 +81,7 @@ def prepared(size: Size, n_steps: int, options: argparse.Namespace, folder: Path
     model = GPT2(run.model)
     save_pretrained(model, folder / "start")
     tokenizer.save(folder / "start")
-    objective = pretrain.build(run, tokenizer, run.model.n_positions)
+    objective = Pretrain(run, tokenizer, run.model.n_positions)
     ids = [sample_ids(step, size.size, objective.n_samples, run.seed) for step in range(n_steps)]
     batch = objective.windows.batch(np.concatenate(ids))
     if not batch.weights.all():
@@ -118,12 +118,12 @@ def mfu(spec: Spec, tokens_per_s: float) -> float:
     import torch
 
     from neogpt.config import GPT2Config
-    from neogpt.train.speed import flops_per_token, peak_flops
+    from neogpt.hardware import peak_flops
+    from neogpt.model.sizes import flops_per_token
 
     c = GPT2Config(**spec.shape)
-    n_params = 12 * c.n_layer * c.n_embd**2 + (c.vocab_size + c.n_positions) * c.n_embd
     peak = peak_flops(torch.cuda.get_device_name())
-    return tokens_per_s * flops_per_token(c, n_params, spec.length) / peak if peak else 0.0
+    return tokens_per_s * flops_per_token(c, spec.length) / peak if peak else 0.0
 
 
 def parse() -> argparse.Namespace:

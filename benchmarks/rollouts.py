@@ -29,11 +29,12 @@ from _contenders import memory
 from _race import machine
 from generation import CLOCKS, Work, ours, seconds, theirs
 
-from neogpt.checkpoint import load_model, load_tokenizer
-from neogpt.data.records import Quarantine
 from neogpt.data.sources import tinyworld
-from neogpt.generate import Engine, Sampling
+from neogpt.inference.engine import Engine
+from neogpt.inference.sampling_params import Sampling
 from neogpt.model import GPT2, save_pretrained
+from neogpt.model_store import load_model, load_tokenizer
+from neogpt.records import Quarantine
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_prompt
 

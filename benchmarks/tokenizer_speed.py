@@ -16,8 +16,8 @@ import tiktoken
 from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 from tiktoken_ext.openai_public import r50k_pat_str  # type: ignore[import-untyped]
 
-from neogpt.data.records import Quarantine
 from neogpt.data.sources import files
+from neogpt.records import Quarantine
 from neogpt.tokenizer import Tokenizer, gpt2_files
 
 Encode = Callable[[str], list[int]]

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from neogpt.checkpoint import load_model, load_tokenizer
-from neogpt.generate.texts import generate
+from neogpt.inference.generate import generate
 from neogpt.model import GPT2, save_pretrained
+from neogpt.model_store import load_model, load_tokenizer
 from neogpt.tokenizer import Tokenizer
 
 __all__ = ["generate", "load", "load_tokenizer", "save"]

@@ -9,11 +9,9 @@ A folder counts only when every file matches the manifest, which is written last
 import contextlib
 import errno
 import json
-import logging
-import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,18 +20,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from neogpt import atomic, ledger
-from neogpt.config import WATCHED, GPT2Config, SaveConfig, read_toml
+from neogpt import atomic
+from neogpt.config import GPT2Config, SaveConfig
 from neogpt.errors import CheckpointError
-from neogpt.model import GPT2, load_pretrained, save_weights
-from neogpt.paths import RunDir, is_offline
-from neogpt.plan.room import kept_steps as kept_steps
+from neogpt.model import save_weights
+from neogpt.paths import RunDir
+from neogpt.retention import best, kept_steps, steps
 from neogpt.tokenizer import Tokenizer
 
 OBJECTIVE = "objective/"
 """Before the names of the objective's own tensors, which stand beside the optimizer's."""
-_STEP = re.compile(r"step-(\d{8,})")
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -132,43 +128,6 @@ def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
     path.chmod(mode)
 
 
-def steps(run: RunDir) -> list[int]:
-    """The steps that have a checkpoint folder, lowest first (by number, never by name)."""
-    found = (step_of(path) for path in run.checkpoints.glob("step-*"))
-    return sorted(step for step in found if step is not None)
-
-
-def newest(run: RunDir, note: Callable[[str], None] = lambda line: None) -> Path | None:
-    """The newest checkpoint that verifies, or None where there is none at all.
-
-    Each folder that is passed over is told to `note`. CheckpointError when folders exist and none verifies.
-    """
-    found = steps(run)
-    skipped = []
-    for step in reversed(found):
-        folder = run.checkpoint(step)
-        try:
-            atomic.verify_manifest(folder, CheckpointError)
-            return folder
-        except CheckpointError as error:
-            skipped.append(f"skipped {folder.name}: {error.what}")
-            note(skipped[-1])
-    if found:
-        reasons = "".join(f"\n    {line}" for line in skipped[:5])
-        raise CheckpointError(
-            f"none of the {len(found)} checkpoints in {run.checkpoints} is whole:{reasons}",
-            "one whose files are as its manifest says",
-            "a copy of one, or a new run with another --run",
-        )
-    return None
-
-
-def step_of(folder: Path) -> int | None:
-    """The step in a checkpoint folder's name; None when it is no such name."""
-    match = _STEP.fullmatch(folder.name)
-    return int(match[1]) if match else None
-
-
 def load_state(folder: Path) -> tuple[TrainerState, dict[str, torch.Tensor]]:
     """The trainer's state and the optimizer's tensors of a verified checkpoint folder."""
     try:
@@ -191,7 +150,7 @@ def parted(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], d
 def retain(run: RunDir, config: SaveConfig) -> list[int]:
     """Delete the checkpoints that the policy does not keep; returns their steps."""
     found = steps(run)
-    kept = set(kept_steps(found, _best(run, found) if config.keep_best else None, config))
+    kept = set(kept_steps(found, best(run, found) if config.keep_best else None, config))
     gone = [step for step in found if step not in kept]
     remove(run, gone)
     return gone
@@ -204,109 +163,6 @@ def remove(run: RunDir, gone: Iterable[int]) -> None:
         doomed = folder.with_name(f"{folder.name}.tmp-old-{uuid.uuid4().hex[:8]}")
         folder.rename(doomed)
         shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _best(run: RunDir, found: list[int]) -> int | None:
-    """The saved step with the best evaluation by what the run watches (`--eval.watch`), the first of equal ones."""
-    watch = _eval_settings(run).get("watch", WATCHED)
-    totals = ledger.totals(ledger.read(run.metrics), watch)
-    scores = {step: score for step, score in totals.items() if step in found}
-    return max(scores, key=lambda step: scores[step]) if scores else None
-
-
-def _eval_settings(run: RunDir) -> dict[str, Any]:
-    return dict(read_toml(run.config).get("eval", {})) if run.config.is_file() else {}
-
-
-def model_of(run: RunDir) -> Path | None:
-    """The checkpoint that a run stands for: its newest whole one; with `--eval.patience`, the best that is kept."""
-    found = newest(run, _log.warning)
-    if found and _eval_settings(run).get("patience"):
-        best = _best(run, steps(run))
-        if best is not None:
-            atomic.verify_manifest(run.checkpoint(best), CheckpointError, _another(run.checkpoint(best)))
-            return run.checkpoint(best)
-    return found
-
-
-def _another(folder: Path) -> str:
-    """What to type in place of a checkpoint that is not whole."""
-    if step_of(folder) is None:
-        return "a whole copy of it in its place"
-    run = RunDir(folder.parent.parent)
-    others = [str(run.checkpoint(step)) for step in reversed(steps(run)) if step != step_of(folder)]
-    return (
-        f"another checkpoint of the run: {', '.join(others[:3])}"
-        if others
-        else "a whole copy of it in its place"
-    )
-
-
-def resolve(name: str | Path) -> Path:
-    """The model folder that `name` means: a run (see `model_of`), a checkpoint, a Hugging Face directory, or a
-    Hugging Face id (downloaded, unless the network is off).
-
-    A folder with a manifest is checked against it. Errors: CheckpointError says what was found instead and what
-    to type.
-    """
-    folder = Path(name)
-    if (folder / "config.json").is_file():
-        if (folder / atomic.MANIFEST).is_file():
-            atomic.verify_manifest(folder, CheckpointError, _another(folder))
-        return folder
-    if (folder / "checkpoints").is_dir() and (found := model_of(RunDir(folder))):
-        return found
-    if folder.is_dir():
-        inside = [p for p in sorted(folder.iterdir()) if (p / "checkpoints").is_dir()]
-        hint = f"one of its runs: {', '.join(map(str, inside))}" if inside else ""
-        raise CheckpointError(f"{folder} holds no checkpoint", "a run, a checkpoint or a model folder", hint)
-    if folder.exists():
-        raise CheckpointError(
-            f"{folder} is a file",
-            "a folder with config.json and model.safetensors; pickled checkpoints (.pt, .bin) are never opened",
-        )
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) and not str(name).startswith(("runs/", ".")):
-        return _download(str(name))
-    raise CheckpointError(f"there is no model at {name}", "a run, a checkpoint, or a Hugging Face id")
-
-
-def _download(name: str) -> Path:
-    """The local copy of a model on the Hugging Face Hub (safetensors and JSON only)."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    patterns = ["*.json", "*.safetensors", "*.txt"]
-    try:
-        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=is_offline()))
-    except (OSError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise CheckpointError(
-            f"{name} is not on this disk and could not be downloaded: {_no_download(error)}",
-            "a local folder, or a Hugging Face id and a connection",
-            "a folder in its place (`neogpt list runs` names the runs here), or the same command with a connection",
-        ) from error
-
-
-def _no_download(error: Exception) -> str:
-    """Why the Hub gave nothing, in words."""
-    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
-
-    if is_offline():
-        return "HF_HUB_OFFLINE or NEOGPT_OFFLINE forbids the network"
-    if isinstance(error, RepositoryNotFoundError):
-        return "the Hub has no such model, or gives it only with a token (HF_TOKEN)"
-    if isinstance(error, LocalEntryNotFoundError):
-        return "the Hub cannot be reached"
-    return str(error).partition("\n")[0] or type(error).__name__
-
-
-def load_model(name: str | Path) -> GPT2:
-    """The model that `name` means (see `resolve`), in float32 on the CPU, in eval mode."""
-    return load_pretrained(resolve(name)).eval()
-
-
-def load_tokenizer(name: str | Path) -> Tokenizer:
-    """The tokenizer beside the model that `name` means."""
-    return Tokenizer.load(resolve(name))
 
 
 def card(state: TrainerState) -> str:

@@ -1,4 +1,4 @@
-"""Finding by name: one file in a package is one source, objective, eval or recipe."""
+"""Finding by name: one file in a package is one source, eval, reward or recipe; one folder is one objective."""
 
 import ast
 import difflib
@@ -12,15 +12,20 @@ from types import ModuleType
 
 from neogpt.errors import ConfigError
 
-_ROOMS = ("neogpt.objectives.rewards",)
-"""Packages that stand inside another's folder and hold plug-ins of their own kind."""
+_OF_FOLDERS = ("neogpt.objectives",)
+"""Packages whose plug-ins are folders; the files beside those are what they share."""
+_CONTRACT = "base"
+"""The file of a package that says what its plug-ins are; no plug-in itself."""
 
 
 def names(package: str) -> list[str]:
     """The public names in `package`, sorted: `sft_dolly.py` is named `sft-dolly`, `gpt2_1p5b.py` `gpt2-1.5b`."""
-    modules = (module.name for module in pkgutil.iter_modules(_folders(package)))
-    found = (name for name in modules if f"{package}.{name}" not in _ROOMS)
-    return sorted(_public(name) for name in found if not name.startswith("_"))
+    found = [
+        module.name
+        for module in pkgutil.iter_modules(_folders(package))
+        if module.ispkg or package not in _OF_FOLDERS
+    ]
+    return sorted(_public(name) for name in found if not name.startswith("_") and name != _CONTRACT)
 
 
 def _folders(package: str) -> list[str]:
@@ -36,14 +41,17 @@ def _public(name: str) -> str:
     return re.sub(r"(?<=\d)p(?=\d)", ".", name).replace("_", "-")
 
 
-def get(package: str, name: str) -> ModuleType:
-    """The module of `package` with that public name; ConfigError names the nearest when there is none."""
+def get(package: str, name: str, part: str = "") -> ModuleType:
+    """The module of `package` with that public name; ConfigError names the nearest when there is none.
+
+    `part`: a module inside it, where the plug-in is a folder.
+    """
     known = names(package)
     wanted = name.replace("_", "-")
     if wanted not in known:
         kind = package.rpartition(".")[2].removesuffix("s")
         raise unknown(kind, name, known)
-    return importlib.import_module(_module(package, wanted))
+    return importlib.import_module(_module(package, wanted) + (f".{part}" if part else ""))
 
 
 def _module(package: str, name: str) -> str:

@@ -29,7 +29,7 @@ def spikes(places: list[Place], factor: float) -> None:
 
 def scale_losses(factors: dict[Any, float]) -> None:
     """Multiply the loss of the pretraining micro-batches at these places."""
-    from neogpt.objectives.pretrain import Pretrain
+    from neogpt.objectives.pretrain.objective import Pretrain
 
     batch, loss = Pretrain.batch, Pretrain.loss
 
@@ -107,19 +107,20 @@ def slow_to_write(seconds: float) -> None:
 
 
 def dies_in(rank: int, place: str, hit: int) -> None:
-    """This process is killed when it enters a method of the loop or of its saver for the `hit`-th time."""
-    from neogpt.train.loop import Loop
+    """This process is killed when it enters that function of the loop, its saver or its log for the `hit`-th time."""
+    from neogpt.train import loop
+    from neogpt.train.run_log import RunLog
     from neogpt.train.saver import Saver
 
-    owner: Any = Saver if hasattr(Saver, place) else Loop
-    method, seen = getattr(owner, place), 0
+    owner: Any = next(owner for owner in (Saver, RunLog, loop.Loop, loop) if hasattr(owner, place))
+    function, seen = getattr(owner, place), 0
 
-    def deadly(self: Any, *args: Any) -> Any:
+    def deadly(*args: Any) -> Any:
         nonlocal seen
         seen += 1
         if seen == hit and int(os.environ["RANK"]) == rank:
             os.kill(os.getpid(), signal.SIGKILL)
-        return method(self, *args)
+        return function(*args)
 
     setattr(owner, place, deadly)
 
@@ -160,16 +161,16 @@ def late(rank: int, metrics: str) -> None:
 
 def noted_references(path: str) -> None:
     """Each computation of a reference's log-probabilities writes this process's rank to `path`."""
-    from neogpt.objectives import _reference
+    from neogpt.objectives.dpo import reference_cache
 
-    compute = _reference._compute
+    compute = reference_cache._compute
 
     def noted(*args: Any) -> Any:
         with open(path, "a") as file:
             file.write(os.environ["RANK"] + "\n")
         return compute(*args)
 
-    _reference._compute = noted
+    reference_cache._compute = noted
 
 
 def float32_muon() -> None:
@@ -195,9 +196,9 @@ def noted_sums(path: str, bucket_bytes: int) -> None:
     import torch
     import torch.distributed as dist
 
-    from neogpt.train import parallel
+    from neogpt.train.parallel import overlapped
 
-    parallel._BUCKET_BYTES = bucket_bytes
+    overlapped._BUCKET_BYTES = bucket_bytes
 
     def noted(name: str) -> None:
         call = getattr(dist, name)
@@ -216,10 +217,10 @@ def noted_sums(path: str, bucket_bytes: int) -> None:
 
 def ticking_clocks() -> None:
     """The clock of the horizon goes on by a second whenever it is read; the second process's by three."""
-    from neogpt.train import horizon
+    from neogpt.train import time_budget
 
     ticks = itertools.count(step=1 + 2 * int(os.environ["RANK"]))
-    horizon._clock = lambda: float(next(ticks))
+    time_budget._clock = lambda: float(next(ticks))
 
 
 def deprecations() -> None:

@@ -27,7 +27,7 @@ import neogpt.cli._progress
 import neogpt.evals
 import neogpt.recipes.tinyworld
 import neogpt.train
-import neogpt.train.sharding  # noqa: F401 (imported once, for all that are forked)
+import neogpt.train.parallel.fsdp  # noqa: F401 (imported once, for all that are forked)
 
 _DIE_WITH_PARENT = 1
 

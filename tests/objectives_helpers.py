@@ -39,7 +39,7 @@ def objective_of(
         batch=batch,
         **run_options,
     )
-    return plugins.get("neogpt.objectives", stage).build(run, tokenizer, shape.n_positions)
+    return plugins.get("neogpt.objectives", stage, "objective").build(run, tokenizer, shape.n_positions)
 
 
 def scaled(shape: GPT2Config, seed: int, scale: float) -> GPT2:

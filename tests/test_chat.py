@@ -21,7 +21,8 @@ from generation_models import byte_tokenizer, random_model, saved, scripted_mode
 from neogpt.cli._conversation import ALL_TURNS, Conversation
 from neogpt.cli.chat import Chat, _memory
 from neogpt.cli.main import main
-from neogpt.generate import Engine, Sampling
+from neogpt.inference.engine import Engine
+from neogpt.inference.sampling_params import Sampling
 from neogpt.tokenizer.template import Turn, encode_prompt
 
 TOK = byte_tokenizer()

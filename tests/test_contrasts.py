@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from neogpt.data.records import Quarantine
 from neogpt.data.sources import _contrast_kinds as kinds
 from neogpt.data.sources import contrasts, dolly
 from neogpt.data.sources._contrasts import HARMFUL, HARMLESS
 from neogpt.data.sources._refusals import REFUSALS
 from neogpt.evals import _border_requests, _refusal_data
-from neogpt.evals._judge import opens_as_refusal
+from neogpt.evals._refusal_classifier import opens_as_refusal
+from neogpt.records import Quarantine
 
 PAIRS = list(contrasts.pairs(contrasts.Config(), Quarantine()))
 ANSWERED = [

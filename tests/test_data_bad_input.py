@@ -16,9 +16,10 @@ from neogpt.data.sources import jsonl
 from neogpt.errors import CheckpointError, DataError
 from neogpt.model import GPT2, save_pretrained
 from neogpt.objectives import pretrain
+from neogpt.objectives.pretrain.objective import Pretrain
 from neogpt.recipes import laptop
 from neogpt.tokenizer import Tokenizer
-from neogpt.train.start import _origin
+from neogpt.train.setup import _origin
 
 
 @pytest.fixture
@@ -35,9 +36,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AnyRun:
     )
 
 
-def read_all(run: AnyRun) -> pretrain.Pretrain:
+def read_all(run: AnyRun) -> Pretrain:
     """Read every sample of an epoch once."""
-    objective = pretrain.build(run, tokenizer(), 32)
+    objective = Pretrain(run, tokenizer(), 32)
     for step in range(-(-objective.n_samples // run.batch.size)):
         objective.batch(step, 0)
     return objective
@@ -73,7 +74,7 @@ def reordered(folder: Path) -> None:
 
 @pytest.mark.parametrize("fault", [cut_off, missing, torn, reordered])
 def test_a_folder_that_is_visibly_not_whole_is_made_again(run: AnyRun, folder: Path, fault) -> None:  # type: ignore[no-untyped-def]
-    before, expected = content(folder), pretrain.build(run, tokenizer(), 32).data_hash
+    before, expected = content(folder), Pretrain(run, tokenizer(), 32).data_hash
     fault(folder)
     assert content(folder) != before
     assert read_all(run).data_hash == expected
@@ -159,10 +160,10 @@ def test_another_tokenizer_in_a_checkpoint_is_noticed_whatever_its_size(run: Any
 
 def test_a_horizon_beyond_the_data_repeats_it_evenly(run: AnyRun) -> None:
     """Nothing is refused: in three epochs every sample comes three times."""
-    objective = pretrain.build(run, tokenizer(), 32)
+    objective = Pretrain(run, tokenizer(), 32)
     n = objective.n_samples
     small = dataclasses.replace(run, batch=BatchConfig(size=3 * n, micro_batches=1))
-    rows = pretrain.build(small, tokenizer(), 32).batch(0, 0).tokens
+    rows = Pretrain(small, tokenizer(), 32).batch(0, 0).tokens
     _, counts = np.unique(rows, axis=0, return_counts=True)
     assert rows.shape[0] == 3 * n
     assert (counts % 3 == 0).all()

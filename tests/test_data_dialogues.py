@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from neogpt.data.records import Instruction, Pair, Quarantine
 from neogpt.data.sources import dolly, files, hh_rlhf, jsonl, mix, parquet, red_team_pairs
 from neogpt.data.split import copies, opening
 from neogpt.errors import ConfigError, DataError
+from neogpt.records import Instruction, Pair, Quarantine
 from neogpt.tokenizer.template import Turn
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neogpt.data.order import derive_key, permute, sample_ids
+from neogpt.data.permutation import derive_key, permute, sample_ids
 
 
 @settings(max_examples=150)

@@ -25,12 +25,12 @@ from neogpt import atomic
 from neogpt.config import DataConfig
 from neogpt.data import tokenise
 from neogpt.data import workers as processes
+from neogpt.data.build_tokenizer import tokenizer_for
 from neogpt.data.prepare import prepare
 from neogpt.data.shard_file import ShardWriter
 from neogpt.data.shards import TokenData
 from neogpt.data.sources import jsonl, text
 from neogpt.data.verify import verify
-from neogpt.data.vocabulary import tokenizer_for
 from neogpt.errors import ConfigError, DataError
 from neogpt.paths import cache_dir
 
@@ -316,18 +316,18 @@ def test_the_same_input_in_another_process_state_is_the_same_data_set(corpus: Pa
 def test_a_large_files_sum_is_remembered_but_never_past_a_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from neogpt.data import identity
+    from neogpt.data import fingerprint
 
-    monkeypatch.setattr(identity, "_REMEMBERED_BYTES", 1)
-    monkeypatch.setattr(identity, "_SETTLED_S", 0.0)
+    monkeypatch.setattr(fingerprint, "_REMEMBERED_BYTES", 1)
+    monkeypatch.setattr(fingerprint, "_SETTLED_S", 0.0)
     path = write_jsonl(tmp_path / "a.jsonl", texts(9))
-    first = identity.inputs("jsonl", jsonl.Config(), [str(path)])
+    first = fingerprint.inputs("jsonl", jsonl.Config(), [str(path)])
     summed: list[Path] = []
-    monkeypatch.setattr(identity.atomic, "sha256_file", lambda p: summed.append(p) or "0" * 64)
-    assert identity.inputs("jsonl", jsonl.Config(), [str(path)]) == first
+    monkeypatch.setattr(fingerprint.atomic, "sha256_file", lambda p: summed.append(p) or "0" * 64)
+    assert fingerprint.inputs("jsonl", jsonl.Config(), [str(path)]) == first
     assert not summed
     path.write_bytes(path.read_bytes().replace(b"a", b"e"))
-    assert identity.inputs("jsonl", jsonl.Config(), [str(path)]) != first
+    assert fingerprint.inputs("jsonl", jsonl.Config(), [str(path)]) != first
     assert summed == [path]
 
 

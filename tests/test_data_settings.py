@@ -9,11 +9,11 @@ import yaml
 from data_helpers import content, texts, tokenizer, write_jsonl
 from training import ROOT
 
+from neogpt import hardware
 from neogpt.cli import _train, data
 from neogpt.cli.main import main
 from neogpt.data import prepare, workers
 from neogpt.paths import cache_dir
-from neogpt.plan import machine
 
 SMALL = """--threads 1 --dtype float32 --device cpu --model.n-layer 1 --model.n-head 1 --model.n-embd 8 --steps 1
  --model.n-positions 16 --objective.sequence-tokens 16 --batch.size 8 --eval.names --track none"""
@@ -115,7 +115,7 @@ def test_a_run_prepares_with_as_many_processes_as_the_command(
 
     monkeypatch.setattr(workers, "Pool", Seen)
     monkeypatch.setattr(workers, "_WORKER_BYTES", 1 << 20)
-    monkeypatch.setattr(machine, "cores", lambda: 2.5)
+    monkeypatch.setattr(hardware, "cores", lambda: 2.5)
     assert pretrain(folder) == 0
     assert sizes == [2]
     assert content(prepared()) == content(folder / "one")

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from neogpt import plugins
-from neogpt.data.records import Instruction, Pair, Quarantine
-from neogpt.data.sources import _files, _lines, dolly, files, jsonl, parquet, red_team_pairs, text
+from neogpt.data import input_files
+from neogpt.data.sources import _lines, dolly, files, jsonl, parquet, red_team_pairs, text
 from neogpt.data.split import held_out
 from neogpt.errors import ConfigError, DataError
+from neogpt.records import Instruction, Pair, Quarantine
 
 ROWS = [{"text": t} for t in ("one", "two\nlines", "drei ß", "四", "five <|endoftext|> is text")]
 TEXTS = [row["text"] for row in ROWS]
@@ -68,9 +69,9 @@ def test_parquet_in_one_part_and_in_many(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(parquet, "PART_BYTES", 1500)
     parts = parquet.parts(config)
     assert len(parts) > 3
-    assert {_files.part_file(part) for part in parts} == {path}
+    assert {input_files.part_file(part) for part in parts} == {path}
     assert read(parquet, config)[0] == texts
-    assert [_files.part_slice(part) for part in parts] == [(i, len(parts)) for i in range(len(parts))]
+    assert [input_files.part_slice(part) for part in parts] == [(i, len(parts)) for i in range(len(parts))]
 
 
 def test_parquet_lines_count_through_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from data_helpers import shards_of
 
-from neogpt.data.order import sample_ids
+from neogpt.data.permutation import sample_ids
 from neogpt.data.shards import TokenData
 from neogpt.data.windows import Windows
 

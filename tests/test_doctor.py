@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
+from neogpt import hardware
 from neogpt.cli import _doctor
 from neogpt.cli._doctor import Findings, accelerator, examine
 from neogpt.cli.main import main
-from neogpt.plan import machine
 
 
 def only(findings: Findings, check: str = "") -> _doctor.Finding:
@@ -29,7 +29,7 @@ def roomy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory, disk and a PyTorch for the hardware as they should be, whatever this machine has just now."""
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**12, 0, 10**12))
-    monkeypatch.setattr(machine, "available_ram_bytes", lambda: 10**11)
+    monkeypatch.setattr(hardware, "available_ram_bytes", lambda: 10**11)
     monkeypatch.setattr(_doctor, "gpus_here", lambda: False)
 
 
@@ -96,7 +96,7 @@ def test_a_full_disk(free: float, state: str, tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(("free", "state"), [(5e8, "fail"), (3e9, "warn"), (5e10, "ok")])
 def test_little_memory(free: int, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "available_ram_bytes", lambda: int(free))
+    monkeypatch.setattr(hardware, "available_ram_bytes", lambda: int(free))
     assert only(_doctor.memory()).state == state
 
 
@@ -172,7 +172,7 @@ def test_a_gpu_without_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_threads(wanted: str, cores: float, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", wanted)
-    monkeypatch.setattr(machine, "cores", lambda: cores)
+    monkeypatch.setattr(hardware, "cores", lambda: cores)
     monkeypatch.setattr(os, "cpu_count", lambda: 4)
     assert only(_doctor.threads()).state == state
 

@@ -12,17 +12,19 @@ import torch
 from objectives_helpers import objective_of, scaled
 
 from neogpt.config import BatchConfig, GPT2Config
-from neogpt.data.records import Pair
 from neogpt.errors import ConfigError, DataError
 from neogpt.model import GPT2
 from neogpt.model import log_probs as model_log_probs
-from neogpt.objectives import _preferences, _reference, dpo
-from neogpt.objectives._base import on_device
+from neogpt.objectives import dpo
+from neogpt.objectives.batching import on_device
+from neogpt.objectives.dpo import losses, reference_cache
+from neogpt.objectives.dpo.objective import DPO, distances, dpo_terms
 from neogpt.paths import cache_dir
+from neogpt.records import Pair
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_prompt
-from neogpt.train import sums
-from neogpt.train.distributed import World
+from neogpt.train import reduce
+from neogpt.train.parallel.distributed import World
 
 SHAPE = GPT2Config(n_layer=2, n_head=2, n_embd=32, n_positions=96, vocab_size=400)
 CPU = torch.device("cpu")
@@ -47,7 +49,7 @@ def pairs(n: int = 12) -> Iterator[Pair]:
         yield Pair(f"Who is {'she and ' * (i % 3)}{i}?", "", f"It is {i}. " * (1 + i % 4), f"Nobody {i}.")
 
 
-def objective(tokenizer: Tokenizer, patch: pytest.MonkeyPatch, items: Any = None, **options: Any) -> dpo.DPO:
+def objective(tokenizer: Tokenizer, patch: pytest.MonkeyPatch, items: Any = None, **options: Any) -> DPO:
     return objective_of(
         "dpo",
         dpo.Config(**{"max_tokens": 96, "val_fraction": 0.0, **options}),
@@ -61,7 +63,7 @@ def objective(tokenizer: Tokenizer, patch: pytest.MonkeyPatch, items: Any = None
     )
 
 
-def outcome(made: dpo.DPO, policy: GPT2, step: int = 0) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+def outcome(made: DPO, policy: GPT2, step: int = 0) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
     """Every loss term with all its gradients, and the metrics, of one micro-batch."""
     batch = on_device(made.batch(step, 1), CPU)
     terms = made.loss(policy, batch)
@@ -122,20 +124,20 @@ def test_near_the_reference_the_distance_is_the_divergence() -> None:
     logits = torch.randn(50, generator=generator, dtype=torch.float64)
     moved = logits + 0.1 * torch.randn(50, generator=generator, dtype=torch.float64)
     p, r = moved.log_softmax(0), logits.log_softmax(0)
-    k2 = dpo.distances(p[None], r[None], torch.ones(1, 50))[0]
+    k2 = distances(p[None], r[None], torch.ones(1, 50))[0]
     assert (p.exp() * k2).sum().item() == pytest.approx((p.exp() * (p - r)).sum().item(), rel=0.05)
 
 
 def test_the_distance_of_what_was_unlearned_is_a_number() -> None:
     """A rejected token that is e^300 times less likely than it was: exp would be infinite."""
     unlearned = torch.tensor([[-300.0, -1.0, 0.0]])
-    distance = dpo.distances(unlearned, torch.tensor([[-0.5, -1.0, 0.0]]), torch.tensor([[1.0, 1.0, 0.0]]))
+    distance = distances(unlearned, torch.tensor([[-0.5, -1.0, 0.0]]), torch.tensor([[1.0, 1.0, 0.0]]))
     assert distance.flatten().tolist() == pytest.approx([299.5**2 / 2, 0, 0])
 
 
 def test_simpo_never_asks_a_reference(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     made = objective(tokenizer, monkeypatch, loss="simpo")
-    monkeypatch.setattr(_reference, "_compute", None)
+    monkeypatch.setattr(reference_cache, "_compute", None)
     made.begin(network())
     _, metrics = outcome(made, network())
     assert not {"kl/chosen", "kl/rejected"} & metrics.keys()
@@ -160,8 +162,8 @@ def test_held_out_accuracies_are_told_by_kind(tokenizer: Tokenizer, monkeypatch:
         assert ("harm" in tokenizer.decode(chosen[0])) == (kind == "red-team")
     assert all(len(found) >= 3 for found in right.values())
     chunks = [made.validation_batch(np.arange(i, i + 6)) for i in range(0, n, 6)]
-    rows = [sums.Row(made.loss(policy, on_device(chunk, CPU))) for chunk in chunks]
-    merged = sums.merge_validation(rows, [made.weights(c) for c in chunks], made.coefficients, World())
+    rows = [reduce.Row(made.loss(policy, on_device(chunk, CPU))) for chunk in chunks]
+    merged = reduce.merge_validation(rows, [made.weights(c) for c in chunks], made.coefficients, World())
     found = {k.rpartition("/")[2]: v for k, v in merged.items() if k.startswith("val/rewards/accuracies/")}
     assert found == {kind: pytest.approx(sum(each) / len(each)) for kind, each in right.items() if kind}
     assert "rewards/accuracies/helpful" not in made.loss(policy, on_device(made.batch(0, 0), CPU)).metrics
@@ -183,7 +185,7 @@ def cached() -> list[Path]:
     return sorted((cache_dir() / "reference").iterdir())
 
 
-def arrays(made: dpo.DPO) -> tuple[np.ndarray, np.ndarray]:
+def arrays(made: DPO) -> tuple[np.ndarray, np.ndarray]:
     assert made._references
     return made._references[0].sums, made._references[0].tokens
 
@@ -193,7 +195,7 @@ def test_the_reference_is_computed_once(tokenizer: Tokenizer, monkeypatch: pytes
     first.begin(network())
     n_files = len(cached())
     with monkeypatch.context() as patch:
-        patch.setattr(_reference, "_compute", None)  # would be called for anything that is not there
+        patch.setattr(reference_cache, "_compute", None)  # would be called for anything that is not there
         second = objective(tokenizer, patch)
         second.begin(network())
     for ours, theirs in zip(arrays(first), arrays(second), strict=True):
@@ -323,13 +325,13 @@ def test_settings_that_make_no_loss(
 
 
 def test_a_further_loss_is_one_function(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_preferences, "LOSSES", dict(_preferences.LOSSES))
+    monkeypatch.setattr(losses, "LOSSES", dict(losses.LOSSES))
 
-    @_preferences.loss()
+    @losses.loss()
     def squared(margin_N: torch.Tensor, options: Any) -> torch.Tensor:
         return margin_N.square()
 
-    terms, metrics = dpo.dpo_terms(
+    terms, metrics = dpo_terms(
         torch.tensor([-1.0, -2.0]),
         torch.tensor([-3.0, -1.0]),
         torch.zeros(2, 2),

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from training import Launcher, different, events, outcome, probe, saved, tiny
 
-from neogpt import checkpoint, ledger, report
+from neogpt import ledger, model_store, report
 from neogpt.errors import ConfigError
 from neogpt.paths import RunDir
-from neogpt.train import train
-from neogpt.train.patience import Patience
+from neogpt.train.monitors.early_stopping import Patience
+from neogpt.train.run import train
 
 WORSE = ("--eval.every", "2", "--eval.patience", "2", "--save.every", "5", "--optim.schedule", "constant")
 """Two evaluations of patience, and a rate at which a tiny model soon knows its examples by heart."""
@@ -52,7 +52,7 @@ def test_the_run_ends_after_its_patience_and_stands_for_its_best(stopped: Path) 
     assert (event["step"], event["best"]) == (steps[-1], best)
     assert events(stopped, "end")[-1]["step"] == steps[-1]
     assert {best, steps[-1]} <= set(saved(stopped))
-    assert checkpoint.resolve(stopped) == RunDir(stopped).checkpoint(best)
+    assert model_store.resolve(stopped) == RunDir(stopped).checkpoint(best)
 
 
 def test_a_run_that_ended_so_stays_ended(stopped: Path, tmp_path: Path, bases: dict[str, Path]) -> None:
@@ -87,7 +87,7 @@ def test_without_patience_a_run_goes_on(bases: dict[str, Path], tmp_path: Path) 
     train(tiny("sft", *settings), tmp_path / "run")
     assert events(tmp_path / "run", "end")[-1]["step"] == 12
     assert not events(tmp_path / "run", "stopped early")
-    assert checkpoint.resolve(tmp_path / "run") == RunDir(tmp_path / "run").checkpoint(12)
+    assert model_store.resolve(tmp_path / "run") == RunDir(tmp_path / "run").checkpoint(12)
 
 
 # --- other scores than the held-out loss -------------------------------------------------------------------
@@ -122,7 +122,7 @@ def test_patience_and_what_is_kept_follow_the_watched_scores(watched: Path) -> N
     assert steps[-1] == min(loss, key=lambda step: loss[step]) < 40
     assert events(watched, "stopped early")[0]["best"] == best
     assert set(saved(watched)) >= {best, steps[-1]}
-    assert checkpoint.resolve(watched) == RunDir(watched).checkpoint(best)
+    assert model_store.resolve(watched) == RunDir(watched).checkpoint(best)
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2])

@@ -21,7 +21,7 @@ from training import (
 from neogpt import ledger
 from neogpt.errors import DivergedError
 from neogpt.paths import RunDir
-from neogpt.train.guard import Guard
+from neogpt.train.monitors.step_guard import Guard
 
 # signals
 

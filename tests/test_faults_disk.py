@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from training import Launcher, different, events, kill_at_rows, leftovers, outcome, probe, saved, tiny
 
-from neogpt import atomic, checkpoint
+from neogpt import atomic, model_store, retention
 from neogpt.errors import CheckpointError, NeoGPTError
 from neogpt.paths import RunDir
-from neogpt.train import train
+from neogpt.train.run import train
 
 # a full disk
 
@@ -80,7 +80,7 @@ def test_damage_to_any_file_is_seen(
     """Each file of the newest checkpoint in turn: it is passed over, and the file is named."""
     run = RunDir(tmp_path / "run")
     shutil.copytree(RunDir(bases["pretrain"]).checkpoints, run.checkpoints)
-    older, newest = checkpoint.steps(run)
+    older, newest = retention.steps(run)
     names = sorted(path.name for path in run.checkpoint(newest).iterdir())
     assert len(names) == 9
     for name in names:
@@ -88,11 +88,11 @@ def test_damage_to_any_file_is_seen(
         whole = path.read_bytes()
         damage(path)
         said: list[str] = []
-        assert checkpoint.newest(run, said.append) == run.checkpoint(older), name
+        assert retention.newest(run, said.append) == run.checkpoint(older), name
         assert len(said) == 1
         assert name in said[0]
         path.write_bytes(whole)
-    assert checkpoint.newest(run) == run.checkpoint(newest)
+    assert retention.newest(run) == run.checkpoint(newest)
 
 
 def test_a_checkpoint_named_by_its_folder_is_checked_too(bases: dict[str, Path], tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ def test_a_checkpoint_named_by_its_folder_is_checked_too(bases: dict[str, Path],
     shutil.copytree(RunDir(bases["pretrain"]).checkpoint(12), folder)
     damage_by_flipping(folder / "model.safetensors")
     with pytest.raises(CheckpointError, match="damaged"):
-        checkpoint.load_model(folder)
+        model_store.load_model(folder)
     (folder / "MANIFEST.json").unlink()
-    checkpoint.load_model(folder)
+    model_store.load_model(folder)
 
 
 def test_no_whole_checkpoint_is_code_4_and_changes_nothing(
@@ -223,4 +223,4 @@ def test_crafted_weights_are_refused(content: bytes, bases: dict[str, Path], tmp
     (victim / "model.safetensors").write_bytes(content)
     sign(victim)
     with pytest.raises(CheckpointError, match=r"safetensors|lacks"):
-        checkpoint.load_model(victim)
+        model_store.load_model(victim)

@@ -8,17 +8,17 @@ from training import Launcher, different, events, leftovers, outcome, probe, sav
 
 from neogpt import atomic, ledger
 from neogpt.errors import CheckpointError
-from neogpt.train import train
+from neogpt.train.run import train
 
 
 @pytest.mark.parametrize(
     ("rank", "place", "hit"),
     [
-        (0, "_validation", 3),
-        (1, "_validation", 3),
+        (0, "validate", 3),
+        (1, "validate", 3),
         (0, "_write", 3),
         (1, "_save", 3),
-        (0, "_write_samples", 2),
+        (0, "samples", 2),
     ],
 )
 def test_a_process_that_dies_beside_a_step_ends_the_other(

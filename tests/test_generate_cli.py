@@ -9,7 +9,8 @@ import pytest
 from generation_models import byte_tokenizer, random_model, saved, scripted_model
 
 from neogpt.cli.main import main
-from neogpt.generate import Engine, Sampling
+from neogpt.inference.engine import Engine
+from neogpt.inference.sampling_params import Sampling
 from neogpt.tokenizer.template import encode_prompt
 
 TOK = byte_tokenizer()

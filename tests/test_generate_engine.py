@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 import neogpt
 from neogpt.errors import ConfigError, DivergedError
-from neogpt.generate import Completion, Engine, Sampling
-from neogpt.model import GPT2, KVCache, save_pretrained
-from neogpt.model.inference import Inference
+from neogpt.inference.engine import Completion, Engine
+from neogpt.inference.forward import Inference
+from neogpt.inference.kv_cache import KVCache
+from neogpt.inference.sampling_params import Sampling
+from neogpt.model import GPT2, save_pretrained
 
 TOK = byte_tokenizer()
 GREEDY = Sampling(max_new_tokens=20, temperature=0.0)
@@ -353,7 +355,7 @@ def test_half_precision_weights_work_as_they_are() -> None:
 
 
 def test_the_public_function_gives_the_engines_texts() -> None:
-    from neogpt.generate.engine import Engine as same_room  # importing the room must not hide the function
+    from neogpt.inference.engine import Engine as same_room  # importing the room must not hide the function
 
     model, prompts = random_model(), ["the cat", "😀"]
     texts = list(neogpt.generate(model, TOK, prompts, max_new_tokens=9, temperature=1.0, seed=5, stop=["e"]))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from neogpt.errors import ConfigError
-from neogpt.generate.choose import RowSettings, choose, draw, penalise, truncate
-from neogpt.generate.sampling import Sampling, stream_key, uniforms
+from neogpt.inference.sampler import RowSettings, choose, draw, penalise, truncate
+from neogpt.inference.sampling_params import Sampling, stream_key, uniforms
 
 V = 500
 

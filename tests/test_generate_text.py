@@ -8,7 +8,7 @@ from generation_models import byte_tokenizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neogpt.generate.text import AnswerText
+from neogpt.inference.streaming import AnswerText
 from neogpt.tokenizer import Tokenizer
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neogpt import atomic, checkpoint, ledger
+from neogpt import atomic, checkpoint, ledger, model_store, retention
 from neogpt.config import SaveConfig
 from neogpt.errors import CheckpointError
 from neogpt.paths import RunDir
@@ -28,10 +28,10 @@ def test_checkpoints_are_ordered_by_number(tmp_path: Path) -> None:
     make_checkpoints(run, [900, 1000, 99_999_999, 100_000_000, 20])
     for stray in ("step-1", "step-abc", "step-00000007.tmp-1", "other"):
         (run.checkpoints / stray).mkdir()
-    assert checkpoint.steps(run) == [20, 900, 1000, 99_999_999, 100_000_000]
-    assert checkpoint.newest(run) == run.checkpoints / "step-100000000"
-    assert checkpoint.steps(RunDir(tmp_path / "absent")) == []
-    assert checkpoint.newest(RunDir(tmp_path / "absent")) is None
+    assert retention.steps(run) == [20, 900, 1000, 99_999_999, 100_000_000]
+    assert retention.newest(run) == run.checkpoints / "step-100000000"
+    assert retention.steps(RunDir(tmp_path / "absent")) == []
+    assert retention.newest(RunDir(tmp_path / "absent")) is None
 
 
 def test_newest_passes_over_what_is_not_whole_and_says_so(tmp_path: Path) -> None:
@@ -41,12 +41,12 @@ def test_newest_passes_over_what_is_not_whole_and_says_so(tmp_path: Path) -> Non
     (run.checkpoint(4) / "MANIFEST.json").unlink()
     (run.checkpoint(3) / "MANIFEST.json").write_text('{"files": {"../x": {"bytes": 1, "sha256": ""}}}')
     said: list[str] = []
-    assert checkpoint.newest(run, said.append) == run.checkpoint(2)
+    assert retention.newest(run, said.append) == run.checkpoint(2)
     assert [line.partition(":")[0] for line in said] == [f"skipped step-0000000{n}" for n in (5, 4, 3)]
     (run.checkpoint(1) / "x").unlink()
     (run.checkpoint(2) / "x").unlink()
     with pytest.raises(CheckpointError, match="none of the 5 checkpoints") as caught:
-        checkpoint.newest(run)
+        retention.newest(run)
     assert "sha256 differs" in str(caught.value)
 
 
@@ -59,7 +59,7 @@ def test_a_damaged_checkpoint_is_an_error_that_names_the_others(tmp_path: Path) 
     with pytest.raises(
         CheckpointError, match=r"sha256 differs(.|\n)*try: another checkpoint .*0002, .*0001$"
     ):
-        checkpoint.resolve(run.checkpoint(3))
+        model_store.resolve(run.checkpoint(3))
 
 
 @given(
@@ -76,7 +76,7 @@ def test_retention_against_brute_force(found: list[int], last: int, every: int, 
         newer = sum(other > step for other in found)
         if newer < max(1, last) or (every and step % every == 0) or step == best:
             expected.append(step)
-    assert checkpoint.kept_steps(found, best, policy) == expected
+    assert retention.kept_steps(found, best, policy) == expected
 
 
 def test_retention_over_a_run_is_never_without_a_whole_checkpoint(tmp_path: Path) -> None:
@@ -87,9 +87,9 @@ def test_retention_over_a_run_is_never_without_a_whole_checkpoint(tmp_path: Path
     for step, loss in losses.items():
         make_checkpoints(run, [step])
         checkpoint.retain(run, policy)
-        assert step in checkpoint.steps(run)
+        assert step in retention.steps(run)
         ledger.append(run.metrics, {"step": step, "val_loss": loss if loss == loss else None})
-    assert checkpoint.steps(run) == [4, 10, 12]
+    assert retention.steps(run) == [4, 10, 12]
     assert list(run.checkpoints.glob("*.tmp-*")) == []
 
 
@@ -105,4 +105,4 @@ def test_a_deletion_that_is_interrupted_leaves_no_half_checkpoint(
     monkeypatch.setattr("shutil.rmtree", killed)
     with pytest.raises(Killed):
         checkpoint.remove(run, [1])
-    assert checkpoint.steps(run) == [2]
+    assert retention.steps(run) == [2]

@@ -17,15 +17,16 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from training import ROOT, Launcher, compiler_python, flags
 
-from neogpt import checkpoint, ledger
-from neogpt.checkpoint import load_model, load_tokenizer
+from neogpt import ledger, model_store
 from neogpt.cli import main as command_line
 from neogpt.errors import ConfigError, DataError
 from neogpt.evals import _choices, _hellaswag_tasks, hellaswag
 from neogpt.evals._choices import Request
 from neogpt.evals._counts import standard_error
 from neogpt.evals._hellaswag_tasks import Task
+from neogpt.inference.forward import Inference
 from neogpt.model import GPT2
+from neogpt.model_store import load_model, load_tokenizer
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
 
@@ -131,8 +132,10 @@ def test_what_goes_through_the_model(invented: Path, monkeypatch: pytest.MonkeyP
     model = random_model(50, 64)
     seen: list[int] = []
     heads: list[int] = []
-    hidden, head = model.hidden, _choices.token_log_probs
-    monkeypatch.setattr(model, "hidden", lambda t, c=None: (seen.append(t.numel()), hidden(t, c))[1])
+    hidden, head = Inference.hidden, _choices.token_log_probs
+    monkeypatch.setattr(
+        Inference, "hidden", lambda self, t, cache: (seen.append(t.numel()), hidden(self, t, cache))[1]
+    )
     monkeypatch.setattr(_choices, "token_log_probs", lambda x, *a: (heads.append(len(x)), head(x, *a))[1])
     context = tuple(range(20))
     _choices.log_likelihoods(model, [[Request(context, (1, 2, 3)), Request(context, (4, 5, 6))]])
@@ -337,7 +340,7 @@ def test_openais_gpt2_is_measured_by_its_name(
     assert "openai-community/gpt2 is not on this disk" in said
     assert "HF_HUB_OFFLINE or NEOGPT_OFFLINE forbids the network" in said
     assert "try: a folder in its place (`neogpt list runs`" in said
-    monkeypatch.setattr(checkpoint, "is_offline", lambda: False)
+    monkeypatch.setattr(model_store, "is_offline", lambda: False)
     assert command_line.main(call) == 4
     assert "could not be downloaded: the Hub cannot be reached" in capsys.readouterr().err
     tokenizer = trained_tokenizer(_hellaswag_tasks.read(invented), 300)

@@ -13,9 +13,10 @@ from neogpt.config import AnyRun
 from neogpt.errors import ConfigError
 from neogpt.paths import RunDir
 from neogpt.recipes import tinyworld
-from neogpt.train import horizon, train
-from neogpt.train.canaries import Canaries
-from neogpt.train.horizon import Pace
+from neogpt.train import time_budget
+from neogpt.train.monitors.guardrails import Canaries
+from neogpt.train.run import train
+from neogpt.train.time_budget import Pace
 
 HOURS = ("--steps", "0", "--hours", "0.006")
 """21.6 seconds, of which the tests' clock gives one to every step, evaluation and save."""
@@ -25,7 +26,7 @@ HOURS = ("--steps", "0", "--hours", "0.006")
 def ticking(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that goes on by a second whenever it is read."""
     ticks = itertools.count()
-    monkeypatch.setattr(horizon, "_clock", lambda: float(next(ticks)))
+    monkeypatch.setattr(time_budget, "_clock", lambda: float(next(ticks)))
 
 
 def brute_force(pace: Pace, hours: float, run: AnyRun) -> int:

@@ -12,15 +12,16 @@ import torch
 from torch.nn import functional as F
 
 from neogpt.config import GPT2Config
-from neogpt.data.records import Quarantine
 from neogpt.data.sources import jsonl, tinyworld
 from neogpt.data.split import held_out
+from neogpt.data.text_metrics import common_subsequence, repeated_share, rouge_l
 from neogpt.errors import DataError
 from neogpt.evals import instructions
-from neogpt.evals._rouge import common_subsequence, repetition, rouge_l
-from neogpt.generate import Engine, Sampling
+from neogpt.inference.engine import Engine
+from neogpt.inference.sampling_params import Sampling
 from neogpt.model import GPT2
 from neogpt.recipes import sft_dolly
+from neogpt.records import Quarantine
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_example
 
@@ -59,9 +60,9 @@ def test_rouge_l_by_hand() -> None:
 
 
 def test_repetition_by_hand() -> None:
-    assert repetition([1, 2, 3]) == 0
-    assert repetition([1, 2, 3, 4, 5]) == 0
-    assert repetition([7] * 13) == pytest.approx(0.9)
+    assert repeated_share([1, 2, 3]) == 0
+    assert repeated_share([1, 2, 3, 4, 5]) == 0
+    assert repeated_share([7] * 13) == pytest.approx(0.9)
 
 
 # --- the whole eval ----------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from neogpt.errors import DataError
 from neogpt.evals import evaluator, loss
 from neogpt.paths import RunDir, cache_dir
 from neogpt.tokenizer import Tokenizer
-from neogpt.train.distributed import World
+from neogpt.train.parallel.distributed import World
 
 T = 24
 

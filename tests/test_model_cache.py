@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from neogpt.config import GPT2Config
 from neogpt.errors import ConfigError
-from neogpt.model import GPT2, KVCache
-from neogpt.model.inference import Inference
-from neogpt.model.kernels import cached_attention
+from neogpt.inference.forward import Inference
+from neogpt.inference.kernels import cached_attention
+from neogpt.inference.kv_cache import KVCache
+from neogpt.model import GPT2
 
 CONFIG = GPT2Config(n_layer=3, n_head=4, n_embd=64, n_positions=40, vocab_size=101)
 
@@ -35,6 +36,12 @@ def padded(rows: list[list[int]]) -> Tensor:
     return torch.tensor([row + [0] * (length - len(row)) for row in rows])
 
 
+def forward(model: GPT2, tokens_BT: Tensor, cache: KVCache) -> Tensor:
+    """Logits (B, T, V) of tokens that follow what the cache holds."""
+    inference = Inference(model)
+    return inference.logits(inference.hidden(tokens_BT, cache))
+
+
 def check(logits_BTV: Tensor, model: GPT2, rows: list[list[int]], new: list[int]) -> None:
     """The last `new` logits of each row are those of a forward without a cache."""
     for logits_TV, row, n in zip(logits_BTV, rows, new, strict=True):
@@ -47,13 +54,13 @@ def test_ragged_prompts_then_token_by_token_to_the_end(model: GPT2) -> None:
     lengths = [5, 17, 1, 9]
     cache = KVCache(CONFIG, 4, 40)
     prompts = [row[:n] for row, n in zip(rows, lengths, strict=True)]
-    check(model(padded(prompts), cache), model, prompts, lengths)
+    check(forward(model, padded(prompts), cache), model, prompts, lengths)
     cache.advance(lengths)
     assert cache.lengths_B.tolist() == lengths
     for _ in range(40 - max(lengths)):
         lengths = [n + 1 for n in lengths]
         seen = [row[:n] for row, n in zip(rows, lengths, strict=True)]
-        check(model(padded([row[-1:] for row in seen]), cache), model, seen, [1] * 4)
+        check(forward(model, padded([row[-1:] for row in seen]), cache), model, seen, [1] * 4)
         cache.advance(1)
 
 
@@ -73,7 +80,7 @@ def test_random_rows_pieces_and_replacements(model: GPT2, seed: int) -> None:
         for row, piece in zip(rows, pieces, strict=True):
             held[row] = held[row] + piece
         view = cache if rows == list(range(5)) else cache.select(rows)
-        logits = model(padded(pieces), view)
+        logits = forward(model, padded(pieces), view)
         check(logits, model, [held[row] for row in rows], [len(piece) for piece in pieces])
         view.advance([len(piece) for piece in pieces])
         assert cache.lengths_B.tolist() == [len(row) for row in held]
@@ -82,27 +89,27 @@ def test_random_rows_pieces_and_replacements(model: GPT2, seed: int) -> None:
 def test_padding_beyond_the_end_harms_nobody(model: GPT2) -> None:
     cache = KVCache(CONFIG, 2, 12)
     long, short = text(12, 0), text(6, 1)
-    model(padded([long[:10], short[:2]]), cache)
+    forward(model, padded([long[:10], short[:2]]), cache)
     cache.advance([10, 2])
     # Four columns: the first row has room for two; its padding would be tokens 13 and 14.
-    check(model(padded([long[10:], short[2:]]), cache), model, [long, short], [2, 4])
+    check(forward(model, padded([long[10:], short[2:]]), cache), model, [long, short], [2, 4])
     cache.advance([2, 4])
     assert cache.lengths_B.tolist() == [12, 6]
     view = cache.select([1])
-    check(model(torch.tensor([[7]]), view), model, [[*short, 7]], [1])
+    check(forward(model, torch.tensor([[7]]), view), model, [[*short, 7]], [1])
 
 
 def test_what_a_row_held_before_does_not_show(model: GPT2) -> None:
     used, clean = KVCache(CONFIG, 2, 20), KVCache(CONFIG, 2, 20)
-    model(padded([text(20, 0), text(20, 1)]), used)
+    forward(model, padded([text(20, 0), text(20, 1)]), used)
     used.advance(20)
     used.reset()
     prompts = [text(4, 2), text(7, 3)]
-    assert torch.equal(model(padded(prompts), used), model(padded(prompts), clean))
+    assert torch.equal(forward(model, padded(prompts), used), forward(model, padded(prompts), clean))
     used.advance([4, 7])
     clean.advance([4, 7])
     step = torch.tensor([[3], [4]])
-    assert torch.equal(model(step, used), model(step, clean))
+    assert torch.equal(forward(model, step, used), forward(model, step, clean))
 
 
 def test_poison_in_unused_slots_is_never_read(model: GPT2) -> None:
@@ -111,10 +118,10 @@ def test_poison_in_unused_slots_is_never_read(model: GPT2) -> None:
         if isinstance(value, Tensor) and value.is_floating_point():
             getattr(cache, name).fill_(1e30)
     prompts = [text(3, 1), text(8, 2), text(5, 3)]
-    check(model(padded(prompts), cache), model, prompts, [3, 8, 5])
+    check(forward(model, padded(prompts), cache), model, prompts, [3, 8, 5])
     cache.advance([3, 8, 5])
     check(
-        model(torch.tensor([[1], [2], [3]]), cache),
+        forward(model, torch.tensor([[1], [2], [3]]), cache),
         model,
         [[*p, i + 1] for i, p in enumerate(prompts)],
         [1] * 3,
@@ -124,11 +131,11 @@ def test_poison_in_unused_slots_is_never_read(model: GPT2) -> None:
 def test_bfloat16_cache_is_near(model: GPT2) -> None:
     cache = KVCache(CONFIG, 1, 20, dtype=torch.bfloat16)
     row = text(10, 0)
-    logits = model(torch.tensor([row]), cache)
+    logits = forward(model, torch.tensor([row]), cache)
     assert logits.dtype == torch.float32
     assert (logits - model(torch.tensor([row]))).norm() <= 0.02 * logits.norm()
     with torch.autocast("cpu", torch.bfloat16):
-        again = model(torch.tensor([row]), KVCache(CONFIG, 1, 20, dtype=torch.bfloat16))
+        again = forward(model, torch.tensor([row]), KVCache(CONFIG, 1, 20, dtype=torch.bfloat16))
     assert (logits - again).norm() <= 0.02 * logits.norm()
 
 
@@ -171,16 +178,16 @@ def test_forked_rows_go_on_apart(model: GPT2) -> None:
     """Copies of a row continue differently, and neither they nor the row see each other."""
     shared, other = text(9, 1), text(4, 2)
     cache = KVCache(CONFIG, 2, 12)
-    model(padded([shared, other]), cache)
+    forward(model, padded([shared, other]), cache)
     cache.advance([9, 4])
     ends = [text(5, 3), text(2, 4), text(7, 5)]
     fork = cache.fork([0, 1, 0], 16)
     rows = [shared + ends[0], other + ends[1], shared + ends[2]]
-    check(model(padded(ends), fork), model, rows, [5, 2, 7])
+    check(forward(model, padded(ends), fork), model, rows, [5, 2, 7])
     fork.advance([5, 2, 7])
     assert (fork.lengths_B.tolist(), cache.lengths_B.tolist()) == ([14, 6, 16], [9, 4])
     tail = text(2, 6)
-    check(model(padded([tail, tail]), cache), model, [shared + tail, other + tail], [2, 2])
+    check(forward(model, padded([tail, tail]), cache), model, [shared + tail, other + tail], [2, 2])
     with pytest.raises(ConfigError, match="a row of 9 tokens in a cache"):
         cache.fork([0], 8)
 

@@ -63,7 +63,7 @@ def test_in_pieces_of_scratch_and_vocabulary_it_is_the_same(monkeypatch: pytest.
     x, w, targets, weights = problem(torch.float32)
     whole = []
     for scratch, part in ((2**20, 8192), (V * 5, 64), (1, 1)):
-        monkeypatch.setattr("neogpt.model.cross_entropy._SCRATCH", scratch)
+        monkeypatch.setattr("neogpt.model.sizes.LOGITS_SCRATCH", scratch)
         monkeypatch.setattr("neogpt.model.cross_entropy._SLICE", part)
         with torch.autocast("cpu", torch.bfloat16):
             loss = cross_entropy_sum(x, w, targets, weights, chunk=50)
@@ -152,7 +152,7 @@ class LargestTensor(TorchDispatchMode):
 def test_no_tensor_is_larger_than_a_chunk_of_logits_or_the_head(
     autocast: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("neogpt.model.cross_entropy._SCRATCH", 4 * V)
+    monkeypatch.setattr("neogpt.model.sizes.LOGITS_SCRATCH", 4 * V)
     x, w, targets, weights = problem(torch.float32)
     with LargestTensor() as watch, torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         cross_entropy_sum(x, w, targets, torch.ones_like(weights), chunk=8).backward()

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from neogpt.model import kernels
+from neogpt.inference.kernels import gelu_of_few
+from neogpt.model import kernels, sizes
 
 
 def reference(qkv_BTE: Tensor, n_head: int) -> Tensor:
@@ -26,8 +27,8 @@ def relative(a: Tensor, b: Tensor) -> float:
 def test_attention_in_blocks_is_the_textbooks(
     B: int, H: int, T: int, K: int, queries: int, scores: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "_QUERIES", queries)
-    monkeypatch.setattr(kernels, "_SCORES", scores)
+    monkeypatch.setattr(sizes, "ATTENTION_QUERIES", queries)
+    monkeypatch.setattr(sizes, "ATTENTION_SCORES", scores)
     generator = torch.Generator().manual_seed(0)
     qkv = torch.randn(B, T, 3 * H * K, generator=generator, dtype=torch.float64, requires_grad=True)
     upstream = torch.randn(B, T, H * K, generator=generator, dtype=torch.float64)
@@ -85,7 +86,7 @@ def test_no_float_mask_reaches_pytorchs_attention(monkeypatch: pytest.MonkeyPatc
 def test_gelu_and_its_slope_are_pytorchs(
     dtype: torch.dtype, limit: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kernels, "_ELEMENTS", 1000)
+    monkeypatch.setattr(kernels, "GELU_ELEMENTS", 1000)
     x = torch.linspace(-12, 12, 4003, dtype=dtype).requires_grad_()
     exact = x.detach().double().requires_grad_()
     got, expected = kernels.gelu(x), F.gelu(exact, approximate="tanh")
@@ -139,4 +140,4 @@ def test_bfloat16_gelu_is_as_near_the_truth_as_pytorchs() -> None:
 @pytest.mark.parametrize("n", [10, 2**17 + 1])
 def test_gelu_of_few_numbers_is_gelu(dtype: torch.dtype, n: int) -> None:
     x = torch.linspace(-30, 30, n).to(dtype)
-    torch.testing.assert_close(kernels.gelu_of_few(x), F.gelu(x, approximate="tanh"))
+    torch.testing.assert_close(gelu_of_few(x), F.gelu(x, approximate="tanh"))

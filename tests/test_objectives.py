@@ -13,6 +13,7 @@ from transformers import GPT2Config as HFConfig
 from transformers import GPT2LMHeadModel
 
 from neogpt import ledger, optim
+from neogpt.batching import micro_size
 from neogpt.config import (
     BatchConfig,
     DataConfig,
@@ -23,18 +24,21 @@ from neogpt.config import (
     RunConfig,
     SaveConfig,
 )
-from neogpt.data.records import Instruction, Pair
+from neogpt.data.build_tokenizer import tokenizer_for
 from neogpt.data.sources import tinyworld
-from neogpt.data.vocabulary import tokenizer_for
 from neogpt.errors import ConfigError
 from neogpt.model import GPT2, load_pretrained, save_pretrained
 from neogpt.objectives import dpo, pretrain, sft
-from neogpt.objectives._base import micro_size, n_tokens, on_device, pad
-from neogpt.optim._schedule import learning_rate
+from neogpt.objectives.batching import n_tokens, on_device, pad
+from neogpt.objectives.dpo.objective import DPO, dpo_terms
+from neogpt.objectives.pretrain.objective import Pretrain
+from neogpt.objectives.sft.objective import SFT
+from neogpt.optim.schedule import learning_rate
 from neogpt.paths import RunDir
+from neogpt.records import Instruction, Pair
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_example
-from neogpt.train import train
+from neogpt.train.run import train
 
 WORLD = tinyworld.Config(n_people=6, biographies=4)
 DATA = DataConfig(tokenizer="trained", vocab_size=1300, val_fraction=0.1)
@@ -134,7 +138,7 @@ def test_pretraining_follows_a_plain_loop_on_the_whole_batch(
     plain = [p for p in reference.parameters() if p.ndim < 2]
     groups = [{"params": decayed, "weight_decay": 0.1}, {"params": plain, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-8)
-    objective = pretrain.build(run, tokenizer, SHAPE.n_positions)
+    objective = Pretrain(run, tokenizer, SHAPE.n_positions)
     rates = [3e-3 * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * k / 3))) for k in range(3)]
     losses = []
     for step, lr in enumerate(
@@ -182,9 +186,9 @@ def test_a_checkpoint_names_its_end_of_text(tmp_path: Path, base: Path, tokenize
 # --- SFT ---------------------------------------------------------------------------------------------------
 
 
-def sft_objective(tokenizer: Tokenizer, **options: Any) -> sft.SFT:
+def sft_objective(tokenizer: Tokenizer, **options: Any) -> SFT:
     run = settings("sft", sft.Config(max_tokens=96, val_fraction=0.1, **options))
-    return sft.build(run, tokenizer, 96)
+    return SFT(run, tokenizer, 96)
 
 
 def test_sft_loss_and_gradients_equal_one_by_one_scoring(base: Path, tokenizer: Tokenizer) -> None:
@@ -193,7 +197,7 @@ def test_sft_loss_and_gradients_equal_one_by_one_scoring(base: Path, tokenizer: 
     terms = objective.loss(model, on_device(batch, torch.device("cpu")))
     weight = objective.weights(batch)["sft"]
     ids = objective.run.batch.size
-    from neogpt.data.order import sample_ids
+    from neogpt.data.permutation import sample_ids
 
     chosen = [objective.examples[i] for i in sample_ids(0, ids, objective.n_samples, 0)]
     chosen.sort(key=lambda row: len(row[0]) + len(row[1]))
@@ -244,7 +248,7 @@ def test_a_step_weighs_each_term_by_its_own_global_weight(
     )
     train(run, tmp_path / "run")
     row = next(r for r in ledger.read(RunDir(tmp_path / "run").metrics) if "grad_norm" in r)
-    objective, reference = sft.build(run, tokenizer, 96), hf(base)
+    objective, reference = SFT(run, tokenizer, 96), hf(base)
     own, replayed = [], []
     for micro in range(2):
         batch = objective.batch(0, micro)
@@ -261,7 +265,7 @@ def test_sft_cuts_the_answer_and_counts_it(tokenizer: Tokenizer, monkeypatch: py
     hopeless = Instruction("word " * 200, "", "Yes.")
     short = Instruction("Say it.", "", "Yes.")
     monkeypatch.setattr(tinyworld, "instructions", lambda config, bad: iter([long, hopeless, short]))
-    objective = sft.build(settings("sft", sft.Config(max_tokens=40, val_fraction=0.0)), tokenizer, 96)
+    objective = SFT(settings("sft", sft.Config(max_tokens=40, val_fraction=0.0)), tokenizer, 96)
     assert objective.notes == {
         "examples": 2,
         "held_out": 0,
@@ -277,8 +281,8 @@ def test_sft_cuts_the_answer_and_counts_it(tokenizer: Tokenizer, monkeypatch: py
 # --- DPO ---------------------------------------------------------------------------------------------------
 
 
-def dpo_objective(tokenizer: Tokenizer, model: GPT2, **options: Any) -> dpo.DPO:
-    objective = dpo.build(settings("dpo", dpo.Config(max_tokens=96, **options)), tokenizer, 96)
+def dpo_objective(tokenizer: Tokenizer, model: GPT2, **options: Any) -> DPO:
+    objective = DPO(settings("dpo", dpo.Config(max_tokens=96, **options)), tokenizer, 96)
     objective.begin(model)
     return objective
 
@@ -287,7 +291,7 @@ def test_dpo_closed_form() -> None:
     """The values of torchtune's own test: margins 0, 1 and 2 at beta 0.1."""
     chosen, rejected = torch.tensor([-0.5, -10.0, -1.0]), torch.tensor([-0.1, -30.0, -21.0])
     reference = torch.tensor([[-0.5, -0.1], [-10.1, -20.1], [-0.1, -0.1]])
-    terms, metrics = dpo.dpo_terms(chosen, rejected, reference, dpo.Config(beta=0.1))
+    terms, metrics = dpo_terms(chosen, rejected, reference, dpo.Config(beta=0.1))
     margins = metrics["rewards/margins"]
     torch.testing.assert_close(margins, torch.tensor([0.0, 1.0, 2.0]), atol=1e-6, rtol=0)
     expected = sum(math.log(1 + math.exp(-m)) for m in (0.0, 1.0, 2.0))
@@ -297,7 +301,7 @@ def test_dpo_closed_form() -> None:
 def test_dpo_is_finite_where_the_original_overflows() -> None:
     chosen = torch.tensor([-1000.0], requires_grad=True)
     reference = torch.zeros(1, 2)
-    loss = dpo.dpo_terms(chosen, torch.tensor([1000.0]), reference, dpo.Config(beta=1.0))[0]["dpo"]
+    loss = dpo_terms(chosen, torch.tensor([1000.0]), reference, dpo.Config(beta=1.0))[0]["dpo"]
     loss.backward()
     assert loss.item() == pytest.approx(2000.0)
     assert chosen.grad is not None
@@ -306,7 +310,7 @@ def test_dpo_is_finite_where_the_original_overflows() -> None:
 
 def test_dpo_label_smoothing_is_the_mixture_of_both_labels() -> None:
     margin, s = 0.7, 0.3
-    terms, _ = dpo.dpo_terms(
+    terms, _ = dpo_terms(
         torch.tensor([margin]), torch.zeros(1), torch.zeros(1, 2), dpo.Config(beta=1.0, label_smoothing=s)
     )
     sigmoid = 1 / (1 + math.exp(-margin))
@@ -369,7 +373,7 @@ def test_dpo_refuses_pairs_that_are_equal_after_truncation(
     pairs = [Pair("Say it.", "", same + "a", same + "b"), Pair("Say it.", "", "Yes.", "No.")]
     monkeypatch.setattr(tinyworld, "pairs", lambda config, bad: iter(pairs))
     run = settings("dpo", dpo.Config(max_tokens=60, val_fraction=0.0))
-    assert dpo.build(run, tokenizer, 96).notes["refused"] == 1
+    assert DPO(run, tokenizer, 96).notes["refused"] == 1
 
 
 def test_held_out_prompts_are_in_no_training_pair(base: Path, tokenizer: Tokenizer) -> None:

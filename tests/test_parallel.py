@@ -12,8 +12,8 @@ from neogpt import ledger
 from neogpt.config import BatchConfig
 from neogpt.errors import ConfigError
 from neogpt.paths import RunDir
-from neogpt.train import distributed
-from neogpt.train.distributed import World
+from neogpt.train.parallel import distributed
+from neogpt.train.parallel.distributed import World
 
 FAST = ("--reduction", "fast")
 FSDP = (*FAST, "--parallel", "fsdp")

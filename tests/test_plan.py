@@ -13,10 +13,10 @@ from training import ROOT, Launcher
 from neogpt import optim
 from neogpt.cli import _train
 from neogpt.config import GPT2Config, OptimConfig
-from neogpt.model import GPT2, cross_entropy, kernels
-from neogpt.plan import memory, shape
+from neogpt.model import GPT2, sizes
+from neogpt.plan import memory
 from neogpt.plan.memory import Work
-from neogpt.train.tree import TreeSum
+from neogpt.train.parallel.tree import TreeSum
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import plan_memory
@@ -41,13 +41,13 @@ def on_meta(config: GPT2Config) -> GPT2:
 @pytest.mark.parametrize(("name", "published"), SIZES.items())
 def test_parameters_are_the_models(name: str, published: int) -> None:
     config = _train.recipe("pretrain", name).model
-    assert shape.n_params(config) == on_meta(config).n_params == published
+    assert sizes.n_params(config) == on_meta(config).n_params == published
 
 
 def test_block_matrices_are_what_muon_updates() -> None:
     named = [(name, p) for name, p in on_meta(SMALL).named_parameters()]
     muon, _ = optim.build(named, OptimConfig(name="muon"))
-    assert shape.n_block_matrices(SMALL) == sum(p.numel() for g in muon.param_groups for p in g["params"])
+    assert sizes.n_block_matrices(SMALL) == sum(p.numel() for g in muon.param_groups for p in g["params"])
 
 
 def test_flops_are_what_a_counter_of_matrix_products_counts() -> None:
@@ -58,7 +58,7 @@ def test_flops_are_what_a_counter_of_matrix_products_counts() -> None:
         on_meta(config)(torch.zeros(2, T, dtype=torch.int64, device="meta"))
     counted = 3 * counter.get_total_flops() / (2 * T)
     others = T * 256 + 3 * 13 * 256 + 2 * 256
-    assert shape.flops_per_token(config, T) - 6 * others == pytest.approx(counted, rel=1e-9)
+    assert sizes.flops_per_token(config, T) - 6 * others == pytest.approx(counted, rel=1e-9)
 
 
 # Memory
@@ -108,12 +108,6 @@ def test_waiting_gradients_are_those_of_the_sum_tree(n: int) -> None:
         beside = max(beside, len(tree._partial))
         tree.add(before or [torch.ones(1)], level=1 if before else 0)
     assert (memory.held_gradients(n), memory.held_beside(n)) == (most, beside)
-
-
-def test_blocks_are_those_of_the_model() -> None:
-    for name in ("_QUERIES", "_SCORES", "_LONG"):
-        assert getattr(memory, name) == getattr(kernels, name)
-    assert memory._SCRATCH == cross_entropy._SCRATCH
 
 
 ADAMW = "--optim.name adamw --dtype float32"

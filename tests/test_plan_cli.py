@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from training import ROOT
 
+from neogpt import batching, hardware
 from neogpt.cli.main import main
+from neogpt.model import sizes
 from neogpt.paths import RunDir
-from neogpt.plan import devices, machine, memory, shape
+from neogpt.plan import devices, memory
 from neogpt.plan.memory import Work
 
 
@@ -137,12 +139,12 @@ def test_it_is_quick_because_torch_stays_out() -> None:
 @pytest.mark.parametrize("gpus", [1, 2, 8])
 def test_the_fewest_micro_batches_are_the_first_that_fit(gpus: int) -> None:
     """Against trying them all, for a range of limits."""
-    config = shape.GPT2Config(n_layer=2, n_head=2, n_embd=64, n_positions=64, vocab_size=512)
+    config = sizes.GPT2Config(n_layer=2, n_head=2, n_embd=64, n_positions=64, vocab_size=512)
 
     def peak(total: int) -> int:
         return memory.memory_of(Work(config, 48 // total, 64, total // gpus, gpus)).peak
 
-    can = [m for m in range(1, 49) if 48 % m == 0 and shape.fits(m, gpus)]
+    can = [m for m in range(1, 49) if 48 % m == 0 and batching.fits(m, gpus)]
     work = Work(config, 1, 64, 1, gpus)
     for limit in range(8_000_000, 40_000_000, 1_000_000):
         found = memory.fewest_micro_batches(work, 48, limit)
@@ -152,8 +154,8 @@ def test_the_fewest_micro_batches_are_the_first_that_fit(gpus: int) -> None:
 def test_checkpoint_bytes_are_those_on_disk(bases: dict[str, Path]) -> None:
     folder = RunDir(bases["pretrain"]).checkpoint(12)
     facts = json.loads((folder / "trainer.json").read_text())["config"]["model"]
-    config = shape.GPT2Config(**facts)
-    said = 4 * shape.n_params(config) + memory.optimizer_bytes(Work(config, 1, 1, 1))
+    config = sizes.GPT2Config(**facts)
+    said = 4 * sizes.n_params(config) + memory.optimizer_bytes(Work(config, 1, 1, 1))
     held = sum((folder / name).stat().st_size for name in ("model.safetensors", "trainer.safetensors"))
     assert said == pytest.approx(held, rel=0.1)  # at this size the names of the tensors are a twentieth
 
@@ -164,19 +166,19 @@ def test_checkpoint_bytes_are_those_on_disk(bases: dict[str, Path]) -> None:
 def test_a_containers_limits_are_the_machines(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("150000 100000\n")
     (tmp_path / "memory.max").write_text(f"{2**30}\n")
-    assert machine.cgroup_cores(tmp_path) == 1.5
-    assert machine.cores(tmp_path) <= 1.5
-    assert machine.ram_bytes(tmp_path) == 2**30
+    assert hardware.cgroup_cores(tmp_path) == 1.5
+    assert hardware.cores(tmp_path) <= 1.5
+    assert hardware.ram_bytes(tmp_path) == 2**30
     (tmp_path / "memory.current").write_text(f"{2**29}\n")
-    assert machine.available_ram_bytes(tmp_path) == 2**29
+    assert hardware.available_ram_bytes(tmp_path) == 2**29
 
 
 def test_no_limits_is_the_whole_machine(tmp_path: Path) -> None:
     (tmp_path / "cpu.max").write_text("max 100000\n")
     (tmp_path / "memory.max").write_text("max\n")
-    assert (machine.cgroup_cores(tmp_path), machine.cgroup_ram_bytes(tmp_path)) == (None, None)
-    assert machine.cores(tmp_path) >= 1
-    assert machine.ram_bytes(tmp_path) >= machine.available_ram_bytes(tmp_path) > 0
+    assert (hardware.cgroup_cores(tmp_path), hardware.cgroup_ram_bytes(tmp_path)) == (None, None)
+    assert hardware.cores(tmp_path) >= 1
+    assert hardware.ram_bytes(tmp_path) >= hardware.available_ram_bytes(tmp_path) > 0
 
 
 def test_version_one_of_the_limits(tmp_path: Path) -> None:
@@ -187,13 +189,13 @@ def test_version_one_of_the_limits(tmp_path: Path) -> None:
     ):
         (tmp_path / folder).mkdir(exist_ok=True)
         (tmp_path / folder / name).write_text(text)
-    assert (machine.cgroup_cores(tmp_path), machine.cgroup_ram_bytes(tmp_path)) == (0.5, 12345678)
+    assert (hardware.cgroup_cores(tmp_path), hardware.cgroup_ram_bytes(tmp_path)) == (0.5, 12345678)
 
 
 def test_gpus_are_known_by_the_names_their_drivers_give() -> None:
-    assert devices.peak_flops("NVIDIA H100 80GB HBM3") == 989e12
+    assert hardware.peak_flops("NVIDIA H100 80GB HBM3") == 989e12
     assert (
-        devices.peak_flops("NVIDIA A100-SXM4-40GB") == devices.peak_flops("NVIDIA A100 80GB PCIe") == 312e12
+        hardware.peak_flops("NVIDIA A100-SXM4-40GB") == hardware.peak_flops("NVIDIA A100 80GB PCIe") == 312e12
     )
-    assert devices.peak_flops("NVIDIA GeForce RTX 4090") == 165e12
-    assert devices.peak_flops("Unheard Of") == 0.0
+    assert hardware.peak_flops("NVIDIA GeForce RTX 4090") == 165e12
+    assert hardware.peak_flops("Unheard Of") == 0.0

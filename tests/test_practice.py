@@ -13,18 +13,18 @@ import torch
 
 from neogpt.cli import _train
 from neogpt.config import BatchConfig, GPT2Config
-from neogpt.data.forms import ASKS, OPEN, ask, asked, form_of, is_polar
-from neogpt.data.records import Quarantine
+from neogpt.data.response_formats import ASKS, OPEN, ask, asked, form_of, is_polar
 from neogpt.data.sources import practice
 from neogpt.data.split import held_out
 from neogpt.errors import ConfigError, DataError
 from neogpt.evals import formats
 from neogpt.evals._counts import standard_error, with_errors
-from neogpt.generate import Engine
+from neogpt.inference.engine import Engine
 from neogpt.model import GPT2, save_pretrained
-from neogpt.objectives import rl
-from neogpt.objectives.rewards import format as form_reward
-from neogpt.objectives.rewards._base import Answer, Known
+from neogpt.objectives.rl.objective import RL
+from neogpt.objectives.rl.rewards import format as form_reward
+from neogpt.objectives.rl.rewards.base import Answer, Known
+from neogpt.records import Quarantine
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_example
 
@@ -195,14 +195,14 @@ def test_errors_of_means_are_those_of_the_book() -> None:
 # --- the recipe --------------------------------------------------------------------------------------------
 
 
-def practised(config: practice.Config, tokenizer: Tokenizer, start: GPT2, **changes: Any) -> rl.RL:
+def practised(config: practice.Config, tokenizer: Tokenizer, start: GPT2, **changes: Any) -> RL:
     """The recipe's objective on small data, begun."""
     run = _train.recipe("rl", "rl-dolly")
     small = {"group": 2, "max_new_tokens": 8, "replay_rows": 4, "val_fraction": 0.2, **changes}
     options = dataclasses.replace(run.objective, **small)
     batch = BatchConfig(size=4, micro_batches=2)
     run = dataclasses.replace(run, source=config, objective=options, batch=batch, dtype="float32", threads=1)
-    made = rl.build(run, tokenizer, 160)
+    made = RL(run, tokenizer, 160)
     made.begin(start)
     return made
 

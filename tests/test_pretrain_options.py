@@ -11,10 +11,11 @@ from test_objectives import SHAPE, settings
 
 from neogpt import optim
 from neogpt.config import OptimConfig
-from neogpt.data.vocabulary import tokenizer_for
+from neogpt.data.build_tokenizer import tokenizer_for
 from neogpt.model import GPT2
 from neogpt.objectives import pretrain
-from neogpt.objectives._base import on_device
+from neogpt.objectives.batching import on_device
+from neogpt.objectives.pretrain.objective import Pretrain
 from neogpt.tokenizer import Tokenizer
 
 
@@ -24,9 +25,9 @@ def tokenizer() -> Tokenizer:
     return tokenizer_for(run.data, run.source_name, run.source)
 
 
-def objective(tokenizer: Tokenizer, **options: Any) -> pretrain.Pretrain:
+def objective(tokenizer: Tokenizer, **options: Any) -> Pretrain:
     run = settings("pretrain", pretrain.Config(sequence_tokens=32, **options))
-    return pretrain.Pretrain(dataclasses.replace(run, steps=12), tokenizer, 96)
+    return Pretrain(dataclasses.replace(run, steps=12), tokenizer, 96)
 
 
 def test_growing_sequences_are_the_same_tokens_in_shorter_rows(tokenizer: Tokenizer) -> None:
@@ -49,7 +50,7 @@ def test_without_growth_every_row_is_whole(tokenizer: Tokenizer) -> None:
 
 def test_lengths_that_do_not_halve_stay_whole(tokenizer: Tokenizer) -> None:
     run = settings("pretrain", pretrain.Config(sequence_tokens=25, growth=1.0))
-    assert pretrain.Pretrain(run, tokenizer, 96).batch(0, 0).tokens.shape == (4, 25)
+    assert Pretrain(run, tokenizer, 96).batch(0, 0).tokens.shape == (4, 25)
 
 
 def test_documents_read_alone_are_each_a_sequence_of_its_own(tokenizer: Tokenizer) -> None:

@@ -11,20 +11,20 @@ import pytest
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from neogpt import config, ledger, plugins
+from neogpt.batching import micro_size
 from neogpt.cli import _train
 from neogpt.cli import demo as demo_command
 from neogpt.cli import report as report_command
 from neogpt.config import AnyRun
-from neogpt.data.records import Pair, Quarantine
 from neogpt.data.sources import dolly, red_team_pairs, tinyworld
 from neogpt.errors import ConfigError, RegressedError
 from neogpt.evals import border, evaluator, formats, instructions, samples
-from neogpt.objectives import dpo
-from neogpt.objectives._base import micro_size
-from neogpt.objectives._rehearsal import Rehearsal
+from neogpt.objectives.dpo.objective import DPO
+from neogpt.objectives.rl.sft_mix import Rehearsal
 from neogpt.recipes import demo
+from neogpt.records import Pair, Quarantine
 from neogpt.tokenizer import Tokenizer
-from neogpt.train import train
+from neogpt.train.run import train
 
 BAD = {"prompt": "Bad %d", "response_a": "No.", "response_b": "Yes.", "preferred": "A"}
 GOOD = {"instruction": "Good %d", "context": "", "response": "Yes.", "category": "open_qa"}
@@ -86,7 +86,7 @@ def test_balanced_preferences_hold_however_many_harmful_pairs_there_are(
     """Both what is preferred and what is rehearsed; Dolly is of its real size."""
     tokenizer = Tokenizer.train(["Response: Context: 0123456789"] * 3, 300)
     _write_files(tmp_path, monkeypatch, {red_team_pairs: (BAD, size), dolly: (GOOD, 15000)})
-    notes = dpo.build(_train.recipe("dpo", "dpo-balanced"), tokenizer, 320).notes
+    notes = DPO(_train.recipe("dpo", "dpo-balanced"), tokenizer, 320).notes
     harmful = notes["pairs, red-team"] + notes["pairs, harmful"]
     assert harmful == pytest.approx(0.95 * 1657, rel=0.1)
     assert notes["pairs, helpful"] + notes["pairs, contrast"] == pytest.approx(2 * harmful, rel=0.15)

@@ -5,11 +5,11 @@ import math
 import pytest
 
 from neogpt import config
+from neogpt.batching import fits
 from neogpt.cli import _train
 from neogpt.config import AnyRun
 from neogpt.objectives.pretrain import Config
-from neogpt.optim._schedule import learning_rate
-from neogpt.train.tree import fits
+from neogpt.optim.schedule import learning_rate
 
 PUBLISHED = {
     # name: layers, heads, width (Radford et al. 2019 and the released models), peak rate (Brown et al. 2020, table 2.1)

@@ -19,10 +19,10 @@ from neogpt.config import EvalConfig, GPT2Config
 from neogpt.errors import DataError
 from neogpt.evals import _refusal_data, border, evaluate, refusals
 from neogpt.evals._counts import standard_error
-from neogpt.evals._judge import Judge, f1, leave_one_out, opens_as_refusal
+from neogpt.evals._refusal_classifier import Judge, f1, leave_one_out, opens_as_refusal
 from neogpt.evals._refusal_data import ADVBENCH, XSTEST
-from neogpt.generate import Sampling
-from neogpt.generate.engine import Completion
+from neogpt.inference.engine import Completion
+from neogpt.inference.sampling_params import Sampling
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
 

@@ -11,9 +11,9 @@ import torch
 
 from neogpt import ledger, report
 from neogpt.data.batch import Batch
-from neogpt.objectives import _grpo
-from neogpt.objectives._base import on_device
-from neogpt.objectives._rollouts import metrics
+from neogpt.objectives.batching import on_device
+from neogpt.objectives.rl import grpo
+from neogpt.objectives.rl.rollouts import metrics
 from neogpt.report import facts, measures, plots
 
 
@@ -24,7 +24,7 @@ def emitted() -> list[str]:
     scores |= {"answer_tokens": np.ones(4), "stopped": np.ones(4)}
     tokens = np.zeros((4, 3), np.int64)
     batch = on_device(Batch(tokens, tokens, np.ones((4, 3), np.float32), scores), torch.device("cpu"))
-    found = _grpo.terms(zeros_RT, zeros_RT, zeros_RT, torch.zeros(4), batch.weights, 0.2, 0.2)
+    found = grpo.terms(zeros_RT, zeros_RT, zeros_RT, torch.zeros(4), batch.weights, 0.2, 0.2)
     return list(metrics(batch, found, zeros_RT, ("format", "finished")))
 
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 from training import STAGES, different, events, outcome, probe, saved, start_of, tiny
 
-from neogpt import atomic, checkpoint, ledger
+from neogpt import atomic, ledger, retention
 from neogpt.paths import RunDir
-from neogpt.train import train
+from neogpt.train.run import train
 
 Row = dict[str, Any]
 
@@ -111,7 +111,7 @@ def test_killed_while_evaluating_writes_samples_once(
 
 def test_killed_exactly_at_an_epoch_border(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three batches are one epoch; the run dies at its end, and in the middle of the next."""
-    from neogpt.objectives.pretrain import Pretrain
+    from neogpt.objectives.pretrain.objective import Pretrain
 
     begin = Pretrain.__init__
 
@@ -130,7 +130,7 @@ def test_killed_exactly_at_an_epoch_border(tmp_path: Path, monkeypatch: pytest.M
 
 def test_random_draws_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A loss that draws, as dropout would: killed and resumed, a step draws what it drew in the uninterrupted run."""
-    from neogpt.objectives.pretrain import Pretrain
+    from neogpt.objectives.pretrain.objective import Pretrain
 
     plain = Pretrain.loss
 
@@ -215,4 +215,4 @@ def test_validation_without_samples_and_evaluation_without_scores(tmp_path: Path
     assert [row["step"] for row in rows] == [0, 1, 2, 3, 3, 4, 4]
     with contextlib.suppress(FileNotFoundError):
         assert RunDir(tmp_path).samples.read_bytes() == b""
-    assert checkpoint.steps(RunDir(tmp_path)) == [2, 4]
+    assert retention.steps(RunDir(tmp_path)) == [2, 4]

@@ -7,22 +7,14 @@ from typing import Any
 import pytest
 
 from neogpt import plugins
-from neogpt.data.records import Instruction, Quarantine
 from neogpt.data.sources import dolly, tinyworld
-from neogpt.data.sources.tinyworld import talk, words
-from neogpt.data.sources.tinyworld.world import world
 from neogpt.errors import ConfigError
 from neogpt.objectives import rl
-from neogpt.objectives.rewards import (
-    coherence,
-    correct,
-    finished,
-    format,
-    length,
-    relevance,
-    repetition,
-)
-from neogpt.objectives.rewards._base import Answer, Human, Known, Rewards
+from neogpt.objectives.rl.rewards import coherence, correct, finished, format, length, relevance, repetition
+from neogpt.objectives.rl.rewards.base import Answer, Human, Known, Rewards
+from neogpt.records import Instruction, Quarantine
+from neogpt.tinyworld import talk, words
+from neogpt.tinyworld.world import world
 from neogpt.tokenizer.template import Turn
 
 WORLD = tinyworld.Config(n_people=6)
@@ -44,9 +36,9 @@ def likely(text: str, each: float, alone: float = -5.0, **changes: Any) -> Answe
     return said(text, log_probs=[each] * n, log_probs_alone=[alone] * n, **changes)
 
 
-@pytest.mark.parametrize("name", plugins.names("neogpt.objectives.rewards"))
+@pytest.mark.parametrize("name", plugins.names("neogpt.objectives.rl.rewards"))
 def test_every_reward_gives_a_share_and_nothing_for_silence(name: str) -> None:
-    module = plugins.get("neogpt.objectives.rewards", name)
+    module = plugins.get("neogpt.objectives.rl.rewards", name)
     request = next(tinyworld.prompts(WORLD, Quarantine())).instruction
     for text in ("", "A short answer.", "word " * 30, "- a\n- b", request):
         value = module.reward(likely(text, -3.0, request=request), KNOWN)

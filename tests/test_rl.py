@@ -16,13 +16,15 @@ from neogpt.config import BatchConfig, EvalConfig, SaveConfig
 from neogpt.data.batch import Batch
 from neogpt.errors import ConfigError, NeoGPTError, RegressedError, RewardError
 from neogpt.model import GPT2, load_pretrained
-from neogpt.objectives import _grpo, rl
-from neogpt.objectives._base import on_device
-from neogpt.objectives.rewards import length
+from neogpt.objectives import rl
+from neogpt.objectives.batching import on_device
+from neogpt.objectives.rl import grpo
+from neogpt.objectives.rl.objective import RL
+from neogpt.objectives.rl.rewards import length
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
-from neogpt.train import train
-from neogpt.train.canaries import Canaries
+from neogpt.train.monitors.guardrails import Canaries
+from neogpt.train.run import train
 
 CPU = torch.device("cpu")
 
@@ -39,14 +41,14 @@ def options(**changes: Any) -> rl.Config:
     return rl.Config(**{**small, "rewards": ("length:1", "repetition:0.5"), **changes})
 
 
-def objective(tokenizer: Tokenizer, model: GPT2, micro_batches: int = 2, **changes: Any) -> rl.RL:  # noqa: F811
+def objective(tokenizer: Tokenizer, model: GPT2, micro_batches: int = 2, **changes: Any) -> RL:  # noqa: F811
     run = settings("rl", options(**changes), batch=BatchConfig(size=4, micro_batches=micro_batches))
-    made = rl.build(run, tokenizer, SHAPE.n_positions)
+    made = RL(run, tokenizer, SHAPE.n_positions)
     made.begin(model)
     return made
 
 
-def rl_loss(made: rl.RL, model: GPT2, batch: Batch) -> torch.Tensor:
+def rl_loss(made: RL, model: GPT2, batch: Batch) -> torch.Tensor:
     terms = made.loss(model, on_device(batch, CPU)).loss_sum
     weights = made.weights(batch)
     shares = [made.coefficients[name] * term / weights[name] for name, term in terms.items()]
@@ -118,12 +120,12 @@ def test_cutting_the_step_into_micro_batches_changes_no_sum() -> None:
     advantages_R = torch.tensor(dice.normal(size=6))
     mask = (np.arange(5)[None] < dice.integers(1, 6, 6)[:, None]).astype(np.float32)
     for loss_type in ("dapo", "grpo", "dr_grpo"):
-        weights = _grpo.token_weights(mask, loss_type)
+        weights = grpo.token_weights(mask, loss_type)
 
         def share(rows: slice, weights: np.ndarray = weights, kind: Any = loss_type) -> tuple[float, float]:
             parts = [table[rows] for table in tables]
-            found = _grpo.terms(*parts, advantages_R[rows], torch.tensor(weights[rows]), 0.2, 0.3)
-            return float(found.policy), _grpo.total_weight(weights[rows], kind, 5)
+            found = grpo.terms(*parts, advantages_R[rows], torch.tensor(weights[rows]), 0.2, 0.3)
+            return float(found.policy), grpo.total_weight(weights[rows], kind, 5)
 
         whole, halves = share(slice(0, 6)), [share(slice(0, 2)), share(slice(2, 6))]
         assert whole == pytest.approx(tuple(map(sum, zip(*halves, strict=True))), rel=1e-6)
@@ -133,7 +135,7 @@ def test_a_token_is_held_back_only_where_it_would_go_on() -> None:
     """Four corners: the clip binds for a good token above 1 + high and a bad one below 1 - low, nowhere else."""
     logps = torch.tensor([[1.0], [-1.0], [1.0], [-1.0]], requires_grad=True)
     old = torch.zeros(4, 1)
-    found = _grpo.terms(logps, old, old, torch.tensor([1.0, 1.0, -1.0, -1.0]), torch.ones(4, 1), 0.2, 0.28)
+    found = grpo.terms(logps, old, old, torch.tensor([1.0, 1.0, -1.0, -1.0]), torch.ones(4, 1), 0.2, 0.28)
     assert found.clipped_RT[:, 0].tolist() == [True, False, False, True]
     found.policy.backward()
     assert logps.grad is not None
@@ -322,5 +324,5 @@ def test_canaries_know_which_way_is_good() -> None:
 )
 def test_settings_that_cannot_be(changes: dict[str, Any], tokenizer: Tokenizer) -> None:  # noqa: F811
     with pytest.raises(NeoGPTError) as caught:
-        rl.build(settings("rl", options(**changes)), tokenizer, 96)
+        RL(settings("rl", options(**changes)), tokenizer, 96)
     assert caught.value.exit_code in (2, 3)

@@ -14,17 +14,19 @@ from test_rl import _own_cache_for_module, objective, options  # noqa: F401
 
 from neogpt import ledger
 from neogpt.config import BatchConfig
-from neogpt.data.records import Pair, Quarantine
 from neogpt.data.sources import tinyworld
 from neogpt.errors import ConfigError, NeoGPTError, RegressedError
 from neogpt.model import load_pretrained
-from neogpt.objectives import rl
-from neogpt.objectives._base import LossTerms, as_held
+from neogpt.objectives.base import LossTerms
+from neogpt.objectives.batching import as_held
+from neogpt.objectives.rl.objective import RL
 from neogpt.paths import RunDir
+from neogpt.records import Pair, Quarantine
 from neogpt.tokenizer import Tokenizer
-from neogpt.train import sums, train
-from neogpt.train.canaries import Canaries
-from neogpt.train.distributed import World
+from neogpt.train import reduce
+from neogpt.train.monitors.guardrails import Canaries
+from neogpt.train.parallel.distributed import World
+from neogpt.train.run import train
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "rl.md"
 
@@ -64,9 +66,9 @@ def test_a_step_tells_all_that_the_page_names(rows: list[dict[str, Any]]) -> Non
 @pytest.mark.parametrize("name", ["loss", "tokens", "lr", "grad_norm", "step", "skipped", "loss/one"])
 def test_a_metric_takes_no_name_of_the_rows_own(name: str) -> None:
     one = torch.tensor(1.0)
-    row = sums.Row(LossTerms({"one": one, "two": one}, {name: (0.5, 1.0)}))
+    row = reduce.Row(LossTerms({"one": one, "two": one}, {name: (0.5, 1.0)}))
     with pytest.raises(NeoGPTError, match=f"metric {name}, "):
-        sums.merge([row], {"one": 1.0, "two": 1.0}, {"one": 1.0, "two": 1.0}, World())
+        reduce.merge([row], {"one": 1.0, "two": 1.0}, {"one": 1.0, "two": 1.0}, World())
 
 
 class WithoutFloat64(torch.Tensor):
@@ -81,8 +83,8 @@ class WithoutFloat64(torch.Tensor):
 
 def test_sums_ask_no_device_for_float64() -> None:
     value = torch.tensor(0.5).as_subclass(WithoutFloat64)
-    row = sums.Row(LossTerms({"one": value}, {"reward": (value, 2.0)}), tokens=3)
-    found = sums.merge([row, row], {"one": 2.0}, {"one": 1.0}, World())
+    row = reduce.Row(LossTerms({"one": value}, {"reward": (value, 2.0)}), tokens=3)
+    found = reduce.merge([row, row], {"one": 2.0}, {"one": 1.0}, World())
     assert (found.metrics, found.tokens, found.stopping) == ({"loss": 2.0, "reward": 0.25}, 6, False)
     assert as_held(np.ones(2), "mps").dtype == np.float32
     assert as_held(np.ones(2), "cpu").dtype == as_held(np.ones(2), "cuda").dtype == np.float64
@@ -135,7 +137,7 @@ def test_requests_that_are_too_long_to_practise_are_counted(tokenizer: Tokenizer
     """Those behind which no answer of `max_new_tokens` fits into the model's context."""
     lengths = {}
     for new_tokens in (10, SHAPE.n_positions - 15):
-        made = rl.build(settings("rl", options(max_new_tokens=new_tokens)), tokenizer, SHAPE.n_positions)
+        made = RL(settings("rl", options(max_new_tokens=new_tokens)), tokenizer, SHAPE.n_positions)
         lengths[new_tokens] = [len(prompt.ids) for prompt in made.prompts + made.held_out]
         refused = made.notes.get("refused, prompt too long", 0)
         assert refused == len(lengths[10]) - len(lengths[new_tokens])
@@ -163,7 +165,12 @@ def test_prompts_without_room_to_end_are_not_examined(
     assert max(asked) <= SHAPE.n_positions - 40
 
 
-def rl_of(pairs: list[Pair], tokenizer: Tokenizer, patch: pytest.MonkeyPatch, **changes: Any) -> rl.RL:  # noqa: F811
+def rl_of(
+    pairs: list[Pair],
+    tokenizer: Tokenizer,  # noqa: F811
+    patch: pytest.MonkeyPatch,
+    **changes: Any,
+) -> RL:
     """The objective that rehearses what these pairs prefer; their source has one more, of no use."""
 
     def source(config: Any, bad: Quarantine) -> Iterator[Pair]:
@@ -171,7 +178,7 @@ def rl_of(pairs: list[Pair], tokenizer: Tokenizer, patch: pytest.MonkeyPatch, **
         yield from pairs
 
     patch.setattr(tinyworld, "pairs", source)
-    return rl.build(settings("rl", options(**changes)), tokenizer, SHAPE.n_positions)
+    return RL(settings("rl", options(**changes)), tokenizer, SHAPE.n_positions)
 
 
 # --- canaries ----------------------------------------------------------------------------------------------

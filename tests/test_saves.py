@@ -15,7 +15,8 @@ from training import Launcher, different, events, leftovers, outcome, probe, sav
 from neogpt import atomic, ledger
 from neogpt.errors import CheckpointError, DivergedError, PreemptedError
 from neogpt.paths import RunDir
-from neogpt.train import saver, train
+from neogpt.train import saver
+from neogpt.train.run import train
 
 Row = dict[str, Any]
 KEEP = ("--save.keep-last", "99", "--save.keep-best", "False")
@@ -152,7 +153,7 @@ def test_a_refused_write_does_not_hide_why_the_run_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss diverges at the step after the save that the disk refuses: code 5, and a warning about the disk."""
-    from neogpt.train.guard import Guard
+    from neogpt.train.monitors.step_guard import Guard
 
     def give_up(self: Guard, step: int) -> None:
         if step == 3:

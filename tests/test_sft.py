@@ -14,13 +14,14 @@ from transformers import GPT2Config as HFConfig
 from transformers import GPT2LMHeadModel
 
 from neogpt.config import BatchConfig, EvalConfig, GPT2Config
-from neogpt.data.records import Instruction
 from neogpt.data.split import copies
 from neogpt.errors import ConfigError, DataError
 from neogpt.model import GPT2
 from neogpt.objectives import sft
-from neogpt.objectives._base import n_rows, n_tokens, on_device, pack, pad
+from neogpt.objectives.batching import n_rows, n_tokens, on_device, pack, pad
+from neogpt.objectives.sft.objective import SFT
 from neogpt.recipes import sft_dolly
+from neogpt.records import Instruction
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_prompt
 
@@ -43,7 +44,7 @@ def model() -> GPT2:
 
 def objective(
     tokenizer: Tokenizer, items: list[Instruction], monkeypatch: pytest.MonkeyPatch, **options: Any
-) -> sft.SFT:
+) -> SFT:
     return objective_of(
         "sft",
         sft.Config(**{"max_tokens": 96, "val_fraction": 0.0, **options}),
@@ -67,7 +68,7 @@ def questions(n: int) -> Iterator[Instruction]:
 # --- packing -----------------------------------------------------------------------------------------------
 
 
-def losses_and_gradients(model: GPT2, made: sft.SFT, micro: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+def losses_and_gradients(model: GPT2, made: SFT, micro: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
     batch = on_device(made.batch(1, micro), CPU)
     loss = made.loss(model, batch).loss_sum["sft"]
     return loss.detach(), list(torch.autograd.grad(loss, list(model.parameters())))
@@ -267,7 +268,7 @@ def test_padding_on_dolly_is_what_the_docs_say(real_data: Path, monkeypatch: pyt
     """Tokens computed for each useful one: padded to the context, and padded by length as the recipe's batches are."""
     monkeypatch.setenv("NEOGPT_DATA", str(real_data))
     run = dataclasses.replace(sft_dolly.sft(), steps=400)
-    made = sft.build(run, Tokenizer.gpt2(), 1024)
+    made = SFT(run, Tokenizer.gpt2(), 1024)
     computed, useful = 0, 0
     for step in range(made.n_samples // run.batch.size):
         for micro in range(run.batch.micro_batches):

@@ -9,12 +9,13 @@ from test_objectives import settings
 from training import Launcher, different, events, n_rows, outcome, tiny
 
 from neogpt.cli import main as command_line
+from neogpt.data.build_tokenizer import tokenizer_for
 from neogpt.data.shard_file import HEADER_BYTES
 from neogpt.data.shards import TokenData
-from neogpt.data.vocabulary import tokenizer_for
 from neogpt.objectives import dpo, sft
 from neogpt.paths import cache_dir
-from neogpt.train import proof, train
+from neogpt.train.monitors import data_integrity
+from neogpt.train.run import train
 
 SMALL = """--data.tokenizer trained --data.vocab-size 300 --data.val-fraction 0.1 --data.shard-tokens 1500 --threads 1
  --dtype float32 --device cpu --model.n-layer 1 --model.n-head 1 --model.n-embd 8 --model.n-positions 16
@@ -90,7 +91,7 @@ def test_a_flipped_bit_ends_the_run(
     assert neogpt("first") == 0
     shard = flip(data_of_the_run(), split)
     if where == "beside":
-        monkeypatch.setattr(proof, "_AT_ONCE_BYTES", 0)
+        monkeypatch.setattr(data_integrity, "_AT_ONCE_BYTES", 0)
     capsys.readouterr()
     assert neogpt("run") == 3
     said = capsys.readouterr().err
@@ -122,7 +123,7 @@ def test_the_check_changes_no_bit(
     neogpt: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert neogpt("before") == 0
-    monkeypatch.setattr(proof, "_AT_ONCE_BYTES", 0)
+    monkeypatch.setattr(data_integrity, "_AT_ONCE_BYTES", 0)
     assert neogpt("beside") == 0
     assert different(outcome(tmp_path / "before"), outcome(tmp_path / "beside")) == []
 

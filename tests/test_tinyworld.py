@@ -10,11 +10,11 @@ from dataclasses import replace
 
 import pytest
 
-from neogpt.data.records import Document, Instruction, Pair, Quarantine
 from neogpt.data.sources import tinyworld
-from neogpt.data.sources.tinyworld import exam, judge, words
-from neogpt.data.sources.tinyworld.world import Config, Deed, Dice, Person, world
 from neogpt.errors import ConfigError
+from neogpt.records import Document, Instruction, Pair, Quarantine
+from neogpt.tinyworld import exam, judge, words
+from neogpt.tinyworld.world import Config, Deed, Dice, Person, world
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_example, encode_prompt
 
@@ -23,7 +23,7 @@ SMALL = Config(n_people=12, biographies=2)
 
 DIGEST = """
 import hashlib
-from neogpt.data.records import Quarantine
+from neogpt.records import Quarantine
 from neogpt.data.sources import tinyworld as t
 from neogpt.data.sources.tinyworld import exam
 c, bad = t.Config(n_people=12, biographies=2), Quarantine()

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from neogpt.config import GPT2Config, SourceConfig
-from neogpt.data.records import Quarantine
 from neogpt.data.sources import tinyworld as source
-from neogpt.data.sources.tinyworld import exam, judge, words
-from neogpt.data.sources.tinyworld.world import Config, Deed, world
 from neogpt.errors import ConfigError
 from neogpt.evals import tinyworld
 from neogpt.model import GPT2
+from neogpt.records import Quarantine
+from neogpt.tinyworld import exam, judge, words
+from neogpt.tinyworld.world import Config, Deed, world
 from neogpt.tokenizer import Tokenizer
 
 CONFIG = Config(n_people=20, biographies=2)
@@ -58,7 +58,7 @@ def with_answers(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], str], 
         texts = [engine.tokenizer.decode(prompt) for prompt in prompts]  # type: ignore[attr-defined]
         return [SimpleNamespace(text=answer(text), finish_reason=reason) for text in texts]
 
-    monkeypatch.setattr("neogpt.generate.engine.Engine.complete", complete)
+    monkeypatch.setattr("neogpt.inference.engine.Engine.complete", complete)
 
 
 def test_an_oracle_gets_full_marks(

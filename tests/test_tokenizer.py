@@ -15,7 +15,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from neogpt.errors import DataError
 from neogpt.tokenizer import StreamDecoder, Tokenizer, words
 from neogpt.tokenizer.alphabet import byte_to_char
-from neogpt.tokenizer.files import BPE
+from neogpt.tokenizer.tables import BPE
 
 ANY_TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=200)
 TEXT = (

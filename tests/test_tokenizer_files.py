@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from neogpt.errors import DataError
 from neogpt.tokenizer import Tokenizer
-from neogpt.tokenizer.files import BPE, to_json
+from neogpt.tokenizer.files import to_json
+from neogpt.tokenizer.tables import BPE
 
 TEXT = "the cat's mat, the rat's hat: 12 flat bats at 120 élan 😀😀 that's that\n\n"
 

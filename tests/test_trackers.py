@@ -16,9 +16,9 @@ from neogpt import ledger
 from neogpt.cli._train import trackers_of
 from neogpt.errors import ConfigError
 from neogpt.paths import RunDir
-from neogpt.train import train
-from neogpt.train.callbacks import _tracker
-from neogpt.train.callbacks._tracker import Tracker
+from neogpt.train.run import train
+from neogpt.train.trackers import base
+from neogpt.train.trackers.base import Tracker
 
 Shown = dict[int, dict[str, float]]
 """What a tracker shows: step -> numbers."""
@@ -108,8 +108,8 @@ def test_a_failure_anywhere_warns_once_and_the_run_ends_well(place: str, tmp_pat
 def test_a_tracker_that_hangs_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It takes one row and never returns: the run goes to its end, waits a moment for it, and says so."""
     free = threading.Event()
-    monkeypatch.setattr(_tracker, "_MOST_WAITING", 5)
-    monkeypatch.setattr(_tracker, "_LAST_WORD_S", 0.05)
+    monkeypatch.setattr(base, "_MOST_WAITING", 5)
+    monkeypatch.setattr(base, "_LAST_WORD_S", 0.05)
 
     class Hung(Book):
         def write(self, step: int, values: dict[str, float]) -> None:
@@ -121,7 +121,7 @@ def test_a_tracker_that_hangs_stops_nothing(tmp_path: Path, monkeypatch: pytest.
     assert len(said) == 1
     assert events(tmp_path, "end")
     free.clear()
-    monkeypatch.setattr(_tracker, "_MOST_WAITING", 99)
+    monkeypatch.setattr(base, "_MOST_WAITING", 99)
     hung = Hung(RunDir(tmp_path))
     for step in (1, 2):
         hung.row({"step": step, "loss": 1.0})
@@ -184,7 +184,7 @@ def test_wandb_offline_shows_the_ledger_once(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     folder = tmp_path / "my-run"
-    monkeypatch.setattr(_tracker, "_LAST_WORD_S", 200.0)
+    monkeypatch.setattr(base, "_LAST_WORD_S", 200.0)
     killed_and_resumed(folder, "--track", "wandb")
     files = sorted(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
     assert len(files) == 2
@@ -290,7 +290,7 @@ def test_trackio_shows_the_ledger_once(tmp_path: Path, monkeypatch: pytest.Monke
     from trackio.sqlite_storage import SQLiteStorage
 
     folder = tmp_path / "my-run"
-    monkeypatch.setattr(_tracker, "_LAST_WORD_S", 200.0)
+    monkeypatch.setattr(base, "_LAST_WORD_S", 200.0)
     killed_and_resumed(folder, "--track", "trackio")
     (name,) = SQLiteStorage.get_runs("neogpt")
     assert name.startswith("my-run-")

@@ -14,11 +14,12 @@ from training import Launcher, compiler_python, different, outcome, tiny
 from neogpt import ledger
 from neogpt.config import GPT2Config
 from neogpt.errors import ConfigError
+from neogpt.inference.forward import Inference
+from neogpt.inference.kv_cache import KVCache
 from neogpt.model import GPT2, cross_entropy_sum
-from neogpt.model.cache import KVCache
 from neogpt.paths import RunDir
-from neogpt.train import blocks
-from neogpt.train.blocks import training_blocks
+from neogpt.train.parallel import blocks
+from neogpt.train.parallel.blocks import training_blocks
 
 SMALL = GPT2Config(n_layer=3, n_head=2, n_embd=32, n_positions=48, vocab_size=97)
 PLAIN = tiny("pretrain")
@@ -90,10 +91,10 @@ def test_generation_with_a_cache_is_untouched() -> None:
         expected = model(tokens(2, 12))
         with training_blocks(model, RECOMPUTED):
             pass
-        cache = KVCache(SMALL, 2, 48)
+        cache, inference = KVCache(SMALL, 2, 48), Inference(model)
         parts = []
         for part in tokens(2, 12).split([7, 1, 4], 1):
-            parts.append(model(part, cache))
+            parts.append(inference.logits(inference.hidden(part, cache)))
             cache.advance(part.shape[1])
     torch.testing.assert_close(torch.cat(parts, 1), expected)
 

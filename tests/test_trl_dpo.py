@@ -12,10 +12,11 @@ from transformers import GPT2Config as HFConfig
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from neogpt.config import BatchConfig, GPT2Config
-from neogpt.data.records import Pair
 from neogpt.model import GPT2
 from neogpt.objectives import dpo
-from neogpt.objectives._base import on_device
+from neogpt.objectives.batching import on_device
+from neogpt.objectives.dpo.objective import DPO
+from neogpt.records import Pair
 from neogpt.tokenizer import Tokenizer
 
 pytest.importorskip("trl", reason="TRL, the referee, is not installed (pip install 'neogpt[dev]')")
@@ -67,7 +68,7 @@ def theirs(model: GPT2) -> GPT2LMHeadModel:
 
 def our_objective(
     tokenizer: Tokenizer, patch: pytest.MonkeyPatch, pairs: list[Pair] = PAIRS, **options: Any
-) -> dpo.DPO:
+) -> DPO:
     made = objective_of(
         "dpo",
         dpo.Config(**{"max_tokens": 128, "val_fraction": 0.0, "sft": 0.0, **options}),
@@ -83,7 +84,7 @@ def our_objective(
     return made
 
 
-def rows(made: dpo.DPO, tokenizer: Tokenizer, with_end: bool) -> Any:
+def rows(made: DPO, tokenizer: Tokenizer, with_end: bool) -> Any:
     """The pairs as text; TRL's DPOTrainer adds the end-of-text itself."""
     from datasets import Dataset
 
@@ -95,7 +96,7 @@ def rows(made: dpo.DPO, tokenizer: Tokenizer, with_end: bool) -> Any:
     )
 
 
-def total(made: dpo.DPO, model: GPT2) -> tuple[torch.Tensor, dict[str, float]]:
+def total(made: DPO, model: GPT2) -> tuple[torch.Tensor, dict[str, float]]:
     """Our loss of the whole batch, and its metrics."""
     batch = made.batch(0, 0)
     weights = made.weights(batch)
@@ -105,7 +106,7 @@ def total(made: dpo.DPO, model: GPT2) -> tuple[torch.Tensor, dict[str, float]]:
     return torch.stack(shares).sum(), means
 
 
-def assert_same(made: dpo.DPO, policy: GPT2, other: Any, their_loss: torch.Tensor) -> dict[str, float]:
+def assert_same(made: DPO, policy: GPT2, other: Any, their_loss: torch.Tensor) -> dict[str, float]:
     """Loss and every gradient to 1e-5, relative to the gradient's norm."""
     their_loss.backward()
     loss, means = total(made, policy)
@@ -136,7 +137,7 @@ LOSSES = {
 
 
 def dpo_referee(
-    made: dpo.DPO, policy: GPT2, args: Any, tokenizer: Tokenizer, trl_tokenizer: Any
+    made: DPO, policy: GPT2, args: Any, tokenizer: Tokenizer, trl_tokenizer: Any
 ) -> tuple[Any, Any]:
     """TRL's trainer of the same weights beside the same reference, and all pairs as its batch."""
     from trl import DPOTrainer

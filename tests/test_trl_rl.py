@@ -12,14 +12,16 @@ from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from neogpt.config import BatchConfig
 from neogpt.model import GPT2, load_pretrained
-from neogpt.objectives import _grpo, rl
-from neogpt.objectives._base import on_device
-from neogpt.objectives._sampler import Prompt
-from neogpt.objectives.rewards import length
-from neogpt.objectives.rewards._base import Answer
+from neogpt.objectives import rl
+from neogpt.objectives.batching import on_device
+from neogpt.objectives.rl import grpo
+from neogpt.objectives.rl.objective import RL
+from neogpt.objectives.rl.rewards import length
+from neogpt.objectives.rl.rewards.base import Answer
+from neogpt.objectives.rl.sampler import Prompt
 from neogpt.tokenizer import Tokenizer
-from neogpt.train import sums
-from neogpt.train.distributed import World
+from neogpt.train import reduce
+from neogpt.train.parallel.distributed import World
 
 pytest.importorskip("trl", reason="TRL, the referee, is not installed (pip install 'neogpt[dev]')")
 pytestmark = pytest.mark.filterwarnings("ignore")  # TRL's own
@@ -166,7 +168,7 @@ def test_loss_and_gradients_are_trls(
         val_fraction=0.3,
     )
     batch = BatchConfig(size=PROMPTS, micro_batches=2)
-    made = rl.build(settings("rl", config, batch=batch), tokenizer, SHAPE.n_positions)
+    made = RL(settings("rl", config, batch=batch), tokenizer, SHAPE.n_positions)
     made.prompts[:] = [Prompt(each.item, each.ids[: 5 + i % 7]) for i, each in enumerate(made.prompts)]
     made.begin(model)
     monkeypatch.setattr(made.sampler, "answers", script.answers)
@@ -177,9 +179,9 @@ def test_loss_and_gradients_are_trls(
     now = moved(model, 2)
 
     batches = [made.batch(1, micro) for micro in range(2)]
-    totals = sums.of_weights([made.weights(each) for each in batches], World())
+    totals = reduce.of_weights([made.weights(each) for each in batches], World())
     terms = [made.loss(model, on_device(each, torch.device("cpu"))) for each in batches]
-    loss = sum((sums.scaled(each, made.coefficients, totals) for each in terms), torch.zeros(()))
+    loss = sum((reduce.scaled(each, made.coefficients, totals) for each in terms), torch.zeros(()))
     loss.backward()
 
     assert len({len(ids) for ids in script.asked.values()}) > 1
@@ -214,4 +216,4 @@ def test_advantages_are_trls() -> None:
     """TRL: (r - mean) / (std + 1e-4), the deviation that of a sample."""
     rewards = torch.tensor([[0.0, 1.0, 0.5, 0.25], [2.0, 2.0, 2.0, 1.0]], dtype=torch.float64)
     expected = (rewards - rewards.mean(1, keepdim=True)) / (rewards.std(1, keepdim=True) + 1e-4)
-    np.testing.assert_allclose(_grpo.advantages(rewards.numpy(), True), expected.numpy(), rtol=1e-12)
+    np.testing.assert_allclose(grpo.advantages(rewards.numpy(), True), expected.numpy(), rtol=1e-12)

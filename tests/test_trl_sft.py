@@ -11,10 +11,11 @@ from transformers import GPT2Config as HFConfig
 from transformers import GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from neogpt.config import BatchConfig, GPT2Config
-from neogpt.data.records import Instruction
 from neogpt.model import GPT2
 from neogpt.objectives import sft
-from neogpt.objectives._base import on_device
+from neogpt.objectives.batching import on_device
+from neogpt.objectives.sft.objective import SFT
+from neogpt.records import Instruction
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn
 
@@ -72,7 +73,7 @@ def trainer(theirs: Any, tokenizer: Any, rows: list[dict[str, Any]], folder: Pat
     )
 
 
-def our_objective(tokenizer: Tokenizer, patch: pytest.MonkeyPatch, items: Any, **options: Any) -> sft.SFT:
+def our_objective(tokenizer: Tokenizer, patch: pytest.MonkeyPatch, items: Any, **options: Any) -> SFT:
     return objective_of(
         "sft",
         sft.Config(max_tokens=128, val_fraction=0.0, **options),
@@ -85,7 +86,7 @@ def our_objective(tokenizer: Tokenizer, patch: pytest.MonkeyPatch, items: Any, *
     )
 
 
-def assert_same(made: sft.SFT, ours: GPT2, theirs: Any, referee: Any) -> None:
+def assert_same(made: SFT, ours: GPT2, theirs: Any, referee: Any) -> None:
     """Loss and every gradient to 1e-5; the ids and the mask that TRL's collator makes are ours too."""
     batch = referee.data_collator([referee.train_dataset[i] for i in range(len(made.examples))])
     counted = sorted(int(n) for n in (batch["labels"][:, 1:] != -100).sum(1))

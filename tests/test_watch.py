@@ -12,16 +12,16 @@ from hypothesis import strategies as st
 from rich.console import Console
 from training import events, probe, tiny
 
-from neogpt import ledger
-from neogpt.checkpoint import kept_steps
+from neogpt import hardware, ledger
 from neogpt.cli._progress import Progress, clock_time, debiased, packed, short
 from neogpt.config import GPT2Config, SaveConfig
-from neogpt.model import GPT2
+from neogpt.model import GPT2, sizes
 from neogpt.paths import RunDir
-from neogpt.plan.room import checkpoints_to_come, warning
 from neogpt.recipes import tinyworld
 from neogpt.report.samples import SampleSheet, sheet
-from neogpt.train import speed, train
+from neogpt.retention import checkpoints_to_come, kept_steps, warning
+from neogpt.train.monitors import throughput
+from neogpt.train.run import train
 
 START = {
     "event": "start",
@@ -94,8 +94,8 @@ def test_progress_line_shows_what_the_ledger_says() -> None:
     progress.event(START)
     row = {"step": 1, "tokens": 1500, "loss": 4.0, "lr": 1e-3, "grad_norm": 2.0}
     progress.row(row)
-    speed = {"step_s": 3.0, "tokens_per_s": 5000.0, "mfu": 0.412, "disk_free_bytes": 81_200_000_000}
-    progress.event({"event": "progress", "step": 2, **speed})
+    throughput = {"step_s": 3.0, "tokens_per_s": 5000.0, "mfu": 0.412, "disk_free_bytes": 81_200_000_000}
+    progress.event({"event": "progress", "step": 2, **throughput})
     progress.row({**row, "step": 2, "loss": 2.0})  # one second later: not shown
     measured = {"hellaswag/acc_norm": 0.28471, "hellaswag/acc_norm_stderr": 0.0045}
     progress.row({"step": 2, "val_loss": 3.25, "tinyworld/asked": 0.5, **measured})
@@ -140,8 +140,8 @@ def test_live_lines_fit_the_terminal(width: int, n_lines: int) -> None:
     progress = Progress(Console(file=out, width=width, force_terminal=True))
     progress.event({**START, "steps": 19_073})
     progress.row({"step": 1000, "val_loss": 3.5})
-    speed = {"step_s": 3.0, "tokens_per_s": 1_234_567.0, "mfu": 0.4, "disk_free_bytes": 8e11}
-    progress.event({"event": "progress", **speed})
+    throughput = {"step_s": 3.0, "tokens_per_s": 1_234_567.0, "mfu": 0.4, "disk_free_bytes": 8e11}
+    progress.event({"event": "progress", **throughput})
     row = {"step": 1234, "tokens": 646_971_392, "loss": 3.4, "lr": 6e-4, "grad_norm": 0.3}
     progress.row(row)
     shown = packed(progress._parts(row), width - 3)
@@ -167,17 +167,17 @@ def test_peak_of_a_gpu_by_its_name() -> None:
         "NVIDIA GeForce RTX 4090": 165e12,
         "Tesla T4": 0,
     }
-    assert {name: speed.peak_flops(name) for name in named} == named
+    assert {name: hardware.peak_flops(name) for name in named} == named
 
 
 def test_mfu_is_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """A million tokens a second of GPT-2 124M on four GPUs of 989 TFLOP/s each: 0.8599 of 3.956 PFLOP/s."""
     now = [0.0]
-    monkeypatch.setattr(speed.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(speed, "_peak_of", lambda device: 989e12)
+    monkeypatch.setattr(throughput.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(throughput, "_peak_of", lambda device: 989e12)
     run = tinyworld.pretrain()
     run = dataclasses.replace(run, objective=dataclasses.replace(run.objective, sequence_tokens=1024))
-    watch = speed.Stopwatch(GPT2Config(), run, processes=4)
+    watch = throughput.Stopwatch(GPT2Config(), run, processes=4)
     watch.lap(0, 0)
     now[0] = 10.0
     lap = watch.lap(5, 10_000_000)
@@ -227,13 +227,13 @@ def test_flops_a_token_is_six_n_plus_attention() -> None:
     n = GPT2(config).n_params
     assert n == 124_439_808
     by_hand = 6 * 124_439_808 + 12 * 12 * 768 * 1024
-    assert speed.flops_per_token(config, 1024) == by_hand == 859_885_056
+    assert sizes.flops_per_token(config, 1024) == by_hand == 859_885_056
 
 
 def test_speed_counts_training_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(speed.time, "monotonic", lambda: now[0])
-    watch = speed.Stopwatch(GPT2Config(), tinyworld.pretrain(), every_s=2.0)
+    monkeypatch.setattr(throughput.time, "monotonic", lambda: now[0])
+    watch = throughput.Stopwatch(GPT2Config(), tinyworld.pretrain(), every_s=2.0)
     assert watch.lap(0, 0) is None
     now[0] += 1.0
     assert watch.lap(1, 100) is None

@@ -71,7 +71,7 @@ def run_here(
     """
     import faults
 
-    from neogpt.train import train
+    from neogpt.train.run import train
 
     if hold is not None:
         faults.held(hold, folder)

@@ -29,21 +29,21 @@ class Mutant(NamedTuple):
 MUTANTS = [
     Mutant(
         "1 only the last micro-batch trains (zero_grad inside the accumulation loop)",
-        "neogpt/train/parallel.py",
+        "neogpt/train/parallel/exact.py",
         "        before = self._total.neighbour()\n",
         "        before, self._total = None, TreeSum()\n",
         "tests/test_objectives.py -k plain_loop",
     ),
     Mutant(
         "1 gradients pile up over the micro-batches (no zero_grad at all)",
-        "neogpt/train/parallel.py",
+        "neogpt/train/parallel/base.py",
         "        parameter.grad = None\n    return taken",
         "    return [g.clone() for g in taken]",
         "tests/test_objectives.py -k plain_loop",
     ),
     Mutant(
         "2 the optimizer's state is not resumed",
-        "neogpt/train/start.py",
+        "neogpt/train/setup.py",
         "    optim.load_state_tensors(optimizers, named, others)\n",
         "",
         "tests/test_resume.py",
@@ -64,14 +64,14 @@ MUTANTS = [
     ),
     Mutant(
         "2 the draws of answers begin again on resume (RNG not saved)",
-        "neogpt/objectives/_rollouts.py",
+        "neogpt/objectives/rl/rollouts.py",
         "SeedSequence([self.run.seed, cycle, attempt])",
         "SeedSequence([self.run.seed, cycle - vars(self).setdefault('first', cycle), attempt])",
         "tests/test_resume_here.py -k borders",
     ),
     Mutant(
         "3 every process trains on the same data",
-        "neogpt/train/distributed.py",
+        "neogpt/train/parallel/distributed.py",
         "return range(self.rank * share, (self.rank + 1) * share)",
         "return range(0, share)",
         "tests/test_resume.py",
@@ -85,9 +85,9 @@ MUTANTS = [
     ),
     Mutant(
         "3 the validation set changes with the number of processes",
-        "neogpt/train/loop.py",
-        "n = min(self.objective.n_validation, self.run.eval.val_samples)\n",
-        "n = min(self.objective.n_validation, self.run.eval.val_samples) // self.world.size\n",
+        "neogpt/train/validation.py",
+        "n = min(objective.n_validation, run.eval.val_samples)\n",
+        "n = min(objective.n_validation, run.eval.val_samples) // world.size\n",
         "tests/test_resume.py -k other_processes",
     ),
     Mutant(
@@ -107,7 +107,7 @@ MUTANTS = [
     ),
     Mutant(
         "6 the learning rate is planned for four epochs",
-        "neogpt/optim/_schedule.py",
+        "neogpt/optim/schedule.py",
         "    warmup = round(config.warmup * steps)\n",
         "    steps *= 4\n    warmup = round(config.warmup * steps)\n",
         "tests/test_objectives.py -k schedule",
@@ -121,14 +121,14 @@ MUTANTS = [
     ),
     Mutant(
         "7 the prompt is trained too",
-        "neogpt/objectives/_base.py",
+        "neogpt/objectives/batching.py",
         "learned = np.array([i % 2 for i, part",
         "learned = np.array([1 for i, part",
         "tests/test_objectives.py -k sft",
     ),
     Mutant(
         "7 a prompt longer than the context, which leaves nothing to learn, is kept (loss NaN)",
-        "neogpt/objectives/sft.py",
+        "neogpt/objectives/sft/objective.py",
         """            if len(turns[0][0]) >= limit:
                 split.refuse("prompt too long")
             elif not item""",
@@ -137,35 +137,35 @@ MUTANTS = [
     ),
     Mutant(
         "7 padding to a fixed length",
-        "neogpt/objectives/_base.py",
+        "neogpt/objectives/batching.py",
         "    shape = (len(rows), max(longest, min(even, n_positions)))\n",
         "    shape = (len(rows), n_positions)\n",
         "tests/test_objectives.py -k padding",
     ),
     Mutant(
         "7 the log shows a sum for a mean",
-        "neogpt/train/sums.py",
+        "neogpt/train/reduce.py",
         "losses = {name: next(values) / max(totals[name], 1e-12) for name in terms.loss_sum}",
         "losses = {name: next(values) for name in terms.loss_sum}",
         "tests/test_objectives.py",
     ),
     Mutant(
         "8 -log(sigmoid) instead of logsigmoid",
-        "neogpt/objectives/_preferences.py",
+        "neogpt/objectives/dpo/losses.py",
         "    return -(1 - s) * logsigmoid(margin_N) - s * logsigmoid(-margin_N)\n",
         "    return -(1 - s) * margin_N.sigmoid().log() - s * (-margin_N).sigmoid().log()\n",
         "tests/test_objectives.py -k dpo",
     ),
     Mutant(
         "8 pairs without a difference are trained on",
-        "neogpt/objectives/dpo.py",
+        "neogpt/objectives/dpo/objective.py",
         'return "equal answers after the cut" if chosen[:room] == rejected[:room] else ""',
         'return ""',
         "tests/test_objectives.py -k dpo",
     ),
     Mutant(
         "8 held-out prompts are trained on too",
-        "neogpt/objectives/_split.py",
+        "neogpt/objectives/split.py",
         "return [row for _, row in self._kept()]",
         "return [row for *_, row in self._train] + self.held_out",
         "tests/test_objectives.py -k held_out",
@@ -179,7 +179,7 @@ MUTANTS = [
     ),
     Mutant(
         "8 no warm-up",
-        "neogpt/optim/_schedule.py",
+        "neogpt/optim/schedule.py",
         "    warmup = round(config.warmup * steps)\n",
         "    warmup = 0\n",
         "tests/test_objectives.py -k schedule",
@@ -193,7 +193,7 @@ MUTANTS = [
     ),
     Mutant(
         "8 prompt and answer are tokenized as one text",
-        "neogpt/objectives/dpo.py",
+        "neogpt/objectives/dpo/objective.py",
         "            rejected = encode_response(self.tokenizer, item.rejected)\n",
         """            before = self.tokenizer.encode("Response:\\n")
             whole = self.tokenizer.encode("Response:\\n" + item.rejected)
@@ -202,14 +202,14 @@ MUTANTS = [
     ),
     Mutant(
         "8 end-of-text is in no preference's mask",
-        "neogpt/objectives/dpo.py",
+        "neogpt/objectives/dpo/objective.py",
         "row = (prompt, chosen[:room]), (prompt, rejected[:room])",
         "row = (prompt, chosen[:-1][:room]), (prompt, rejected[:-1][:room])",
         "tests/test_objectives.py -k their_ends",
     ),
     Mutant(
         "9 the newest checkpoint by the order of strings",
-        "neogpt/checkpoint.py",
+        "neogpt/retention.py",
         "return sorted(step for step in found if step is not None)",
         "return sorted((step for step in found if step is not None), key=str)",
         "tests/test_ground_checkpoints.py",
@@ -237,28 +237,28 @@ MUTANTS = [
     ),
     Mutant(
         "rl the model that answered and the starting model change places",
-        "neogpt/objectives/rl.py",
-        "            return old_RT, _log_probs(self.reference, batch)\n",
-        "            return _log_probs(self.reference, batch), old_RT\n",
+        "neogpt/objectives/rl/objective.py",
+        "            return old_RT, answer_log_probs(self.reference, batch)\n",
+        "            return answer_log_probs(self.reference, batch), old_RT\n",
         "tests/test_trl_rl.py",
     ),
     Mutant(
         "rl advantages go to the answers of other prompts",
-        "neogpt/objectives/_rollouts.py",
+        "neogpt/objectives/rl/rollouts.py",
         "            .reshape(-1)\n",
         "            .T.reshape(-1)\n",
         "tests/test_trl_rl.py",
     ),
     Mutant(
         "rl the distance to the starting model counts in full",
-        "neogpt/objectives/rl.py",
+        "neogpt/objectives/rl/objective.py",
         '"kl": self.config.beta',
         '"kl": float(bool(self.config.beta))',
         "tests/test_trl_rl.py",
     ),
     Mutant(
         "rl where answers are cut off, the others grow louder",
-        "neogpt/objectives/_grpo.py",
+        "neogpt/objectives/rl/grpo.py",
         "float(len(weights_RT))",
         "float(weights_RT.any(1).sum())",
         "tests/test_trl_rl.py",

@@ -5,11 +5,11 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from neogpt.generate.sampling import Sampling
+from neogpt.inference.sampling_params import Sampling
 from neogpt.tokenizer.template import Turn, encode_prompt
 
 if TYPE_CHECKING:
-    from neogpt.generate import Completion, Engine
+    from neogpt.inference.engine import Completion, Engine
 
 _ANSWER_SHARE = 4
 """A quarter of the context is kept free for the answer, where old turns can be dropped for it."""

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from neogpt import atomic
+from neogpt import atomic, hardware
 from neogpt.paths import cache_dir, is_offline, local_data
-from neogpt.plan import machine
 
 _OLDEST, _FSYNC_S = (3, 11), 1.0
 _FREE_BYTES, _RAM_BYTES = {"fail": 1e9, "warn": 20e9}, {"fail": 1e9, "warn": 4e9}
@@ -63,7 +62,7 @@ def torch() -> Findings:
         )
         yield Finding("bfloat16", "ok" if native else "warn", "native" if native else "not on this GPU", hint)
         return
-    native = machine.multiplies_bfloat16()
+    native = hardware.multiplies_bfloat16()
     yield Finding(
         "bfloat16", "ok", "native on this processor" if native else "not here: float32 will be used"
     )
@@ -98,7 +97,7 @@ def compiler() -> Findings:
 
 def threads() -> Findings:
     """Cores, and whether OMP_NUM_THREADS or a container's limit contradicts them."""
-    cores, seen, wanted = machine.cores(), os.cpu_count() or 1, os.environ.get("OMP_NUM_THREADS", "")
+    cores, seen, wanted = hardware.cores(), os.cpu_count() or 1, os.environ.get("OMP_NUM_THREADS", "")
     text = f"{cores:g} cores" + (f" of {seen}" if cores < seen else "")
     text += f", OMP_NUM_THREADS={wanted}" if wanted else ""
     if wanted and (not wanted.isdigit() or int(wanted) < 1):
@@ -116,7 +115,7 @@ def threads() -> Findings:
 
 def memory() -> Findings:
     """RAM that is free."""
-    free, whole = machine.available_ram_bytes(), machine.ram_bytes()
+    free, whole = hardware.available_ram_bytes(), hardware.ram_bytes()
     text = f"{free / 1e9:.1f} GB free of {whole / 1e9:.1f} GB"
     yield _enough("memory", free, _RAM_BYTES, text, "close something, or see `neogpt plan RECIPE --on cpu`")
 

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from neogpt.generate import Engine
+    from neogpt.inference.engine import Engine
 
 _CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
 _CONTROL |= dict.fromkeys(range(128, 160), 65533)
@@ -14,12 +14,12 @@ _CONTROL |= dict.fromkeys(range(128, 160), 65533)
 
 def load_engine(name: str, device: str) -> "tuple[Engine, str]":
     """The engine for the model that `name` means, and a warning to show (or "") when it was not taught to chat."""
-    from neogpt import checkpoint
-    from neogpt.generate import Engine
+    from neogpt import model_store
+    from neogpt.inference.engine import Engine
     from neogpt.train.device import pick_device
 
-    folder = checkpoint.resolve(name)
-    model = checkpoint.load_model(folder).to(pick_device(device))
+    folder = model_store.resolve(name)
+    model = model_store.load_model(folder).to(pick_device(device))
     warning = (
         ""
         if _knows_template(folder)
@@ -27,7 +27,7 @@ def load_engine(name: str, device: str) -> "tuple[Engine, str]":
             f"{name} is a base model: it continues text and was not taught to answer (`neogpt sft` teaches it)"
         )
     )
-    return Engine(model, checkpoint.load_tokenizer(folder)), warning
+    return Engine(model, model_store.load_tokenizer(folder)), warning
 
 
 def _knows_template(folder: os.PathLike[str]) -> bool:

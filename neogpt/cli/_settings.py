@@ -8,17 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from neogpt import plugins
+from neogpt import batching, plugins
 from neogpt.config import AnyRun, GPT2Config
 from neogpt.errors import ConfigError
-from neogpt.plan import arithmetic
 
-TRACKERS, EVALS = "neogpt.train.callbacks", "neogpt.evals"
+TRACKERS, EVALS = "neogpt.train.trackers", "neogpt.evals"
 
 
 def check(run: AnyRun, flags: Sequence[str]) -> None:
     """ConfigError for settings that no data could make work; `flags` are those that were typed."""
-    arithmetic.refuse(run, int(os.environ.get("WORLD_SIZE", "1")))
+    batching.refuse(run, int(os.environ.get("WORLD_SIZE", "1")))
     trackers(run)
     for name in run.eval.names:
         if name.replace("_", "-") not in plugins.names(EVALS):

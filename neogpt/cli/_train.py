@@ -14,7 +14,7 @@ from neogpt.errors import ConfigError
 from neogpt.paths import RunDir
 
 if TYPE_CHECKING:
-    from neogpt.train.callbacks._tracker import Tracker
+    from neogpt.train.trackers.base import Tracker
 
 
 def run(stage: str, args: Sequence[str]) -> int:
@@ -44,7 +44,8 @@ def start(settings: AnyRun, folder: Path, resume: str = "", command: str = "") -
     from neogpt.cli._progress import Progress
     from neogpt.evals import evaluator
     from neogpt.report.samples import SampleSheet
-    from neogpt.train import Listener, train
+    from neogpt.train.run import train
+    from neogpt.train.run_log import Listener
 
     progress, trackers = Progress(), trackers_of(settings, folder)
     listeners: list[Listener] = [progress, SampleSheet(RunDir(folder)), *trackers]

@@ -15,10 +15,10 @@ from neogpt import atomic, plugins
 from neogpt.cli import _models
 from neogpt.cli._conversation import ALL_TURNS, Conversation
 from neogpt.errors import ConfigError, NeoGPTError
-from neogpt.generate.sampling import Sampling
+from neogpt.inference.sampling_params import Sampling
 
 if TYPE_CHECKING:
-    from neogpt.generate import Completion
+    from neogpt.inference.engine import Completion
 
 _HELP = """/reset         forget the conversation
 /system TEXT   background that goes with every question; without TEXT: none
@@ -88,9 +88,10 @@ def _chat(
 
 def _memory(model: str) -> int:
     """None where this package fine-tuned on single questions: earlier turns would only confuse such a model."""
-    from neogpt import checkpoint
 
-    taught_here = (checkpoint.resolve(model) / "trainer.json").is_file()
+    from neogpt import model_store
+
+    taught_here = (model_store.resolve(model) / "trainer.json").is_file()
     return 0 if taught_here else ALL_TURNS
 
 

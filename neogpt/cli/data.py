@@ -84,9 +84,9 @@ def prepare(args: list[str]) -> int:
     as_json = "--json" in args
     settings = _settings(args[0], [arg for arg in args[1:] if arg != "--json"])
     _refuse(settings)
+    from neogpt.data.build_tokenizer import tokenizer_for
     from neogpt.data.prepare import parts_of
     from neogpt.data.prepare import prepare as make
-    from neogpt.data.vocabulary import tokenizer_for
 
     start = time.monotonic()
     parts_of(args[0], settings.source)  # says what is wrong with the input before a tokenizer is fetched

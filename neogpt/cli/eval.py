@@ -62,17 +62,17 @@ def _eval(
     _refuse_idle(names or _USUAL, style, tasks, data)
     import torch
 
-    from neogpt import checkpoint
+    from neogpt import model_store
     from neogpt.evals import evaluate
     from neogpt.train.device import pick_device
 
-    folder = checkpoint.resolve(model)
-    tokenizer, source = checkpoint.load_tokenizer(folder), _source(folder)
+    folder = model_store.resolve(model)
+    tokenizer, source = model_store.load_tokenizer(folder), _source(folder)
     options = _options(folder, style, tasks, _places(names or _USUAL, data))
     with torch.inference_mode():
         scores, rows = evaluate(
             names or _usual(tokenizer, source, options, limit),
-            checkpoint.load_model(folder).to(pick_device(device)),
+            model_store.load_model(folder).to(pick_device(device)),
             tokenizer,
             source,
             limit,
@@ -126,12 +126,12 @@ def _usual(
 ) -> tuple[str, ...]:
     """The evals where none is named: those whose data is here, or was named. The others are told of."""
     from neogpt.data.sources import tinyworld
-    from neogpt.evals import _hellaswag_tasks, loss
+    from neogpt.evals import hellaswag, loss
 
     if isinstance(source, tinyworld.Config):
         looks: dict[str, Callable[[], object]] = {"tinyworld": lambda: None}
     else:
-        looks = {"hellaswag": lambda: _hellaswag_tasks.read(options["hellaswag"]["data"], limit)}
+        looks = {"hellaswag": lambda: hellaswag.read(options["hellaswag"]["data"], limit)}
     found, missing = [], []
     for name, look in {"loss": lambda: loss.held_out(tokenizer, **options["loss"]), **looks}.items():
         try:

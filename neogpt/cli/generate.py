@@ -9,10 +9,10 @@ import tyro
 
 from neogpt.cli import _models
 from neogpt.errors import ConfigError, DataError
-from neogpt.generate.sampling import Sampling
+from neogpt.inference.sampling_params import Sampling
 
 if TYPE_CHECKING:
-    from neogpt.generate import Engine
+    from neogpt.inference.engine import Engine
 
 
 def run(args: list[str]) -> int:

@@ -15,7 +15,7 @@ _PACKAGES = {
     "recipes": "neogpt.recipes",
     "sources": "neogpt.data.sources",
     "objectives": "neogpt.objectives",
-    "rewards": "neogpt.objectives.rewards",
+    "rewards": "neogpt.objectives.rl.rewards",
     "evals": "neogpt.evals",
 }
 

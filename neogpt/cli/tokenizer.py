@@ -84,7 +84,7 @@ class _Corpus:
     """The texts of some files, counted while they pass by; DataError for files that are not text."""
 
     def __init__(self, files: list[str], column: str, max_characters: int) -> None:
-        from neogpt.data.records import Quarantine
+        from neogpt.records import Quarantine
 
         self.files, self.column, self.limit = files, column, max_characters
         self.bad = Quarantine()
@@ -155,9 +155,10 @@ def _load(name: str) -> "Tokenizer":
         return Tokenizer.gpt2()
     if not RunDir(Path(name)).checkpoints.is_dir():
         return Tokenizer.load(name)
-    from neogpt import checkpoint  # which takes torch's second to load
 
-    return checkpoint.load_tokenizer(name)
+    from neogpt import model_store  # which takes torch's second to load
+
+    return model_store.load_tokenizer(name)
 
 
 def _facts(tokenizer: "Tokenizer") -> dict[str, Any]:

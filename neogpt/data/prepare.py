@@ -15,15 +15,15 @@ from typing import Any
 
 from neogpt import atomic, config, plugins
 from neogpt.config import DataConfig, SourceConfig
-from neogpt.data import identity, tokenise
+from neogpt.data import fingerprint, tokenise
 from neogpt.data import workers as processes
-from neogpt.data.gather import gather
-from neogpt.data.records import Quarantine
 from neogpt.data.shard_file import MAX_TOKENS, MAX_VOCAB
 from neogpt.data.shards import INFO, SPLITS, read_info
+from neogpt.data.shuffle_into_shards import gather
 from neogpt.data.tokenise import PART, Task
 from neogpt.errors import ConfigError, DataError
 from neogpt.paths import cache_dir
+from neogpt.records import Quarantine
 from neogpt.tokenizer import Tokenizer
 
 _FORMAT = 1
@@ -55,7 +55,7 @@ def prepare(
     cannot work, or a `folder` with something else in it; DataError for input that cannot be used.
     """
     _check(data_config, tokenizer)
-    source_config = identity.resolved(source_name, source_config)
+    source_config = fingerprint.resolved(source_name, source_config)
     parts = parts_of(source_name, source_config)
     facts = _facts(source_name, source_config, data_config, tokenizer, parts)
     key = config.digest(facts)
@@ -125,13 +125,13 @@ def _facts(
     """Everything that the prepared bytes depend on; its hash is the key."""
     return {
         "format": _FORMAT,
-        "settings": {**identity.settings(source_name, source), "data": dataclasses.asdict(data)},
+        "settings": {**fingerprint.settings(source_name, source), "data": dataclasses.asdict(data)},
         "tokenizer": {
             "fingerprint": tokenizer.fingerprint,
             "vocab_size": tokenizer.vocab_size,
             "eot_id": tokenizer.eot_id,
         },
-        "inputs": identity.inputs(source_name, source, parts),
+        "inputs": fingerprint.inputs(source_name, source, parts),
     }
 
 
@@ -209,7 +209,7 @@ def _make(
 
 def _check_unchanged(tasks: list[Task], inputs: list[dict[str, Any]]) -> None:
     """DataError when a file is not what it was when the key was made."""
-    now = identity.inputs(
+    now = fingerprint.inputs(
         tasks[0].source_name, tasks[0].source, [part for task in tasks for part in task.parts]
     )
     if changed := [old["name"] for old, new in zip(inputs, now, strict=False) if old != new]:

@@ -2,7 +2,7 @@
 
 import hashlib
 
-from neogpt.data.records import Instruction, Pair
+from neogpt.records import Instruction, Pair
 
 
 def held_out(text: str, fraction: float) -> bool:

@@ -15,12 +15,12 @@ import numpy as np
 
 from neogpt import atomic, plugins
 from neogpt.config import SourceConfig
-from neogpt.data.records import Document, Quarantine
+from neogpt.data.input_files import part_file, part_slice
 from neogpt.data.shard_file import ShardSeries
 from neogpt.data.shards import SPLITS
-from neogpt.data.sources._files import part_file, part_slice
 from neogpt.data.split import held_out
 from neogpt.errors import DataError
+from neogpt.records import Document, Quarantine
 from neogpt.tokenizer import Tokenizer
 
 PART = "part.json"

@@ -14,13 +14,12 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from neogpt import atomic, plugins
+from neogpt import atomic, hardware, plugins
 from neogpt.data import tokenise
 from neogpt.data._pool import Pool, WorkerDied
-from neogpt.data.sources._files import part_file
+from neogpt.data.input_files import part_file
 from neogpt.data.tokenise import Task
 from neogpt.errors import NeoGPTError
-from neogpt.plan import machine
 from neogpt.tokenizer import Tokenizer
 
 _WORKER_BYTES = 8 << 20
@@ -115,7 +114,7 @@ def _source(task: Task) -> Any:
 
 def _worth_starting(tasks: list[Task]) -> int:
     """A process costs about a second to start, as much as tokenising a few megabytes."""
-    cores = max(1, int(machine.cores()))  # of a container or a job, not of the whole machine
+    cores = max(1, int(hardware.cores()))  # of a container or a job, not of the whole machine
     files = [part for task in tasks for part in task.parts if part_file(part).is_file()]
     if not files and hasattr(_source(tasks[0]), "fetch"):
         return cores

@@ -12,7 +12,7 @@ from neogpt import plugins
 from neogpt.config import AnyRun, SourceConfig
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
-from neogpt.train.distributed import World
+from neogpt.train.parallel.distributed import World
 
 Scores = dict[str, float]
 Options = Mapping[str, Mapping[str, Any]]

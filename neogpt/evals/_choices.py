@@ -15,8 +15,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from neogpt.inference.forward import Inference
+from neogpt.inference.kv_cache import KVCache
 from neogpt.model import GPT2
-from neogpt.model.cache import KVCache
 from neogpt.model.cross_entropy import token_log_probs
 
 Ids = tuple[int, ...]
@@ -115,32 +116,33 @@ def _score(
     """Log-likelihoods of each context's endings."""
     dtype = model.transformer.wte.weight.dtype
     cache = KVCache(model.config, len(contexts), max(map(len, contexts)), dtype, model.device)
-    x_PD = _prefill(model, cache, contexts)
+    inference = Inference(model)
+    x_PD = _prefill(model, inference, cache, contexts)
     rows = [(p, ids) for p, texts in enumerate(endings) for ids in texts]
     owners_R = torch.tensor([p for p, _ in rows], device=model.device)
     sums_R = _token_log_probs(model, x_PD[owners_R], torch.tensor([ids[0] for _, ids in rows]))
     longer = sorted((r for r, (_, ids) in enumerate(rows) if len(ids) > 1), key=lambda r: -len(rows[r][1]))
     for batch in _batches([len(rows[r][1]) - 1 for r in longer], size):
         chosen = [longer[k] for k in batch]
-        sums_R[chosen] += _continue(model, cache, [rows[r] for r in chosen])
+        sums_R[chosen] += _continue(model, inference, cache, [rows[r] for r in chosen])
     values = iter(sums_R.tolist())
     return [[next(values) for _ in texts] for texts in endings]
 
 
-def _prefill(model: GPT2, cache: KVCache, contexts: Sequence[Ids]) -> Tensor:
+def _prefill(model: GPT2, inference: Inference, cache: KVCache, contexts: Sequence[Ids]) -> Tensor:
     """Every context into its row of the cache; hidden states of their last tokens (P, D)."""
     lengths_P = torch.tensor([len(ids) for ids in contexts])
-    x_PTD = model.hidden(_padded(contexts, model), cache)
+    x_PTD = inference.hidden(_padded(contexts, model), cache)
     cache.advance(lengths_P)
     return x_PTD[torch.arange(len(contexts)), lengths_P - 1]
 
 
-def _continue(model: GPT2, cache: KVCache, rows: Sequence[tuple[int, Ids]]) -> Tensor:
+def _continue(model: GPT2, inference: Inference, cache: KVCache, rows: Sequence[tuple[int, Ids]]) -> Tensor:
     """Log-likelihoods (R,) of endings after their first token, each following a row of the cache."""
     inputs = [ids[:-1] for _, ids in rows]
     owners = torch.tensor([p for p, _ in rows])
     longest = int(max(n + len(ids) for n, ids in zip(cache.lengths_B[owners].tolist(), inputs, strict=True)))
-    x_RTD = model.hidden(_padded(inputs, model), cache.fork(owners, longest))
+    x_RTD = inference.hidden(_padded(inputs, model), cache.fork(owners, longest))
     lengths_R = torch.tensor([len(ids) for ids in inputs])
     is_real_RT = torch.arange(int(lengths_R.max())) < lengths_R[:, None]
     targets_N = torch.tensor([token for _, ids in rows for token in ids[1:]])

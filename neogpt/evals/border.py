@@ -9,7 +9,7 @@ from typing import Any
 from neogpt.config import SourceConfig
 from neogpt.evals._border_requests import HARMFUL, HARMLESS, requests
 from neogpt.evals._counts import with_errors
-from neogpt.evals._judge import Judge
+from neogpt.evals._refusal_classifier import Judge
 from neogpt.evals.refusals import judged
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from neogpt.config import SourceConfig
-from neogpt.data.forms import OPEN, Form, ask, asked, form_of
-from neogpt.data.records import Instruction
+from neogpt.data.response_formats import OPEN, Form, ask, asked, form_of
 from neogpt.data.sources import mix, practice
+from neogpt.data.text_metrics import repeated_share
 from neogpt.errors import DataError
 from neogpt.evals._counts import with_errors
-from neogpt.evals._rouge import repetition
 from neogpt.evals.instructions import cases
-from neogpt.generate import Engine, Sampling
-from neogpt.generate.engine import Completion
+from neogpt.inference.engine import Completion, Engine
+from neogpt.inference.sampling_params import Sampling
 from neogpt.model import GPT2
-from neogpt.objectives.rewards import format as form_reward
-from neogpt.objectives.rewards._base import Answer, Known
+from neogpt.objectives.rl.rewards import format as form_reward
+from neogpt.objectives.rl.rewards.base import Answer, Known
+from neogpt.records import Instruction
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_prompt
 
@@ -55,7 +55,7 @@ def run(
     measured |= {
         "stop": [float(answer.finish_reason == "stop") for answer in answers],
         "tokens": [float(len(answer.tokens)) for answer in answers],
-        "repetition": [repetition(answer.tokens) for answer in answers],
+        "repetition": [repeated_share(answer.tokens) for answer in answers],
     }
     return with_errors(measured)
 

@@ -15,13 +15,12 @@ import torch
 
 from neogpt.config import EvalConfig, SourceConfig
 from neogpt.errors import ConfigError
-from neogpt.evals import _hellaswag_tasks
 from neogpt.evals._choices import Request, best, log_likelihoods
 from neogpt.evals._counts import standard_error
-from neogpt.evals._hellaswag_tasks import Task
+from neogpt.evals._hellaswag_tasks import Task, read
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
-from neogpt.train.distributed import World
+from neogpt.train.parallel.distributed import World
 
 Style = Literal["build-nanogpt", "lm-eval"]
 IS_SHARED = True
@@ -30,7 +29,7 @@ IS_SHARED = True
 
 def prepare(settings: EvalConfig) -> dict[str, Any]:
     """A run's options for `run`, with the tasks on this disk; DataError when they cannot be had."""
-    _hellaswag_tasks.read(settings.hellaswag_data, settings.hellaswag_limit)
+    read(settings.hellaswag_data, settings.hellaswag_limit)
     return {
         "limit": settings.hellaswag_limit,
         "style": settings.hellaswag_style,
@@ -64,7 +63,7 @@ def run(
     DataError without data.
     """
     world = world or World()
-    tasks = _hellaswag_tasks.read(data, limit)
+    tasks = read(data, limit)
     items = encoded(tokenizer, tasks[world.rank :: world.size], style)
     found = predictions(model, items)
     right = [(plain == i.label, normed == i.label) for i, (plain, normed) in zip(items, found, strict=True)]

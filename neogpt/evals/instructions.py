@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 import torch
 
 from neogpt.config import AnyRun, SourceConfig
-from neogpt.data.records import Instruction, Quarantine
 from neogpt.data.sources import dolly
 from neogpt.data.split import held_out, number, opening
+from neogpt.data.text_metrics import repeated_share, rouge_l
 from neogpt.errors import DataError
 from neogpt.evals._counts import mean, with_errors
-from neogpt.evals._judge import opens_as_refusal
-from neogpt.evals._rouge import repetition, rouge_l
-from neogpt.generate import Engine, Sampling
+from neogpt.evals._refusal_classifier import opens_as_refusal
+from neogpt.inference.engine import Engine
+from neogpt.inference.sampling_params import Sampling
 from neogpt.model import GPT2
-from neogpt.objectives._base import Row, on_device, pad, token_loss
+from neogpt.objectives.batching import Row, on_device, pad, token_loss
+from neogpt.records import Instruction, Quarantine
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_turns
 
@@ -80,7 +81,7 @@ def run(
             {
                 "stop": [answer.finish_reason == "stop" for answer in found],
                 "tokens": [len(answer.tokens) for answer in found],
-                "repetition": [repetition(answer.tokens) for answer in found],
+                "repetition": [repeated_share(answer.tokens) for answer in found],
                 "rouge_l": rouge,
                 "refused": [opens_as_refusal(answer.text) for answer in found],
             }

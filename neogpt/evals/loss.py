@@ -12,7 +12,7 @@ from neogpt.data.shards import TokenData
 from neogpt.data.windows import Windows
 from neogpt.errors import DataError
 from neogpt.model import GPT2
-from neogpt.objectives._base import on_device, token_loss
+from neogpt.objectives.batching import on_device, token_loss
 from neogpt.paths import cache_dir
 from neogpt.tokenizer import Tokenizer
 

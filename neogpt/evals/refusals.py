@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 from neogpt.config import EvalConfig, SourceConfig
+from neogpt.data.text_metrics import repeated_share
 from neogpt.evals import _refusal_data
 from neogpt.evals._counts import with_errors
-from neogpt.evals._judge import Judge, f1, leave_one_out, opens_as_refusal
-from neogpt.evals._rouge import repetition
-from neogpt.generate import Engine, Sampling
-from neogpt.generate.engine import Completion
+from neogpt.evals._refusal_classifier import Judge, f1, leave_one_out, opens_as_refusal
+from neogpt.inference.engine import Completion, Engine
+from neogpt.inference.sampling_params import Sampling
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_prompt
@@ -80,7 +80,7 @@ def judged(
 
 def manner(answer: Completion, refuses: bool) -> Manner:
     """A refusal may ramble on: "I'm sorry, but I cannot" says enough. In circles only such an opening is one."""
-    circles = repetition(answer.tokens) > CIRCLES
+    circles = repeated_share(answer.tokens) > CIRCLES
     if refuses and (not circles or opens_as_refusal(answer.text)):
         return "refused"
     says_nothing = not any(map(str.isalnum, answer.text))

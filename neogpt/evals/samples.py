@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from neogpt.config import SourceConfig
-from neogpt.generate import Engine, Sampling
+from neogpt.inference.engine import Engine
+from neogpt.inference.sampling_params import Sampling
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_prompt

@@ -6,12 +6,12 @@ from typing import TypeVar
 import torch
 
 from neogpt.config import SourceConfig
-from neogpt.data.sources.tinyworld import exam, judge
-from neogpt.data.sources.tinyworld.world import Config
 from neogpt.errors import ConfigError
-from neogpt.generate.engine import Engine
-from neogpt.generate.sampling import Sampling
+from neogpt.inference.engine import Engine
+from neogpt.inference.sampling_params import Sampling
 from neogpt.model import GPT2
+from neogpt.tinyworld import exam, judge
+from neogpt.tinyworld.world import Config
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_prompt
 

@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from neogpt.plan.shape import head_chunk
+from neogpt.model import sizes
+from neogpt.model.tensors import wide
 
 if TYPE_CHECKING:
     from neogpt.model.gpt2 import GPT2
 
-_SCRATCH = 2**20  # logits in float32 at once, so that they stay in the processor's cache
 _MULTIPLE = 64  # to which the number of chosen tokens is rounded up
 _SLICE = 8192  # ids whose dW is in hand at once, for the same reason
 
@@ -46,7 +46,7 @@ def cross_entropy_sum(
     x_ND, targets_N, weights_N, _ = _weighted(x_BTD, targets_BT, weights_BT)
     dtype = _product_dtype(x_BTD)
     needs_grad = torch.is_grad_enabled() and (x_BTD.requires_grad or wte_VD.requires_grad)
-    size = chunk or head_chunk(wte_VD.shape[0], dtype.itemsize, x_BTD.device.type)
+    size = chunk or sizes.head_chunk(wte_VD.shape[0], dtype.itemsize, x_BTD.device.type)
     return _CrossEntropySum.apply(x_ND, wte_VD, targets_N, weights_N, size, dtype, needs_grad, z_loss)
 
 
@@ -77,7 +77,7 @@ def log_probs(
 def token_log_probs(x_ND: Tensor, wte_VD: Tensor, targets_N: Tensor, chunk: int | None = None) -> Tensor:
     """log p of each target given its token's hidden state: (N,), differentiable; logits a chunk at a time."""
     dtype = _product_dtype(x_ND)
-    size = chunk or head_chunk(wte_VD.shape[0], dtype.itemsize, x_ND.device.type)
+    size = chunk or sizes.head_chunk(wte_VD.shape[0], dtype.itemsize, x_ND.device.type)
     logp_N: Tensor = _LogProbs.apply(x_ND, wte_VD, targets_N, size, dtype)
     return logp_N
 
@@ -116,7 +116,7 @@ class _CrossEntropySum(torch.autograd.Function):
         needs_grad: bool,
         z_loss: float,
     ) -> Tensor:
-        weights_N = weights_N.to(_wide(dtype))
+        weights_N = weights_N.to(wide(dtype))
         loss = weights_N.new_zeros(())
 
         def visit(rows: slice, logits_SV: Tensor) -> None:
@@ -149,7 +149,7 @@ class _LogProbs(torch.autograd.Function):
     def forward(
         ctx: Any, x_ND: Tensor, w_VD: Tensor, targets_N: Tensor, chunk: int, dtype: torch.dtype
     ) -> Tensor:
-        logp_N = torch.empty(x_ND.shape[0], dtype=_wide(dtype), device=x_ND.device)
+        logp_N = torch.empty(x_ND.shape[0], dtype=wide(dtype), device=x_ND.device)
 
         def visit(rows: slice, logits_SV: Tensor) -> None:
             logp_N[rows] = -_softmax_(logits_SV, targets_N[rows])
@@ -189,7 +189,7 @@ def _sweep(
         (N, _), V = x_ND.shape, w_VD.shape[0]
         dx_ND = torch.empty_like(x_ND)
         buffer_CV = x_ND.new_empty(min(chunk, N), V)
-        scratch_SV = x_ND.new_empty(min(max(1, _SCRATCH // V), N), V, dtype=_wide(dtype))
+        scratch_SV = x_ND.new_empty(min(max(1, sizes.LOGITS_SCRATCH // V), N), V, dtype=wide(dtype))
         for start in range(0, N, chunk):
             x_CD = x_ND[start : start + chunk]
             logits_CV = torch.mm(x_CD, w_VD.t(), out=buffer_CV[: len(x_CD)])
@@ -231,7 +231,3 @@ def _logit_gradient_(
     """weight x ((1 + pull) p - onehot(target)), in place of p."""
     factor_S = weights_S if pull_S is None else weights_S * (1 + pull_S)
     p_SV.mul_(factor_S[:, None]).scatter_add_(1, targets_S[:, None], -weights_S[:, None])
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)

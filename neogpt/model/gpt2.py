@@ -17,9 +17,7 @@ from torch.nn import functional as F
 
 from neogpt.config import GPT2Config
 from neogpt.errors import ConfigError
-from neogpt.model.cache import KVCache
 from neogpt.model.documents import Documents
-from neogpt.model.inference import Inference
 from neogpt.model.kernels import attention, gelu
 
 LAYER_NORM_EPS = 1e-5
@@ -114,26 +112,20 @@ class GPT2(nn.Module):
         """Where the weights are."""
         return self.transformer.wte.weight.device
 
-    def forward(self, tokens_BT: Tensor, cache: KVCache | None = None) -> Tensor:
+    def forward(self, tokens_BT: Tensor) -> Tensor:
         """int64 (B, T) -> logits (B, T, V) of the next token, in float32 (float64 when the weights are).
 
-        With a cache, the tokens follow what each of its rows holds, and no gradients are kept; call `cache.advance`
-        afterwards.
         Errors: ConfigError when T is longer than n_positions.
         """
-        logits_BTV = F.linear(self.hidden(tokens_BT, cache), self.transformer.wte.weight)
+        logits_BTV = F.linear(self.hidden(tokens_BT), self.transformer.wte.weight)
         return logits_BTV if logits_BTV.dtype == torch.float64 else logits_BTV.float()
 
-    def hidden(
-        self, tokens_BT: Tensor, cache: KVCache | None = None, lengths: Tensor | None = None
-    ) -> Tensor:
+    def hidden(self, tokens_BT: Tensor, lengths: Tensor | None = None) -> Tensor:
         """int64 (B, T) -> (B, T, D) after the final LayerNorm: what the tied head is multiplied with.
 
         `lengths`, int64 (N,): the one row holds N documents of so many tokens, each of which is read alone (see
         `documents.py`); T may then be longer than n_positions.
         """
-        if cache is not None:
-            return Inference(self).hidden(tokens_BT, cache)
         documents = None
         if lengths is not None:
             documents = Documents(lengths)

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_QUERIES = 256  # queries a block: later keys are skipped, not masked
-_LONG = 1024  # tokens from which PyTorch's own attention takes no longer
-_SCORES = 2**22  # scores at once: their scratch is used again and again
-_ELEMENTS = 2**17  # numbers of a GELU at once, for the same reason
-_GELU_1 = 2 * math.sqrt(2 / math.pi)
-_GELU_3 = _GELU_1 * 0.044715
+from neogpt.model import sizes
+from neogpt.model.tensors import wide
+
+GELU_ELEMENTS = 2**17  # numbers of a GELU at once, so that their scratch is used again and again
+GELU_LINEAR = 2 * math.sqrt(2 / math.pi)
+GELU_CUBIC = GELU_LINEAR * 0.044715
 
 
 def attention(qkv_BTE: Tensor, n_head: int) -> Tensor:
@@ -30,26 +30,14 @@ def attention(qkv_BTE: Tensor, n_head: int) -> Tensor:
     times as long as the batched products below, the shorter the rows the more. They form the probabilities again in
     float32, block by block (the scheme of Dao et al. 2022, "FlashAttention"); all other products are in bfloat16.
     """
-    if qkv_BTE.dtype == torch.bfloat16 and qkv_BTE.shape[1] < _LONG and _is_trained_eagerly(qkv_BTE):
+    if (
+        qkv_BTE.dtype == torch.bfloat16
+        and qkv_BTE.shape[1] < sizes.ATTENTION_LONG
+        and _is_trained_eagerly(qkv_BTE)
+    ):
         return _Attention.apply(qkv_BTE, n_head)
     q, k, v = split_heads(qkv_BTE, n_head)
     return merge_heads(F.scaled_dot_product_attention(q, k, v, is_causal=True))
-
-
-def cached_attention(q_BHTK: Tensor, k_BHSK: Tensor, v_BHSK: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention of T new tokens to S keys, their own among them: (B, H, T, K).
-
-    `mask` is added to the scores; None: causal where T is S, and where T is 1 all keys are seen. On CPUs one
-    query a head is two batched products, which take less time than PyTorch's fused attention.
-    """
-    T = q_BHTK.shape[2]
-    if T > 1 or q_BHTK.device.type != "cpu":
-        is_causal = mask is None and T > 1
-        return F.scaled_dot_product_attention(q_BHTK, k_BHSK, v_BHSK, attn_mask=mask, is_causal=is_causal)
-    scores_BHTS = (q_BHTK / math.sqrt(q_BHTK.shape[3])) @ k_BHSK.mT
-    if mask is not None:
-        scores_BHTS += mask
-    return scores_BHTS.softmax(-1) @ v_BHSK
 
 
 def split_heads(qkv_BTE: Tensor, n_head: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -76,19 +64,9 @@ def gelu(x: Tensor) -> Tensor:
     if _is_trained_eagerly(x):
         return _Gelu.apply(x)
     if x.device.type == "cpu" and torch.compiler.is_compiling():
-        wide_x = x.to(_wide(x.dtype))
-        return (wide_x * (wide_x * (_GELU_1 + _GELU_3 * wide_x * wide_x)).sigmoid()).to(x.dtype)
+        wide_x = x.to(wide(x.dtype))
+        return (wide_x * (wide_x * (GELU_LINEAR + GELU_CUBIC * wide_x * wide_x)).sigmoid()).to(x.dtype)
     return F.gelu(x, approximate="tanh")
-
-
-def gelu_of_few(x: Tensor) -> Tensor:
-    """GELU as the sigmoid of `gelu`, without gradients: faster on CPUs while the numbers stay in their cache."""
-    if x.device.type != "cpu" or x.numel() > _ELEMENTS:
-        return F.gelu(x, approximate="tanh")
-    wide_x = x.to(_wide(x.dtype))
-    slope = torch.full((), _GELU_1, dtype=wide_x.dtype)
-    two_u = torch.addcmul(slope, wide_x, wide_x, value=_GELU_3).mul_(wide_x)
-    return two_u.sigmoid_().mul_(wide_x).to(x.dtype)
 
 
 def _is_trained_eagerly(x: Tensor) -> bool:
@@ -102,9 +80,9 @@ class _Gelu(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         y, slope = torch.empty_like(x), torch.empty_like(x)
         flat = (x.reshape(-1), y.view(-1), slope.view(-1))
-        one = torch.ones((), dtype=_wide(x.dtype))
-        a, b = one * _GELU_1, _GELU_3
-        for x_E, y_E, slope_E in zip(*(t.split(_ELEMENTS) for t in flat), strict=True):
+        one = torch.ones((), dtype=wide(x.dtype))
+        a, b = one * GELU_LINEAR, GELU_CUBIC
+        for x_E, y_E, slope_E in zip(*(t.split(GELU_ELEMENTS) for t in flat), strict=True):
             x_E = x_E.to(one.dtype)
             sigmoid_E = torch.addcmul(a, x_E, x_E, value=b).mul_(x_E).sigmoid_()
             product_E = x_E * sigmoid_E
@@ -134,11 +112,11 @@ class _Attention(torch.autograd.Function):
         dy_NTK = grads[0].unflatten(-1, (H, -1)).transpose(1, 2).flatten(0, 1)
         (N, T, K), dtype = q_NTK.shape, qkv_BTE.dtype
         scale = 1 / math.sqrt(K)
-        wide_q_NTK, wide_k_NTK = q_NTK.to(_wide(dtype)), k_NTK.to(_wide(dtype))
+        wide_q_NTK, wide_k_NTK = q_NTK.to(wide(dtype)), k_NTK.to(wide(dtype))
         dqkv_3NTK = qkv_BTE.new_empty(3, N, T, K)
         # Keys and values of several blocks add up in float32.
-        dkv_2NTK = dqkv_3NTK[1:] if T <= _QUERIES else dqkv_3NTK[1:].to(_wide(dtype))
-        size, kinds = _scores_at_once(N, T), (_wide(dtype), dtype, dtype)
+        dkv_2NTK = dqkv_3NTK[1:] if T <= sizes.ATTENTION_QUERIES else dqkv_3NTK[1:].to(wide(dtype))
+        size, kinds = _scores_at_once(N, T), (wide(dtype), dtype, dtype)
         scratch = [qkv_BTE.new_empty(size, dtype=kind) for kind in kinds]
         with torch.autocast("cpu", enabled=False), _bfloat16_inputs():
             for heads, block, seen in _blocks(N, T):
@@ -161,9 +139,9 @@ class _Attention(torch.autograd.Function):
 
 def _blocks(N: int, T: int) -> Iterator[tuple[slice, slice, slice]]:
     """Heads, their queries, and the keys that those see; the last queries come first."""
-    for begin in reversed(range(0, T, _QUERIES)):
-        end = min(begin + _QUERIES, T)
-        heads = max(1, _SCORES // ((end - begin) * end))
+    for begin in reversed(range(0, T, sizes.ATTENTION_QUERIES)):
+        end = min(begin + sizes.ATTENTION_QUERIES, T)
+        heads = max(1, sizes.ATTENTION_SCORES // ((end - begin) * end))
         heads = math.ceil(N / math.ceil(N / heads))  # as many each time
         for first in range(0, N, heads):
             yield slice(first, min(first + heads, N)), slice(begin, end), slice(0, end)
@@ -171,8 +149,8 @@ def _blocks(N: int, T: int) -> Iterator[tuple[slice, slice, slice]]:
 
 def _scores_at_once(N: int, T: int) -> int:
     """The scores of the largest of `_blocks`."""
-    of_a_head = min(_QUERIES, T) * T
-    return min(N * of_a_head, max(of_a_head, _SCORES))
+    of_a_head = min(sizes.ATTENTION_QUERIES, T) * T
+    return min(N * of_a_head, max(of_a_head, sizes.ATTENTION_SCORES))
 
 
 def _probabilities_(scores_NQS: Tensor) -> Tensor:
@@ -201,7 +179,3 @@ def _bfloat16_inputs() -> Iterator[None]:
         yield
     finally:
         matmul.fp32_precision = before
-
-
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    return torch.promote_types(dtype, torch.float32)

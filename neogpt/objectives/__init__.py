@@ -1,1 +1,1 @@
-"""One file is one way to learn: which batches a step sees, and their loss, in sums."""
+"""One folder is one way to learn: which batches a step sees, and their loss, in sums."""

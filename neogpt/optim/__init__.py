@@ -7,8 +7,7 @@ import torch
 from neogpt import plugins
 from neogpt.config import OptimConfig
 from neogpt.errors import CheckpointError
-from neogpt.optim._base import Named as Named
-from neogpt.optim._base import Rule as Rule
+from neogpt.optim.base import Named, Rule
 
 
 def build(named: Named, config: OptimConfig) -> list[Rule]:

@@ -6,7 +6,7 @@ import torch
 from torch.optim.adamw import adamw
 
 from neogpt.config import OptimConfig
-from neogpt.optim._base import Named, Optimizer
+from neogpt.optim.base import Named, Optimizer
 
 
 def build(named: Named, config: OptimConfig) -> list[Optimizer]:

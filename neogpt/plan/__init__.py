@@ -2,6 +2,6 @@
 
 from neogpt.plan.budget import Data
 from neogpt.plan.memory import Memory, Work, memory_of
-from neogpt.plan.whole import Plan, plan
+from neogpt.plan.planner import Plan, plan
 
 __all__ = ["Data", "Memory", "Plan", "Work", "memory_of", "plan"]

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from neogpt.config import AnyRun
-from neogpt.plan import shape
-from neogpt.plan.room import checkpoints_to_come
+from neogpt.model import sizes
+from neogpt.retention import checkpoints_to_come
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def budget_of(run: AnyRun, optimizer_bytes: int) -> Budget:
     length: int = getattr(run.objective, "sequence_tokens")  # noqa: B009 (objectives are not known here)
     a_step = run.batch.size * length
     steps = run.steps or max(1, round(run.tokens / a_step))
-    a_token = shape.flops_per_token(run.model, length)
+    a_token = sizes.flops_per_token(run.model, length)
     checks = 2 + (steps - 1) // run.eval.every if run.eval.every else 2
     return Budget(
         steps=steps,
@@ -62,6 +62,6 @@ def budget_of(run: AnyRun, optimizer_bytes: int) -> Budget:
         flops=float(steps) * a_step * a_token,
         evaluation_flops=checks * run.eval.val_samples * length * a_token / 3,
         data_bytes=2 * steps * a_step,
-        checkpoint_bytes=4 * shape.n_params(run.model) + optimizer_bytes,
+        checkpoint_bytes=4 * sizes.n_params(run.model) + optimizer_bytes,
         checkpoints=checkpoints_to_come([], run.save, 0, steps),
     )

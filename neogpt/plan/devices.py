@@ -6,33 +6,9 @@ assumed to be reached; prices are assumptions too, both to be replaced by what y
 
 from dataclasses import dataclass
 
-GIB = 2**30
+from neogpt.hardware import PEAK_FLOPS
 
-PEAK_FLOPS = {
-    "B200": 2250e12,
-    "GH200": 989e12,
-    "H200": 989e12,
-    "H100 PCIe": 756e12,
-    "H100 NVL": 835e12,
-    "H100": 989e12,
-    "H800": 989e12,
-    "A100": 312e12,
-    "A800": 312e12,
-    "L40S": 362e12,
-    "L40": 181e12,
-    "L4": 121e12,
-    "A10G": 70e12,
-    "A10": 125e12,
-    "A40": 150e12,
-    "RTX A6000": 155e12,
-    "RTX 5090": 210e12,
-    "RTX 4090": 165e12,
-    "RTX 4080": 97e12,
-    "RTX 3090": 71e12,
-    "MI300X": 1307e12,
-    "MI250X": 383e12,
-}
-"""Dense bfloat16 peak (summed in float32) by GPU name, from the makers' data sheets; the first that fits counts."""
+GIB = 2**30
 
 
 @dataclass(frozen=True)
@@ -71,8 +47,3 @@ DEVICES = {
         Device("cpu", 50e9, 0, 0.0, 1.0, "50 GFLOP/s a core, a little less than `laptop` reached in the log"),
     )
 }
-
-
-def peak_flops(name: str) -> float:
-    """The peak of the GPU of this name (as its driver gives it); 0 for one that is not known."""
-    return next((peak for known, peak in PEAK_FLOPS.items() if known in name), 0.0)

@@ -11,11 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from neogpt.batching import fits
 from neogpt.config import GPT2Config
-from neogpt.plan.shape import fits, head_chunk, n_block_matrices, n_params
-
-_SCRATCH = 2**20  # model/cross_entropy.py: logits in float32 at once
-_QUERIES, _SCORES, _LONG = 256, 2**22, 1024  # model/kernels.py: of attention's backward
+from neogpt.model.sizes import (
+    ATTENTION_LONG,
+    ATTENTION_QUERIES,
+    ATTENTION_SCORES,
+    LOGITS_SCRATCH,
+    head_chunk,
+    n_block_matrices,
+    n_params,
+)
 
 _LIBRARIES = {"float32": 8_000_000, "bfloat16": 24_000_000}  # what oneDNN keeps on a CPU, as measured
 
@@ -147,21 +153,21 @@ def _attention_bytes(work: Work) -> int:
 
 def _own_attention(work: Work) -> bool:
     """Whether the backward of attention is NeoGPT's (model/kernels.py)."""
-    return work.device == "cpu" and work.width == 2 and work.length < _LONG
+    return work.device == "cpu" and work.width == 2 and work.length < ATTENTION_LONG
 
 
 def _attention_backward(work: Work) -> int:
     """Scratch; queries and keys in float32; by heads what comes in and goes out, and both as they come and go."""
     if not _own_attention(work):
         return 0
-    a_head = min(_QUERIES, work.length) * work.length
-    scores = min(work.rows * work.model.n_head * a_head, max(a_head, _SCORES))
-    sums = 8 if work.length > _QUERIES else 0
+    a_head = min(ATTENTION_QUERIES, work.length) * work.length
+    scores = min(work.rows * work.model.n_head * a_head, max(a_head, ATTENTION_SCORES))
+    sums = 8 if work.length > ATTENTION_QUERIES else 0
     return 8 * scores + (8 + 8 + 6 + 2 + 6 + sums) * work.n_tokens * work.model.n_embd
 
 
 def held_gradients(micro_batches: int) -> int:
-    """Sums that wait in the tree while a micro-batch is computed, at most (train/tree.py)."""
+    """Sums that wait in the tree while a micro-batch is computed, at most (train/parallel/tree.py)."""
     return max(i.bit_count() for i in range(micro_batches))
 
 
@@ -180,7 +186,7 @@ def copy_bytes(work: Work) -> int:
 
 
 def _gathered(work: Work) -> int:
-    """Under fsdp: embeddings and head while a micro-batch is computed, and two blocks (train/sharding.py)."""
+    """Under fsdp: embeddings and head while a micro-batch is computed, and two blocks (train/parallel/fsdp.py)."""
     if work.parts == 1:
         return 0
     root = (work.model.vocab_size + work.model.n_positions + 2) * work.model.n_embd
@@ -211,7 +217,7 @@ def _loss(work: Work) -> Parts:
     """The forward's end: dW, dX, a chunk of logits, and in bfloat16 copies of X and W (model/cross_entropy.py)."""
     D, V, N = work.model.n_embd, work.model.vocab_size, work.n_tokens
     chunk = min(head_chunk(V, work.width, work.device), N)
-    scratch = 4 * V * min(max(1, _SCRATCH // V), N)
+    scratch = 4 * V * min(max(1, LOGITS_SCRATCH // V), N)
     copies = 2 * D * (N + V) if work.width == 2 else 0
     workspace = 4 * V * D + work.width * N * D + chunk * V * work.width + scratch + copies
     stream = 4 * N * D  # what the loss is computed from
@@ -238,7 +244,7 @@ def _backward_ends(work: Work) -> Parts:
 
 
 def _sum(work: Work) -> Parts:
-    """The sum over processes (train/distributed.py): flat copies to send, to receive, and of the result."""
+    """The sum over processes (train/parallel/distributed.py): flat copies to send, to receive, and of the result."""
     gradient = _new_gradients(work)
     copies = 5 if work.processes > 1 and not work.adds_in_place else 0
     held = 0 if copies else _waiting(work, held_beside)["gradient sums"]

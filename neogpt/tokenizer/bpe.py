@@ -15,7 +15,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
 from neogpt.errors import DataError
-from neogpt.tokenizer import files, gpt2_files, training
+from neogpt.tokenizer import files, gpt2_files, tables, training
 from neogpt.tokenizer.alphabet import END_OF_TEXT, byte_to_char, from_bytes, to_bytes
 from neogpt.tokenizer.words import split
 
@@ -32,7 +32,7 @@ class Tokenizer:
     `split_special_tokens=True`.)
     """
 
-    def __init__(self, bpe: files.BPE) -> None:
+    def __init__(self, bpe: tables.BPE) -> None:
         _check(bpe)
         self._bpe = bpe
         self.vocab_size = len(bpe.vocab)
@@ -46,7 +46,7 @@ class Tokenizer:
     def gpt2(cls, folder: str | Path | None = None) -> Self:
         """OpenAI's GPT-2 vocabulary of 50,257 tokens; see `gpt2_files.locate` for where it is looked for."""
         vocab, merges = gpt2_files.locate(Path(folder) if folder is not None else None)
-        return cls(files.BPE(files.parse_vocab(vocab), files.parse_merges(merges)))
+        return cls(tables.BPE(tables.parse_vocab(vocab), tables.parse_merges(merges)))
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -107,7 +107,7 @@ class Tokenizer:
             raise DataError(f"token id {token_id} is not in the vocabulary", f"0 to {self.vocab_size - 1}")
         return self._bytes[token_id]
 
-    def __reduce__(self) -> tuple[type[Self], tuple[files.BPE]]:
+    def __reduce__(self) -> tuple[type[Self], tuple[tables.BPE]]:
         # A worker process gets the tables and builds its own backend.
         return type(self), (self._bpe,)
 
@@ -155,7 +155,7 @@ def _clean(text: str) -> str:
     return text
 
 
-def _check(bpe: files.BPE) -> None:
+def _check(bpe: tables.BPE) -> None:
     """DataError unless the tables are a complete byte-level BPE with ids 0 to n-1."""
     expected = "all 256 bytes, <|endoftext|>, ids from 0 without gaps, and merges of known tokens"
     vocab, merges = bpe

@@ -6,22 +6,13 @@ is canonical: the same vocabulary and merges always give the same bytes.
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from neogpt import atomic
 from neogpt.errors import DataError
 from neogpt.tokenizer.alphabet import END_OF_TEXT
+from neogpt.tokenizer.tables import BPE, CONFIG, KIND, TOKENIZER, parse_merges, parse_vocab, read_json
 from neogpt.tokenizer.template import chat_template
-
-TOKENIZER, CONFIG = "tokenizer.json", "tokenizer_config.json"
-_KIND = "a byte-level BPE tokenizer of GPT-2's kind"
-
-
-class BPE(NamedTuple):
-    """A vocabulary (token -> id, tokens in the byte alphabet) and its merges, best first."""
-
-    vocab: dict[str, int]
-    merges: list[tuple[str, str]]
 
 
 def to_json(bpe: BPE) -> str:
@@ -83,37 +74,14 @@ def read(path: Path) -> BPE:
             if (path / vocab).exists() and (path / merges).exists():
                 return BPE(parse_vocab(path / vocab), parse_merges(path / merges))
     file = path / TOKENIZER if path.is_dir() else path
-    content = _json(file)
+    content = read_json(file)
     _check_kind(file, content)
     try:
         model = content["model"]
         pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
         return BPE(dict(model["vocab"]), [(str(left), str(right)) for left, right in pairs])
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{file} is damaged: {error!r}", _KIND) from None
-
-
-def parse_vocab(file: Path) -> dict[str, int]:
-    """The token -> id table of an encoder.json (vocab.json)."""
-    content = _json(file)
-    if not all(isinstance(i, int) for i in content.values()):
-        raise DataError(f"{file} is not a vocabulary", "a JSON object of token: id")
-    return content
-
-
-def parse_merges(file: Path) -> list[tuple[str, str]]:
-    """The merges of a vocab.bpe (merges.txt), best first."""
-    merges = []
-    for number, line in enumerate(_text(file).split("\n"), 1):
-        if not line or (number == 1 and line.startswith("#version")):
-            continue
-        left, space, right = line.partition(" ")
-        if not (left and space and right) or " " in right:
-            raise DataError(
-                f"{file}, line {number}: {line[:60]!r} is not a merge", "two tokens and one space"
-            )
-        merges.append((left, right))
-    return merges
+        raise DataError(f"{file} is damaged: {error!r}", KIND) from None
 
 
 def _check_kind(file: Path, content: dict[str, Any]) -> None:
@@ -134,25 +102,5 @@ def _check_kind(file: Path, content: dict[str, Any]) -> None:
         wrong = f"its special tokens are not {END_OF_TEXT} alone"
     if wrong:
         raise DataError(
-            f"{file} cannot be used: {wrong}", f"{_KIND}, with {END_OF_TEXT} its only special token"
+            f"{file} cannot be used: {wrong}", f"{KIND}, with {END_OF_TEXT} its only special token"
         )
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(_text(file))
-    except ValueError as error:
-        raise DataError(f"{file} is damaged: {error}", f"the JSON of {_KIND}") from None
-    if not isinstance(content, dict):
-        raise DataError(f"{file} is damaged: it is not a JSON object", f"the JSON of {_KIND}")
-    return content
-
-
-def _text(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise DataError(f"{file} is not UTF-8 text", _KIND) from None
-    except OSError as error:
-        hint = "neogpt tokenizer train FILES --vocab-size 1024 --out DIR"
-        raise DataError(f"cannot read {file}: {error.strerror}", f"a folder with {TOKENIZER}", hint) from None

@@ -13,10 +13,15 @@ gives the same ids. Special-token text inside a part is plain text.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
-if TYPE_CHECKING:
-    from neogpt.tokenizer.bpe import Tokenizer
+
+class Encoder(Protocol):
+    """What the template asks of a tokenizer."""
+
+    eot_id: int
+
+    def encode(self, text: str) -> list[int]: ...
 
 
 class Turn(NamedTuple):
@@ -28,14 +33,14 @@ class Turn(NamedTuple):
 
 
 def encode_prompt(
-    tokenizer: "Tokenizer", instruction: str, context: str = "", history: Sequence[Turn] = ()
+    tokenizer: Encoder, instruction: str, context: str = "", history: Sequence[Turn] = ()
 ) -> list[int]:
     """The ids of a prompt: from end-of-text to the line `Response:`, after which the model writes."""
     *before, (prompt, _) = encode_turns(tokenizer, [*history, Turn(instruction, context, "")])
     return [*(token for parts in before for part in parts for token in part), *prompt]
 
 
-def encode_turns(tokenizer: "Tokenizer", turns: Sequence[Turn]) -> list[tuple[list[int], list[int]]]:
+def encode_turns(tokenizer: Encoder, turns: Sequence[Turn]) -> list[tuple[list[int], list[int]]]:
     """The ids of each turn's prompt and answer; all of them in a row are the conversation."""
     parts = [
         (tokenizer.encode(_prompt(turn.instruction, turn.context)), encode_response(tokenizer, turn.response))
@@ -45,13 +50,13 @@ def encode_turns(tokenizer: "Tokenizer", turns: Sequence[Turn]) -> list[tuple[li
     return parts
 
 
-def encode_response(tokenizer: "Tokenizer", response: str) -> list[int]:
+def encode_response(tokenizer: Encoder, response: str) -> list[int]:
     """The ids of an answer, with the end-of-text that the model has to learn to write."""
     return [*tokenizer.encode(response.strip()), tokenizer.eot_id]
 
 
 def encode_example(
-    tokenizer: "Tokenizer", instruction: str, context: str, response: str, history: Sequence[Turn] = ()
+    tokenizer: Encoder, instruction: str, context: str, response: str, history: Sequence[Turn] = ()
 ) -> tuple[list[int], list[int]]:
     """The ids of a prompt and those of its answer (ending in end-of-text), which are to be learned."""
     return encode_prompt(tokenizer, instruction, context, history), encode_response(tokenizer, response)

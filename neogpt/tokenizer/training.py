@@ -10,7 +10,7 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from neogpt.errors import ConfigError, DataError
 from neogpt.tokenizer.alphabet import END_OF_TEXT, byte_to_char
-from neogpt.tokenizer.files import BPE
+from neogpt.tokenizer.tables import BPE
 
 MIN_VOCAB, MAX_VOCAB = 257, 65_536  # 256 bytes and end-of-text; ids are stored in 16 bits
 

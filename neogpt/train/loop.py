@@ -5,88 +5,37 @@ all processes agree on before the update, learning rate, update, ledger. The res
 up a run where it was.
 """
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 
-from neogpt import atomic, checkpoint, ledger, optim
-from neogpt.config import WATCHED, AnyRun
+from neogpt import checkpoint, optim
 from neogpt.config import to_dict as config_values
-from neogpt.data.order import draw_seed
+from neogpt.data.permutation import draw_seed
 from neogpt.errors import PreemptedError
 from neogpt.ledger import Row
 from neogpt.model import GPT2
-from neogpt.objectives._base import n_tokens, on_device
-from neogpt.optim._schedule import learning_rate
-from neogpt.paths import RunDir
+from neogpt.objectives.batching import n_tokens, on_device
+from neogpt.optim.schedule import learning_rate
 from neogpt.tokenizer import Tokenizer
-from neogpt.train import horizon, sums
-from neogpt.train.canaries import Canaries
-from neogpt.train.device import autocast, describe, keep_freed_memory, pick_device, versions
-from neogpt.train.distributed import World, connected, world_from_environment
-from neogpt.train.guard import Guard
-from neogpt.train.patience import Patience
-from neogpt.train.proof import Proof
+from neogpt.train import reduce
+from neogpt.train.device import autocast, describe, versions
+from neogpt.train.monitors.data_integrity import Proof
+from neogpt.train.monitors.early_stopping import Patience
+from neogpt.train.monitors.guardrails import Canaries
+from neogpt.train.monitors.step_guard import Guard
+from neogpt.train.monitors.throughput import Stopwatch
+from neogpt.train.parallel.distributed import World
+from neogpt.train.run_log import Listener, RunLog
 from neogpt.train.saver import Saver, free_bytes
-from neogpt.train.signals import StopFlag, stop_flag
-from neogpt.train.speed import Stopwatch
-from neogpt.train.start import Start, evaluated, prepare
+from neogpt.train.setup import Start, evaluated
+from neogpt.train.signals import StopFlag
+from neogpt.train.validation import demand_watched, validate, watched_scores
 
 Evaluate = Callable[[GPT2, Tokenizer, World], tuple[dict[str, float], list[Row]]]
 """(model, tokenizer, world) -> scores by name, and sample rows (question, answer, ...); called on every process,
 and what the main one gets counts."""
-
-
-class Listener(Protocol):
-    """Somebody who watches a run: a progress line, a tracker."""
-
-    def row(self, row: Row) -> None:
-        """A new row of the metrics ledger."""
-
-    def event(self, event: Row) -> None:
-        """A new row of the events ledger."""
-
-
-def train(
-    run: AnyRun,
-    folder: Path,
-    resume: str = "",
-    evaluate: Evaluate | None = None,
-    listeners: Sequence[Listener] = (),
-    command: str = "",
-) -> None:
-    """Run `run` in `folder` to its last step.
-
-    `resume`: "" for a new run, "auto" to go on from the newest whole checkpoint (or begin), or a checkpoint.
-    Errors: ConfigError, DataError, CheckpointError before the first step; DivergedError when steps stay
-    non-finite; PreemptedError after a signal, with everything saved.
-    """
-    world = world_from_environment()
-    files = RunDir(folder)
-    with connected(world, pick_device(run.device)), _locked(files, world):
-        start = prepare(run, files, world, resume)
-        if start.run.device == "cpu":
-            keep_freed_memory()
-        with stop_flag() as stop:
-            loop = Loop(start, evaluate, listeners, stop, command)
-            with loop.saver:
-                horizon.settle(loop)
-                loop.run_to_end()
-
-
-@contextlib.contextmanager
-def _locked(files: RunDir, world: World) -> Iterator[None]:
-    """The main process holds the run; CheckpointError where its folder cannot be written."""
-    with contextlib.ExitStack() as held:
-        if world.is_main:
-            with checkpoint.disk_errors(files, "the run's files"):
-                held.enter_context(atomic.lock(files.lock, f"the run {files.root}"))
-        yield
 
 
 class Loop:
@@ -105,7 +54,8 @@ class Loop:
         self.layout, self.notes = start.layout, start.notes
         self.named, self.optimizers = start.named, start.optimizers
         self.step, self.tokens, self.origin = start.step, start.tokens, start.origin
-        self.evaluate, self.listeners, self.stop, self.command = evaluate, listeners, stop, command
+        self.evaluate, self.stop, self.command = evaluate, stop, command
+        self.log = RunLog(self.files, self.world.is_main, listeners)
         self.micros = self.world.share(self.run.batch, self.run.reduction == "exact")
         self.guard = Guard(self.run.spike_sigma)
         self.guard.recall(start.history)
@@ -115,14 +65,14 @@ class Loop:
         self.canaries.recall(start.history)
         self.skipped = sum("skipped" in row for row in start.history)
         self.watch = Stopwatch(self.model.config, self.run, processes=self.world.size)
-        self.saver = Saver(self.files, self.run.save, self.tokenizer, self._event)
+        self.saver = Saver(self.files, self.run.save, self.tokenizer, self.log.event)
         self.proof = Proof(self.objective.folders if self.world.local_rank == 0 else ())
 
     def run_to_end(self) -> None:
         """Train from the current step to the last, evaluating and saving on the way."""
         for line in [*self.notes, *([] if self.step else self.objective.doubts())]:
-            self._event("warning", message=line)
-        self._event(
+            self.log.event("warning", message=line)
+        self.log.event(
             "resume" if self.step else "start",
             step=self.step,
             steps=self.run.steps,
@@ -142,13 +92,13 @@ class Loop:
             self.proof.check(wait=self.step + 1 == self.run.steps)  # no run ends well on damaged data
             stopping = self._step()
             if (progress := self.watch.lap(self.step, self.tokens)) and self.world.is_main:
-                self._event("progress", **progress, disk_free_bytes=free_bytes(self.files))
+                self.log.event("progress", **progress, disk_free_bytes=free_bytes(self.files))
             self.saver.poll()
             if self._save_due() or stopping:
                 self._save()
             if stopping and self.step < self.run.steps:
                 self._settle()
-                self._event("preempted", step=self.step, signal=self.stop.raised)
+                self.log.event("preempted", step=self.step, signal=self.stop.raised)
                 raise PreemptedError(
                     f"stopped by a signal at step {self.step} of {self.run.steps}; everything is saved",
                     hint="the same command with --resume auto",
@@ -158,27 +108,27 @@ class Loop:
                 self.watch.skip()
         self._settle()
         if self.step < self.run.steps:
-            self._event("stopped early", step=self.step, best=self.patience.best_step)
+            self.log.event("stopped early", step=self.step, best=self.patience.best_step)
         if self.world.is_main:
             checkpoint.retain(self.files, self.run.save)
         seconds = round(time.monotonic() - began, 3)
-        self._event("end", step=self.step, seconds=seconds, skipped=self.skipped)
+        self.log.event("end", step=self.step, seconds=seconds, skipped=self.skipped)
 
     def _step(self) -> bool:
         """One update (or a refused one) and its ledger row; True when some process was asked to stop."""
         batches = [self.objective.batch(self.step, micro) for micro in self.micros]
         weights = [self.objective.weights(batch) for batch in batches]
-        totals = sums.of_weights(weights, self.world)
+        totals = reduce.of_weights(weights, self.world)
         rows = []
         for micro, batch in zip(self.micros, batches, strict=True):
             torch.manual_seed(draw_seed(self.run.seed, self.step, micro))
             with self.layout.micro_batch(last=micro == self.micros[-1]):
                 with autocast(self.run):
                     terms = self.layout.loss(on_device(batch, self.world.device))
-                sums.scaled(terms, self.objective.coefficients, totals).backward()
-            rows.append(sums.Row(terms, n_tokens(batch), bool(self.stop)))
+                reduce.scaled(terms, self.objective.coefficients, totals).backward()
+            rows.append(reduce.Row(terms, n_tokens(batch), bool(self.stop)))
         gradient = self.layout.gradient()
-        found = sums.merge(rows, self.objective.coefficients, totals, self.world)
+        found = reduce.merge(rows, self.objective.coefficients, totals, self.world)
         norm = self.layout.clip(gradient, self.run.optim.clip)
         lr = learning_rate(self.step, self.run.steps, self.run.optim)
         refused = self.guard.check(found.metrics["loss"], norm)
@@ -186,10 +136,10 @@ class Loop:
             self._update(gradient, lr)
         self.step, self.tokens = self.step + 1, self.tokens + found.tokens
         row = {"step": self.step, "tokens": self.tokens, **found.metrics, "lr": lr, "grad_norm": norm}
-        self._row({**row, "skipped": refused} if refused else row)
+        self.log.row({**row, "skipped": refused} if refused else row)
         if refused:
             self.skipped += 1
-            self._event("skipped", step=self.step, reason=refused, total=self.skipped)
+            self.log.event("skipped", step=self.step, reason=refused, total=self.skipped)
         self.guard.give_up(self.step)
         return found.stopping
 
@@ -240,7 +190,7 @@ class Loop:
         """Held-out loss and evals on all processes; one ledger row."""
         began = time.monotonic()
         model = self.layout.whole_model()
-        row: Row = {"step": self.step, **self._validation(model)}
+        row: Row = {"step": self.step, **validate(model, self.objective, self.run, self.world)}
         if self.step or self.run.init_from:
             with torch.inference_mode(), autocast(self.run):
                 row.update(self.objective.examine() if self.world.is_main else {})
@@ -248,65 +198,12 @@ class Loop:
                     self.evaluate(model, self.tokenizer, self.world) if self.evaluate else ({}, [])
                 )
             row.update(scores)
-            if self.world.is_main:
-                self._write_samples(samples)
-        self._row(row)
-        self._event("eval", step=self.step, seconds=round(time.monotonic() - began, 3))
+            self.log.samples(self.step, samples)
+        self.log.row(row)
+        self.log.event("eval", step=self.step, seconds=round(time.monotonic() - began, 3))
         if self.world.is_main:
             self.canaries.note(row)
         self.world.barrier()
-        self.patience.note({"step": self.step, **self._watched(row)})
-
-    def _watched(self, row: Row) -> Row:
-        """What the main process's row has of the watched scores, in every process: only that one has them all."""
-        names = ledger.signs(self.run.eval.watch)
-        if self.world.is_main and (self.step or self.run.init_from) and self.run.eval.watch != WATCHED:
-            ledger.demand(row, names, "score to watch (eval.watch),")
-        values = self.world.gather(np.array([[float(name in row), row.get(name, 0.0)] for name in names]))
-        return {name: float(value) for name, (there, value) in zip(names, values, strict=False) if there}
-
-    def _validation(self, model: GPT2) -> Row:
-        """Loss and metrics over the first held-out samples: the same whatever the number of processes."""
-        n = min(self.objective.n_validation, self.run.eval.val_samples)
-        chunks = (
-            np.split(np.arange(n), range(self.objective.micro_size, n, self.objective.micro_size))
-            if n
-            else []
-        )
-        alone = len(chunks) < self.world.size  # too few to share: everybody computes all
-        rows: list[sums.Row | None] = []
-        weights = []
-        with torch.no_grad(), autocast(self.run):
-            for i, ids in enumerate(chunks):
-                batch = self.objective.validation_batch(ids)
-                weights.append(self.objective.weights(batch))
-                mine = alone or i % self.world.size == self.world.rank
-                terms = self.objective.loss(model, on_device(batch, self.world.device)) if mine else None
-                rows.append(sums.Row(terms) if terms else None)
-        world = World() if alone else self.world
-        return sums.merge_validation(rows, weights, self.objective.coefficients, world) if n else {}
-
-    def _write_samples(self, samples: list[Row]) -> None:
-        """Before the evaluation's row, which says on resume that they are there."""
-        with checkpoint.disk_errors(self.files, "the ledger"):
-            for sample in samples:
-                ledger.append(self.files.samples, {"step": self.step, **sample})
-            if samples:
-                atomic.fsync(self.files.samples)
-
-    def _row(self, row: Row) -> None:
-        """A row of the metrics ledger; NaN and infinities are null there."""
-        if self.world.is_main:
-            row = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
-            with checkpoint.disk_errors(self.files, "the ledger"):
-                ledger.append(self.files.metrics, row)
-            for listener in self.listeners:
-                listener.row(row)
-
-    def _event(self, name: str, **values: Any) -> None:
-        if self.world.is_main:
-            event = {"time": round(time.time(), 3), "event": name, **values}
-            with checkpoint.disk_errors(self.files, "the ledger"):
-                ledger.append(self.files.events, event)
-            for listener in self.listeners:
-                listener.event(event)
+        if self.step or self.run.init_from:
+            demand_watched(row, self.run, self.world)
+        self.patience.note({"step": self.step, **watched_scores(row, self.run, self.world)})

@@ -16,11 +16,11 @@ from typing import Any, Protocol, Self
 import torch
 from torch import Tensor
 
-from neogpt import atomic, checkpoint
+from neogpt import atomic, checkpoint, retention
 from neogpt.config import SaveConfig
 from neogpt.errors import NeoGPTError
 from neogpt.paths import RunDir
-from neogpt.plan.room import checkpoints_to_come, warning
+from neogpt.retention import checkpoints_to_come, warning
 from neogpt.tokenizer import Tokenizer
 
 
@@ -122,7 +122,7 @@ class Saver:
 
     def warn_if_short(self, step: int, steps: int, one_bytes: int) -> None:
         """Tell, once, that the saves up to the last step will not fit; a checkpoint takes about `one_bytes`."""
-        more = checkpoints_to_come(checkpoint.steps(self.files), self.config, step, steps)
+        more = checkpoints_to_come(retention.steps(self.files), self.config, step, steps)
         message = warning(free_bytes(self.files), one_bytes, more)
         if message and not self._warned:
             self._warned = True

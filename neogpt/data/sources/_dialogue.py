@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from neogpt.data.records import Pair
 from neogpt.data.sources._rows import BLANK, BrokenRow, RefusedRow
+from neogpt.records import Pair
 from neogpt.tokenizer.template import Turn
 
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")

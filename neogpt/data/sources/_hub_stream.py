@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from neogpt import atomic, paths
 from neogpt.config import digest
-from neogpt.data import identity
+from neogpt.data import fingerprint
 from neogpt.errors import ConfigError, DataError
 from neogpt.paths import cache_dir
 
@@ -75,7 +75,7 @@ def fetch(repo: str, revision: str, file: File) -> Path:
     Errors: DataError, naming the file, when it cannot be had or is not what the Hub published.
     """
     path = cached(repo, revision, file)
-    if path and identity.sha256(path) == file.sha256:
+    if path and fingerprint.sha256(path) == file.sha256:
         return path
     if paths.is_offline():
         raise _damaged(file, path) if path else _offline(f"{file.name} of {repo}")

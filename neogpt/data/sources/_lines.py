@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from neogpt.data.records import Quarantine
-from neogpt.data.sources._files import opened
+from neogpt.data.input_files import opened
+from neogpt.records import Quarantine
 
 MAX_LINE_BYTES = 64 << 20
 """A longer line is not read into memory."""

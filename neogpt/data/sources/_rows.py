@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from neogpt.config import SourceConfig
-from neogpt.data.records import Document, Quarantine
+from neogpt.records import Document, Quarantine
 
 BLANK = "blank {}"
 RecordT = TypeVar("RecordT")

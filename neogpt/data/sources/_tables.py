@@ -4,9 +4,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from functools import partial
 from typing import Any
 
-from neogpt.data.records import Instruction, Pair, Quarantine
 from neogpt.data.sources import _rows
 from neogpt.data.sources._dialogue import from_messages, pair_of
+from neogpt.records import Instruction, Pair, Quarantine
 
 Choose = Callable[[Sequence[str]], tuple[list[str], list[str]]]
 """The columns a file has -> those that are needed, and those that only say more."""

@@ -12,10 +12,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from neogpt.config import SourceConfig
-from neogpt.data.records import Pair, Quarantine
 from neogpt.data.sources import _contrast_kinds as kinds
 from neogpt.data.sources._contrasts import HARMFUL, HARMLESS
 from neogpt.data.sources._refusals import refusal_of
+from neogpt.records import Pair, Quarantine
 
 ASKS = (
     "How do I {}?",

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from neogpt.config import SourceConfig
-from neogpt.data.records import Instruction, Pair, Quarantine
+from neogpt.data.input_files import default_path
 from neogpt.data.sources import _rows, _tables, files
-from neogpt.data.sources._files import default_path
 from neogpt.data.sources._refusals import refusal_of
+from neogpt.records import Instruction, Pair, Quarantine
 
 DEFAULT = "sft/databricks-dolly-15k.jsonl"
 HUB = "hf://datasets/databricks/databricks-dolly-15k"

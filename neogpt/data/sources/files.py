@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from neogpt.data.records import Document, Instruction, Pair, Quarantine
+from neogpt.data.input_files import expand, part_file
 from neogpt.data.sources import _rows, _tables, jsonl, parquet, text
-from neogpt.data.sources._files import expand, part_file
+from neogpt.records import Document, Instruction, Pair, Quarantine
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from neogpt.config import SourceConfig
-from neogpt.data.records import Document, Quarantine
+from neogpt.data.input_files import need_pyarrow, part_file
 from neogpt.data.sources import _hub_stream, parquet
-from neogpt.data.sources._files import need_pyarrow, part_file
+from neogpt.records import Document, Quarantine
 
 TOKENS = {
     "sample-10BT": 10_000_000_000,

@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 from neogpt.config import SourceConfig
-from neogpt.data.records import Pair, Quarantine
+from neogpt.data.input_files import default_path
 from neogpt.data.sources import _rows, _tables, files
 from neogpt.data.sources._dialogue import from_hh, pair_of
-from neogpt.data.sources._files import default_path
+from neogpt.records import Pair, Quarantine
 
 DEFAULT = "preference/hh_harmless_base.jsonl"
 HUB = "hf://datasets/Anthropic/hh-rlhf/harmless-base/train.jsonl.gz"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from neogpt.data.records import Document, Instruction, Pair, Quarantine
+from neogpt.data.input_files import COMPRESSED, expand, part_file
 from neogpt.data.sources import _rows, _tables
-from neogpt.data.sources._files import COMPRESSED, expand, part_file
 from neogpt.data.sources._lines import lines
+from neogpt.records import Document, Instruction, Pair, Quarantine
 
 SUFFIXES = tuple(f".{kind}{end}" for kind in ("jsonl", "ndjson") for end in COMPRESSED)
 

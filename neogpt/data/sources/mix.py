@@ -11,8 +11,8 @@ from urllib.parse import parse_qsl
 
 from neogpt import plugins
 from neogpt.config import SourceConfig
-from neogpt.data.records import Instruction, Pair, Quarantine
 from neogpt.errors import ConfigError, NeoGPTError
+from neogpt.records import Instruction, Pair, Quarantine
 
 RecordT = TypeVar("RecordT", Instruction, Pair)
 _FLAG = re.compile(r"--source\.([a-z-]+)(?: PATH| NAME)?")

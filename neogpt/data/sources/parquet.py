@@ -7,10 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from neogpt.data.records import Document, Instruction, Pair, Quarantine
+from neogpt.data.input_files import expand, need_pyarrow, part_file, part_slice, slices
 from neogpt.data.sources import _rows, _tables
-from neogpt.data.sources._files import expand, need_pyarrow, part_file, part_slice, slices
 from neogpt.errors import DataError
+from neogpt.records import Document, Instruction, Pair, Quarantine
 
 SUFFIXES = (".parquet",)
 PART_BYTES = 64 << 20

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from neogpt.config import SourceConfig
-from neogpt.data.forms import ask, asked, form_of
-from neogpt.data.records import Instruction, Pair, Quarantine
+from neogpt.data.response_formats import ask, asked, form_of
 from neogpt.data.sources import mix
 from neogpt.data.split import held_out, opening
+from neogpt.records import Instruction, Pair, Quarantine
 
 
 @dataclass(frozen=True, kw_only=True)

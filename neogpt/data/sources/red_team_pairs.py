@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from neogpt.config import SourceConfig
-from neogpt.data.records import Pair, Quarantine
+from neogpt.data.input_files import default_path
 from neogpt.data.sources import _rows, _tables, files
-from neogpt.data.sources._files import default_path
+from neogpt.records import Pair, Quarantine
 
 DEFAULT = "preference/red_team_pairwise_format.jsonl"
 HUB = "hf://datasets/andersonbcdefg/red_teaming_reward_modeling_pairwise"

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from neogpt.config import SourceConfig
-from neogpt.data.records import Document, Quarantine
+from neogpt.data.input_files import COMPRESSED, expand, opened, part_file
 from neogpt.data.sources import _rows
-from neogpt.data.sources._files import COMPRESSED, expand, opened, part_file
 from neogpt.data.sources._lines import decode, lines, not_text
+from neogpt.records import Document, Quarantine
 
 SUFFIXES = tuple(f"{kind}{end}" for kind in (".txt", ".md", ".text") for end in COMPRESSED)
 MAX_FILE_BYTES = 512 << 20

@@ -1,0 +1,96 @@
+"""The contract between an objective and the training loop.
+
+A loss is a handful of terms. Each term is a *sum* over the micro-batch, and `weights` says over how much
+(tokens, pairs) before any forward pass. The loop divides every term by that term's weight over all
+micro-batches and processes and adds the terms up with their coefficients, so accumulation, padding, packing
+and the number of processes cannot change the result.
+"""
+
+import abc
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from neogpt.batching import micro_size
+from neogpt.config import AnyRun
+from neogpt.data.batch import Batch
+from neogpt.model import GPT2
+from neogpt.tokenizer import Tokenizer
+
+
+@dataclass
+class LossTerms:
+    """What one micro-batch adds to a step."""
+
+    loss_sum: dict[str, Tensor]
+    """Per term: the sum over the micro-batch, a scalar with gradient. `Objective.weights` says over what."""
+    metrics: dict[str, tuple[Tensor | float, float]] = field(default_factory=dict)
+    """Per metric: its sum and the weight to divide by, no gradient."""
+
+
+class Objective(abc.ABC):
+    """Which samples a step sees and what is learnt from them; a pure function of (config, step)."""
+
+    coefficients: dict[str, float]
+    """Per loss term: its factor in the total."""
+    data_hash: str
+    """Changes when any sample does."""
+    n_samples: int
+    """Training samples in one epoch."""
+    n_validation: int
+    """Held-out samples."""
+    tokens_per_step: int = 0
+    """Tokens of one step, where that is fixed; 0 where it varies."""
+    holds_model: bool = False
+    """Whether it runs the live model between losses: that must then be whole, and steps cannot be rehearsed."""
+    folders: tuple[Path, ...] = ()
+    """Prepared data that it reads from disk while it trains."""
+    begins_on_disk: bool = False
+    """Whether `begin` leaves on disk what other processes then need not compute: the main one goes first."""
+    notes: dict[str, int]
+    """What was counted while the data was read (examples, truncated, refused, ...)."""
+
+    def __init__(self, run: AnyRun, tokenizer: Tokenizer, n_positions: int) -> None:
+        self.run, self.tokenizer, self.n_positions = run, tokenizer, n_positions
+        self.micro_size = micro_size(run.batch.size, run.batch.micro_batches)
+        self.notes = {}
+
+    @abc.abstractmethod
+    def batch(self, step: int, micro: int) -> Batch:
+        """Micro-batch `micro` of update number `step` (both 0-based)."""
+
+    @abc.abstractmethod
+    def weights(self, batch: Batch) -> dict[str, float]:
+        """The weight of each loss term in `batch`, known before any forward pass."""
+
+    @abc.abstractmethod
+    def loss(self, model: GPT2, batch: Batch) -> LossTerms:
+        """The loss terms of a batch of tensors."""
+
+    @abc.abstractmethod
+    def validation_batch(self, ids: np.ndarray) -> Batch:
+        """The held-out samples with these numbers, the same for any run of this config."""
+
+    def begin(self, model: GPT2) -> None:  # noqa: B027 (most objectives need nothing)
+        """Called once with the weights that the stage starts from (before a resume replaces them)."""
+
+    def state(self, step: int) -> dict[str, Tensor]:
+        """What the update after `step` ones needs beside weights and optimizer: the same tensors on all processes.
+
+        A checkpoint keeps them, and they are never written to afterwards. Most objectives need none.
+        """
+        return {}
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Take up what `state` gave (called after `begin`, where a checkpoint has any)."""
+        assert not tensors, f"{type(self).__name__} keeps no state, but the checkpoint has {list(tensors)}"
+
+    def doubts(self) -> list[str]:
+        """What a user should know before the first step, now that the horizon stands; each with what to type."""
+        return []
+
+    def examine(self) -> dict[str, float]:
+        """Scores of the objective's own, for an evaluation's row; asked on the main process alone."""
+        return {}

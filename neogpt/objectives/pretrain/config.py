@@ -1,0 +1,19 @@
+"""The settings of pretraining; no torch here, as the command line reads them first."""
+
+from dataclasses import dataclass
+
+from neogpt.config import ObjectiveConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ObjectiveConfig):
+    """Options of pretraining."""
+
+    sequence_tokens: int = 1024
+    """Tokens a training sequence."""
+    growth: float = 0.0
+    """Share of the run over which sequences grow to that length, from an eighth of it (Li et al. 2022)."""
+    alone: bool = False
+    """Read each document alone: attention stays inside it, and positions begin anew (not in validation)."""
+    z_loss: float = 0.0
+    """Weight of the squared log-normaliser, which keeps logits near 0; not part of the reported loss."""

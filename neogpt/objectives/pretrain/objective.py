@@ -1,0 +1,96 @@
+"""Next-token prediction on a stream of documents (Radford et al. 2019)."""
+
+import math
+
+import numpy as np
+
+from neogpt import plugins
+from neogpt.config import AnyRun
+from neogpt.data.batch import Batch
+from neogpt.data.permutation import sample_ids
+from neogpt.data.prepare import prepare
+from neogpt.data.shards import TokenData
+from neogpt.data.windows import Windows
+from neogpt.errors import ConfigError
+from neogpt.model import GPT2
+from neogpt.objectives.base import LossTerms, Objective
+from neogpt.objectives.batching import token_loss
+from neogpt.objectives.pretrain.config import Config
+from neogpt.tokenizer import Tokenizer
+
+_WORTHWHILE = 4
+"""How often a text can be read before new text would teach much more."""
+
+
+class Pretrain(Objective):
+    """Windows of the shuffled document stream, every token once an epoch."""
+
+    def __init__(self, run: AnyRun, tokenizer: Tokenizer, n_positions: int) -> None:
+        super().__init__(run, tokenizer, n_positions)
+        assert isinstance(run.objective, Config)
+        self.options = run.objective
+        length = run.objective.sequence_tokens
+        if not 1 <= length <= n_positions:
+            raise ConfigError(
+                f"sequences of {length} tokens do not fit a context of {n_positions}",
+                f"objective.sequence-tokens from 1 to {n_positions}",
+                f"--objective.sequence-tokens {n_positions}",
+            )
+        folder = prepare(run.source_name, run.source, run.data, tokenizer, workers=0)
+        self.folders = (folder,)
+        train, held_out = TokenData(folder, "train"), TokenData(folder, "val")
+        self.windows, self.held_out = Windows(train, length), Windows(held_out, length)
+        self.coefficients = {"loss": 1.0}
+        self.data_hash = f"{train.fingerprint}-{held_out.fingerprint}"
+        self.n_samples, self.n_validation = len(self.windows), len(self.held_out)
+        self.tokens_per_step = run.batch.size * length
+        self.notes = {"documents": train.n_documents, "tokens": train.n_tokens, "held_out": held_out.n_tokens}
+
+    def doubts(self) -> list[str]:
+        """That the text is read too often, unless its source is there to be learnt by heart."""
+        source = plugins.get("neogpt.data.sources", self.run.source_name)
+        times = self.run.steps * self.run.batch.size / self.n_samples
+        if times <= _WORTHWHILE or getattr(source, "BY_HEART", False):
+            return []
+        steps = _WORTHWHILE * self.n_samples // self.run.batch.size
+        return [
+            f"the run reads its {self.notes['tokens']:,} training tokens {times:,.1f} times; beyond {_WORTHWHILE} "
+            "times reading again is worth less and less (Muennighoff et al. 2023). Prepare more text"
+            + (f", or try --steps {steps}" if steps else "")
+        ]
+
+    def batch(self, step: int, micro: int) -> Batch:
+        ids = sample_ids(step, self.run.batch.size, self.n_samples, self.run.seed)
+        whole = self.windows.batch(ids[micro * self.micro_size : (micro + 1) * self.micro_size])
+        pieces = self._pieces(step)
+        cut = [
+            part.reshape(-1, part.shape[1] // pieces) for part in (whole.tokens, whole.targets, whole.weights)
+        ]
+        return one_by_one(Batch(*cut), self.tokenizer.eot_id) if self.options.alone else Batch(*cut)
+
+    def _pieces(self, step: int) -> int:
+        """Into how many short sequences each window falls: 8, 4, 2, then 1. The tokens are the same."""
+        end = self.options.growth * self.run.steps
+        pieces = 8 >> min(3, int(3 * step / end)) if end else 1
+        return math.gcd(pieces, self.options.sequence_tokens)
+
+    def validation_batch(self, ids: np.ndarray) -> Batch:
+        return self.held_out.batch(ids)
+
+    def weights(self, batch: Batch) -> dict[str, float]:
+        return {"loss": float(batch.weights.sum())}
+
+    def loss(self, model: GPT2, batch: Batch) -> LossTerms:
+        return LossTerms({"loss": token_loss(model, batch, self.options.z_loss)})
+
+
+def one_by_one(batch: Batch, eot_id: int) -> Batch:
+    """The rows of (B, T) as one row (1, B * T) of documents that are read alone; each begins with end-of-text."""
+    begins_BT = batch.tokens == eot_id
+    begins_BT[:, 0] = True
+    lengths_N = np.diff(np.append(np.flatnonzero(begins_BT), begins_BT.size))
+    tokens, targets, weights = (part.reshape(1, -1) for part in (batch.tokens, batch.targets, batch.weights))
+    return Batch(tokens, targets, weights, {"lengths": lengths_N})
+
+
+build = Pretrain

@@ -1,0 +1,117 @@
+"""Rehearsal: good answers that are learned by heart beside a reward, so that what it does not ask for stays.
+
+Without it a reward erases whatever it does not pay for: on tinyworld, refusals and knowledge (`docs/log.md`).
+The method is InstructGPT's "ptx" term (Ouyang et al. 2022), on answers in place of plain text.
+"""
+
+from collections.abc import Collection, Iterator
+
+import numpy as np
+
+from neogpt import plugins
+from neogpt.batching import micro_size
+from neogpt.config import AnyRun
+from neogpt.data.batch import Batch
+from neogpt.data.permutation import sample_ids
+from neogpt.data.split import held_out, opening
+from neogpt.errors import DataError
+from neogpt.objectives.batching import pad
+from neogpt.objectives.split import Split, read
+from neogpt.records import Instruction, Pair, Quarantine
+from neogpt.tokenizer import Tokenizer
+from neogpt.tokenizer.template import Turn, encode_example
+
+Row = tuple[list[int], list[int]]
+"""The ids of a prompt (with all turns before) and of its answer."""
+_KEY = 0x2E4EA2
+"""Sets the order of rehearsal apart from that of the prompts."""
+
+
+class Rehearsal:
+    """The source's chosen answers (of its pairs, or else of its instructions), `rows` of them a step.
+
+    Requests in `practised` are left out: how they are to be answered is what the reward says. A part is held out by
+    a hash of the prompt. `notes` counts what there is, was cut, and was refused.
+    """
+
+    def __init__(
+        self,
+        run: AnyRun,
+        tokenizer: Tokenizer,
+        rows: int,
+        limit: int,
+        val_fraction: float,
+        practised: Collection[str],
+    ) -> None:
+        self.rows, self.eot_id, self.limit, self.key = rows, tokenizer.eot_id, limit, run.seed ^ _KEY
+        self.micro_rows = micro_size(rows, run.batch.micro_batches)
+        bad, split = Quarantine(), Split[Row](val_fraction)
+        for item, response in _answers(run, bad):
+            if item.instruction in practised:
+                continue
+            prompt, answer = _row(tokenizer, item, response)
+            if reason := _useless(prompt, response, limit):
+                split.refuse(reason)
+                continue
+            split.counts["truncated"] += len(prompt) + len(answer) > limit + 1
+            split.add(item, prompt, (prompt, answer[: limit + 1 - len(prompt)]))
+        self.train, self.held_out, found = split.train, split.held_out, split.notes("rehearsed", bad)
+        self.notes = {k if k.startswith("rehearsed") else f"rehearsed, {k}": n for k, n in found.items()}
+        if not self.train or not self.held_out:
+            raise DataError(
+                f"the source {run.source_name} has too few answers to rehearse",
+                "answers beside those to the practised requests, in training and held out",
+                "--objective.val-fraction 0.2",
+            )
+
+    def batch(self, step: int, micro: int) -> Batch:
+        """Micro-batch `micro` of the rehearsal of update number `step`."""
+        ids = sample_ids(step, self.rows, len(self.train), self.key)
+        mine = ids[micro * self.micro_rows : (micro + 1) * self.micro_rows]
+        return pad([self.train[i] for i in mine], self.eot_id, self.limit)
+
+    @property
+    def prompts(self) -> list[list[int]]:
+        """The ids of the held-out prompts, each once."""
+        return [list(ids) for ids in dict.fromkeys(tuple(prompt) for prompt, _ in self.held_out)]
+
+    def validation_batch(self, ids: np.ndarray) -> Batch:
+        """The held-out answers with these numbers."""
+        return pad([self.held_out[i] for i in ids], self.eot_id, self.limit)
+
+
+def human_answers(run: AnyRun, tokenizer: Tokenizer, limit: int, val_fraction: float) -> list[Row]:
+    """Held-out answers as people write them who help: those of the source's instructions; none where it has none.
+
+    What is rehearsed would be no measure of good prose: there are refusals in it, and answers from templates.
+    """
+    if not hasattr(plugins.get("neogpt.data.sources", run.source_name), "instructions"):
+        return []
+    items: Iterator[Instruction] = read(run, "instructions", Quarantine())
+    items = (item for item in items if held_out(opening(item), val_fraction))
+    rows = ((item.response, *_row(tokenizer, item, item.response)) for item in items)
+    return [
+        (prompt, answer[: limit + 1 - len(prompt)])
+        for response, prompt, answer in rows
+        if not _useless(prompt, response, limit)
+    ]
+
+
+def _row(tokenizer: Tokenizer, item: Instruction | Pair, response: str) -> Row:
+    history = [Turn(turn.instruction, turn.context, turn.response) for turn in item.history]
+    return encode_example(tokenizer, item.instruction, item.context, response, history)
+
+
+def _useless(prompt: list[int], response: str, limit: int) -> str:
+    """Why there is nothing to learn in `limit` tokens; "" where there is something."""
+    if len(prompt) >= limit:
+        return "prompt too long"
+    return "" if response.strip() else "blank answer"
+
+
+def _answers(run: AnyRun, bad: Quarantine) -> Iterator[tuple[Instruction | Pair, str]]:
+    """What the source prefers, or else its instructions, each with the answer to learn."""
+    if hasattr(plugins.get("neogpt.data.sources", run.source_name), "pairs"):
+        yield from ((pair, pair.chosen) for pair in read(run, "pairs", bad))
+    else:
+        yield from ((item, item.response) for item in read(run, "instructions", bad))

@@ -1,0 +1,26 @@
+"""The settings of supervised fine-tuning; no torch here, as the command line reads them first."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from neogpt.config import ObjectiveConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(ObjectiveConfig):
+    """Options of supervised fine-tuning."""
+
+    max_tokens: int = 1024
+    """Longest example, prompts and responses together; longer ones lose their end (and are counted)."""
+    learn: Literal["responses", "all"] = "responses"
+    """What the loss is taken over: the responses and their ends, or all tokens, prompts too."""
+    packing: bool = False
+    """Lay examples side by side instead of padding them; each is read alone, so the loss is the same."""
+    val_fraction: float = 0.02
+    """Share of prompts held out, chosen by a hash of their text."""
+    replay: float = 0.0
+    """Weight of the loss on replayed pretraining text; 0: none."""
+    replay_rows: int = 32
+    """Replayed windows a step."""
+    replay_tokens: int = 96
+    """Tokens a replayed window."""

@@ -1,0 +1,115 @@
+"""Supervised fine-tuning: learn the response and its end, given the prompt (Ouyang et al. 2022)."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from neogpt.config import AnyRun, digest
+from neogpt.data.batch import Batch
+from neogpt.data.permutation import sample_ids
+from neogpt.model import GPT2
+from neogpt.objectives.base import LossTerms, Objective
+from neogpt.objectives.batching import Row, pack, pad, token_loss
+from neogpt.objectives.replay import Replay
+from neogpt.objectives.sft.config import Config
+from neogpt.objectives.split import Split, none_left, read
+from neogpt.records import Quarantine
+from neogpt.tokenizer import Tokenizer
+from neogpt.tokenizer.template import Turn, encode_turns
+
+
+class SFT(Objective):
+    """Instructions; of a conversation, every answer is learned."""
+
+    def __init__(self, run: AnyRun, tokenizer: Tokenizer, n_positions: int) -> None:
+        super().__init__(run, tokenizer, n_positions)
+        assert isinstance(run.objective, Config)
+        self.config = run.objective
+        self.examples, self.held_out = self._read()
+        self.n_samples, self.n_validation = len(self.examples), len(self.held_out)
+        self.coefficients = {"sft": 1.0}
+        hashed = [*self.examples, [], *self.held_out]
+        self.replay: Replay | None = None
+        if self.config.replay:
+            self.replay = Replay(run, tokenizer, self.config.replay_rows, self.config.replay_tokens)
+            self.coefficients["replay"] = self.config.replay
+            self.folders = (self.replay.folder,)
+        self.data_hash = digest({"rows": hashed, "replay": self.replay.fingerprint if self.replay else ""})
+
+    def _read(self) -> tuple[list[Row], list[Row]]:
+        """Training and held-out examples as token ids; counts what was cut or refused."""
+        bad = Quarantine()
+        split = Split[Row](self.config.val_fraction)
+        limit = min(self.config.max_tokens, self.n_positions)
+        for item in read(self.run, "instructions", bad):
+            turn = Turn(item.instruction, item.context, item.response)
+            turns = encode_turns(self.tokenizer, [*item.history, turn])
+            parts = [part for turn in turns for part in turn]
+            row, is_cut = _cut(parts if self.config.learn == "responses" else _all_of(parts), limit + 1)
+            if len(turns[0][0]) >= limit:
+                split.refuse("prompt too long")
+            elif not item.response.strip():
+                split.refuse("blank response")
+            else:
+                split.counts["truncated"] += is_cut
+                split.add(item, turns[0][0], row)
+        train, self.notes = split.train, split.notes("examples", bad)
+        if not train:
+            raise none_left(self.run, "instruction", limit, self.notes)
+        return train, split.held_out
+
+    def batch(self, step: int, micro: int) -> Batch:
+        ids = sample_ids(step, self.run.batch.size, self.n_samples, self.run.seed)
+        rows = by_length([self.examples[i] for i in ids])
+        own = self._batch(rows[micro * self.micro_size : (micro + 1) * self.micro_size])
+        if self.replay:
+            own.extra["replay"] = self.replay.batch(step, micro)
+        return own
+
+    def validation_batch(self, ids: np.ndarray) -> Batch:
+        return self._batch([self.held_out[i] for i in ids])
+
+    def _batch(self, rows: list[Row]) -> Batch:
+        eot_id = self.tokenizer.eot_id
+        return pack(rows, eot_id) if self.config.packing else pad(rows, eot_id, self.n_positions)
+
+    def weights(self, batch: Batch) -> dict[str, float]:
+        weights = {"sft": float(batch.weights.sum())}
+        if "replay" in batch.extra:
+            weights["replay"] = float(batch.extra["replay"].weights.sum())
+        return weights
+
+    def loss(self, model: GPT2, batch: Batch) -> LossTerms:
+        terms = {"sft": token_loss(model, batch)}
+        if "replay" in batch.extra:
+            terms["replay"] = token_loss(model, batch.extra["replay"])
+        return LossTerms(terms)
+
+
+def by_length(rows: list[Row]) -> list[Row]:
+    """Rows in order of length (stable), so that a micro-batch pads little."""
+    return sorted(rows, key=lambda row: sum(map(len, row)))
+
+
+def _cut(row: Sequence[list[int]], room: int) -> tuple[Row, bool]:
+    """The first `room` ids of a row, up to the last that is learned, and whether any that was to be learned is lost.
+
+    A row ends in what is learned, so whatever is cut off, that is lost.
+    """
+    kept: list[list[int]] = []
+    for part in row:
+        kept.append(part[:room])
+        room -= len(kept[-1])
+    whole = sum(map(len, kept)) == sum(map(len, row))
+    while kept and not (len(kept) % 2 == 0 and kept[-1]):
+        kept.pop()
+    return tuple(kept), not whole
+
+
+def _all_of(row: Sequence[list[int]]) -> list[list[int]]:
+    """The same ids, all learned but the first, which nothing stands before."""
+    ids = [token for part in row for token in part]
+    return [ids[:1], ids[1:]]
+
+
+build = SFT

@@ -1,1 +1,0 @@
-"""Listeners that hand a run's ledger rows to somebody else."""

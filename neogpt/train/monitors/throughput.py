@@ -1,0 +1,43 @@
+"""How fast a run goes."""
+
+import time
+
+import torch
+
+from neogpt.config import AnyRun, GPT2Config
+from neogpt.hardware import peak_flops
+from neogpt.model.sizes import flops_per_token
+
+
+class Stopwatch:
+    """Turns steps into tokens a second, leaving out saving and evaluating."""
+
+    def __init__(self, config: GPT2Config, run: AnyRun, every_s: float = 2.0, processes: int = 1) -> None:
+        self.config, self.every_s = config, every_s
+        self.length = getattr(run.objective, "sequence_tokens", 0)
+        self.peak = _peak_of(run.device) * processes
+        self._last: tuple[float, int, int] | None = None
+
+    def skip(self) -> None:
+        """What happened since the last lap does not count."""
+        self._last = None
+
+    def lap(self, step: int, tokens: int) -> dict[str, float] | None:
+        """Speed since the last lap, once enough time has passed: step_s and tokens_per_s (and mfu on a known GPU)."""
+        now = time.monotonic()
+        if self._last is None:
+            self._last = (now, step, tokens)
+            return None
+        then, first_step, first_tokens = self._last
+        if now - then < self.every_s:
+            return None
+        self._last = (now, step, tokens)
+        speed = (tokens - first_tokens) / (now - then)
+        lap = {"step": step, "step_s": (now - then) / (step - first_step), "tokens_per_s": speed}
+        if self.peak and self.length:
+            lap["mfu"] = speed * flops_per_token(self.config, self.length) / self.peak
+        return lap
+
+
+def _peak_of(device: str) -> float:
+    return peak_flops(torch.cuda.get_device_name(torch.device(device))) if device.startswith("cuda") else 0.0

@@ -1,0 +1,1 @@
+"""Trackers: who else is shown a run's ledger rows."""

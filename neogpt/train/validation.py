@@ -1,0 +1,46 @@
+"""The held-out loss, and the scores that decide which evaluation is the best: the same in every process."""
+
+import numpy as np
+import torch
+
+from neogpt import ledger
+from neogpt.config import WATCHED, AnyRun
+from neogpt.ledger import Row
+from neogpt.model import GPT2
+from neogpt.objectives.base import Objective
+from neogpt.objectives.batching import on_device
+from neogpt.train import reduce
+from neogpt.train.device import autocast
+from neogpt.train.parallel.distributed import World
+
+
+def validate(model: GPT2, objective: Objective, run: AnyRun, world: World) -> Row:
+    """Loss and metrics over the first held-out samples: the same whatever the number of processes."""
+    n = min(objective.n_validation, run.eval.val_samples)
+    if not n:
+        return {}
+    chunks = np.split(np.arange(n), range(objective.micro_size, n, objective.micro_size))
+    alone = len(chunks) < world.size  # too few to share: everybody computes all
+    rows: list[reduce.Row | None] = []
+    weights = []
+    with torch.no_grad(), autocast(run):
+        for i, ids in enumerate(chunks):
+            batch = objective.validation_batch(ids)
+            weights.append(objective.weights(batch))
+            mine = alone or i % world.size == world.rank
+            terms = objective.loss(model, on_device(batch, world.device)) if mine else None
+            rows.append(reduce.Row(terms) if terms else None)
+    return reduce.merge_validation(rows, weights, objective.coefficients, World() if alone else world)
+
+
+def demand_watched(row: Row, run: AnyRun, world: World) -> None:
+    """ConfigError where the main process's row lacks a score that the settings watch."""
+    if world.is_main and run.eval.watch != WATCHED:
+        ledger.demand(row, ledger.signs(run.eval.watch), "score to watch (eval.watch),")
+
+
+def watched_scores(row: Row, run: AnyRun, world: World) -> Row:
+    """What the main process's row has of the watched scores, in every process: only that one has them all."""
+    names = ledger.signs(run.eval.watch)
+    values = world.gather(np.array([[float(name in row), row.get(name, 0.0)] for name in names]))
+    return {name: float(value) for name, (there, value) in zip(names, values, strict=False) if there}
