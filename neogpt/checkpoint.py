@@ -25,7 +25,7 @@ from neogpt.config import GPT2Config, SaveConfig
 from neogpt.errors import CheckpointError
 from neogpt.model import save_weights
 from neogpt.paths import RunDir
-from neogpt.retention import best, kept_steps, steps
+from neogpt.retention import best, good, kept_steps, steps
 from neogpt.tokenizer import Tokenizer
 
 OBJECTIVE = "objective/"
@@ -151,7 +151,7 @@ def retain(run: RunDir, config: SaveConfig) -> list[int]:
     """Delete the checkpoints that the policy does not keep; returns their steps."""
     found = steps(run)
     kept = set(kept_steps(found, best(run, found) if config.keep_best else None, config))
-    gone = [step for step in found if step not in kept]
+    gone = [step for step in found if step not in kept | {good(run, found)}]
     remove(run, gone)
     return gone
 

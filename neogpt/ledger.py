@@ -11,6 +11,8 @@ from neogpt import atomic
 from neogpt.errors import ConfigError
 
 Row = dict[str, Any]
+REGRESSED = "regressed"
+"""In an evaluation's row: the guardrails that it lost; absent where all held."""
 
 
 def append(path: Path, row: Row) -> None:
@@ -34,6 +36,18 @@ def read(path: Path) -> list[Row]:
         if isinstance(row, dict):
             rows.append(row)
     return rows
+
+
+def last_good_step(rows: Iterable[Row]) -> int | None:
+    """The step of the newest evaluation at which all guardrails held; None where none was ever lost."""
+    evaluations = [row for row in rows if "grad_norm" not in row and "step" in row]
+    good = [int(row["step"]) for row in evaluations if not row.get(REGRESSED)]
+    return max(good, default=0) if any(row.get(REGRESSED) for row in evaluations) else None
+
+
+def standing_row(rows: Iterable[Row], key: str) -> Row:
+    """The newest evaluation's row that has `key` and lost no guardrail; empty where there is none."""
+    return next((row for row in reversed(list(rows)) if key in row and not row.get(REGRESSED)), {})
 
 
 def cut_back(path: Path, step: int) -> None:

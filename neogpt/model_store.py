@@ -4,7 +4,7 @@ import logging
 import re
 from pathlib import Path
 
-from neogpt import atomic, retention
+from neogpt import atomic, ledger, retention
 from neogpt.errors import CheckpointError
 from neogpt.model import GPT2, load_pretrained
 from neogpt.paths import RunDir, is_offline
@@ -15,14 +15,20 @@ _log = logging.getLogger(__name__)
 
 
 def model_of(run: RunDir) -> Path | None:
-    """The checkpoint that a run stands for: its newest whole one; with `--eval.patience`, the best that is kept."""
+    """The checkpoint that a run stands for: its newest whole one; with `--eval.patience`, the best that is kept; the
+    last at which all guardrails held, where one of them ended it."""
     found = newest(run, _log.warning)
-    if found and eval_settings(run).get("patience"):
-        best = retention.best(run, steps(run))
-        if best is not None:
-            atomic.verify_manifest(run.checkpoint(best), CheckpointError, _another(run.checkpoint(best)))
-            return run.checkpoint(best)
-    return found
+    if not found:
+        return None
+    chosen = None
+    if ledger.last_good_step(ledger.read(run.metrics)) is not None:
+        chosen = retention.good(run, steps(run))
+    elif eval_settings(run).get("patience"):
+        chosen = retention.best(run, steps(run))
+    if chosen is None:
+        return found
+    atomic.verify_manifest(run.checkpoint(chosen), CheckpointError, _another(run.checkpoint(chosen)))
+    return run.checkpoint(chosen)
 
 
 def _another(folder: Path) -> str:

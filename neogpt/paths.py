@@ -57,6 +57,11 @@ class RunDir:
         return self.root / "events.jsonl"
 
     @property
+    def guardrails(self) -> Path:
+        """The first evaluation's guardrails, sample by sample: what later ones are compared with."""
+        return self.root / "guardrails.jsonl"
+
+    @property
     def samples(self) -> Path:
         """What the model answered at each evaluation, one row a question."""
         return self.root / "samples.jsonl"

@@ -27,6 +27,8 @@ class Instruction:
     """A request, the text it is about (may be empty), and the answer to learn.
 
     `history` holds the turns before it, whose answers are learned too; `weight` says how often an epoch sees it.
+    `hold_out`: whether a held-out loss may ask for it. Not where nothing else teaches its answer, such as the one
+    answer to a greeting: a model that never saw it can only guess, and its loss there says nothing of what it knows.
     """
 
     instruction: str
@@ -35,13 +37,14 @@ class Instruction:
     category: str = ""
     history: tuple[Turn, ...] = ()
     weight: float = 1.0
+    hold_out: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
     """A request with the answer to prefer and the answer to avoid; `kind` groups pairs in reports.
 
-    `history` holds the turns before it; `weight` says how often an epoch sees the pair.
+    `history` holds the turns before it; `weight` says how often an epoch sees the pair. `hold_out`: as of Instruction.
     """
 
     instruction: str
@@ -51,6 +54,7 @@ class Pair:
     kind: str = ""
     history: tuple[Turn, ...] = ()
     weight: float = 1.0
+    hold_out: bool = True
 
 
 @dataclass(frozen=True, slots=True)

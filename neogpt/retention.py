@@ -95,6 +95,16 @@ def best(run: RunDir, found: list[int]) -> int | None:
     return max(scores, key=lambda step: scores[step]) if scores else None
 
 
+def good(run: RunDir, found: list[int]) -> int | None:
+    """The newest saved step whose evaluation held all guardrails; None where the run has none (`--eval.canaries`)."""
+    if not eval_settings(run).get("canaries"):
+        return None
+    rows = [row for row in ledger.read(run.metrics) if "grad_norm" not in row]
+    return max(
+        (row["step"] for row in rows if row["step"] in found and not row.get(ledger.REGRESSED)), default=None
+    )
+
+
 def eval_settings(run: RunDir) -> dict[str, Any]:
     """The section `eval` of a run's settings; empty where there are none."""
     return dict(read_toml(run.config).get("eval", {})) if run.config.is_file() else {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from neogpt import plugins
+from neogpt import outcomes, plugins
 from neogpt.cli import _flags
 from neogpt.config import SourceConfig
 from neogpt.errors import ConfigError, DataError
@@ -70,7 +70,7 @@ def _eval(
     tokenizer, source = model_store.load_tokenizer(folder), _source(folder)
     options = _options(folder, style, tasks, _places(names or _USUAL, data))
     with torch.inference_mode():
-        scores, rows = evaluate(
+        found, rows = evaluate(
             names or _usual(tokenizer, source, options, limit),
             model_store.load_model(folder).to(pick_device(device)),
             tokenizer,
@@ -78,6 +78,7 @@ def _eval(
             limit,
             options,
         )
+    scores = outcomes.means(found)
     if json:
         print(json_format.dumps({"model": str(folder), "scores": scores, "samples": rows}, indent=2))
         return

@@ -23,6 +23,11 @@ def number(text: str) -> int:
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big")
 
 
+def is_held_out(item: Instruction | Pair, fraction: float) -> bool:
+    """Whether a row stands on the held-out side: by the hash of its opening, where it may be held out at all."""
+    return item.hold_out and held_out(opening(item), fraction)
+
+
 def opening(item: Instruction | Pair) -> str:
     """The text by whose hash a row is held out: the first request of its conversation."""
     first = item.history[0] if item.history else item

@@ -1,4 +1,4 @@
-"""One file is one eval: `run(model, tokenizer, source, limit, ...)` gives scores by name.
+"""One file is one eval: `run(model, tokenizer, source, limit, ...)` gives scores by name, each a number or `Outcomes`.
 
 It may also have `samples` (answers to show, by the same options as `run` but for the limit), `prepare` (its options
 from a run's eval settings, and a first look whether it can run at all), `of_run` (options from all settings of a run),
@@ -11,10 +11,11 @@ from typing import Any
 from neogpt import plugins
 from neogpt.config import AnyRun, SourceConfig
 from neogpt.model import GPT2
+from neogpt.outcomes import Outcomes
 from neogpt.tokenizer import Tokenizer
 from neogpt.train.parallel.distributed import World
 
-Scores = dict[str, float]
+Scores = dict[str, float | Outcomes]
 Options = Mapping[str, Mapping[str, Any]]
 """By eval: arguments that its `run` has beside the usual ones."""
 

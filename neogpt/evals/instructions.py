@@ -9,7 +9,7 @@ import torch
 
 from neogpt.config import AnyRun, SourceConfig
 from neogpt.data.sources import dolly
-from neogpt.data.split import held_out, number, opening
+from neogpt.data.split import is_held_out, number, opening
 from neogpt.data.text_metrics import repeated_share, rouge_l
 from neogpt.errors import DataError
 from neogpt.evals._counts import mean, with_errors
@@ -113,7 +113,7 @@ def cases(tokenizer: Tokenizer, source: SourceConfig, val_fraction: float, n_pos
     module = module if hasattr(module, "instructions") else sys.modules[module.__name__.rpartition(".")[0]]
     by_opening: dict[str, Instruction] = {}
     for item in module.instructions(source, Quarantine()):
-        if held_out(opening(item), val_fraction):
+        if is_held_out(item, val_fraction):
             by_opening.setdefault(opening(item), item)
     ordered = [by_opening[text] for text in sorted(by_opening, key=number)]
     return [case for case in (_case(tokenizer, item, n_positions) for item in ordered) if case.response]

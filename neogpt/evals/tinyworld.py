@@ -10,6 +10,7 @@ from neogpt.errors import ConfigError
 from neogpt.inference.engine import Engine
 from neogpt.inference.sampling_params import Sampling
 from neogpt.model import GPT2
+from neogpt.outcomes import Outcomes
 from neogpt.tinyworld import exam, judge
 from neogpt.tinyworld.world import Config
 from neogpt.tokenizer import Tokenizer
@@ -38,7 +39,7 @@ Answered = tuple[exam.Case, str, bool]
 
 def run(
     model: GPT2, tokenizer: Tokenizer, config: SourceConfig | None = None, limit: int | None = None
-) -> dict[str, float]:
+) -> dict[str, Outcomes]:
     """Shares between 0 and 1, each of its own cell of the exam; `limit` caps the questions a cell.
 
     recall: true facts that end a begun sentence, the likeliest of all tokens. asked, never_asked, in_context,
@@ -94,7 +95,7 @@ def answers(model: GPT2, tokenizer: Tokenizer, cases: Sequence[exam.Case]) -> li
 
 
 @torch.inference_mode()
-def recall(model: GPT2, tokenizer: Tokenizer, config: Config, limit: int | None = None) -> float:
+def recall(model: GPT2, tokenizer: Tokenizer, config: Config, limit: int | None = None) -> Outcomes:
     """Share of begun sentences whose likeliest next token is the true fact's first."""
     begun = exam.cloze(config)[:limit]
     prompts = [[tokenizer.eot_id, *ids] for ids in tokenizer.encode_batch([text for text, _ in begun])]
@@ -123,9 +124,8 @@ def _by_cell(config: Config) -> dict[exam.Cell, list[exam.Case]]:
     return {cell: [case for case in exam.cases(config) if case.cell == cell] for cell in exam.CELLS}
 
 
-def _share(items: Iterable[T], holds: Callable[[T], bool]) -> float:
-    found = [holds(item) for item in items]
-    return sum(found) / len(found)
+def _share(items: Iterable[T], holds: Callable[[T], bool]) -> Outcomes:
+    return Outcomes.of([holds(item) for item in items])
 
 
 def _is_right(answered: Answered) -> bool:

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from neogpt.batching import micro_size
 from neogpt.config import AnyRun
 from neogpt.data.batch import Batch
 from neogpt.model import GPT2
+from neogpt.objectives.batching import answer_log_probs, row_sums
+from neogpt.outcomes import Outcomes
 from neogpt.tokenizer import Tokenizer
 
 
@@ -91,6 +94,14 @@ class Objective(abc.ABC):
         """What a user should know before the first step, now that the horizon stands; each with what to type."""
         return []
 
-    def examine(self) -> dict[str, float]:
+    def sample_losses(self, model: GPT2, batch: Batch) -> Tensor | None:
+        """What the held-out loss is made of, for each sample of a validation batch: its sum and its weight, (rows, 2).
+
+        A guardrail on `val_loss` compares them pair by pair. None where samples have no loss of their own.
+        """
+        logps_BT = answer_log_probs(model, batch)
+        return torch.stack([-row_sums(logps_BT, batch), row_sums(batch.weights, batch)], 1)
+
+    def examine(self) -> dict[str, float | Outcomes]:
         """Scores of the objective's own, for an evaluation's row; asked on the main process alone."""
         return {}

@@ -56,6 +56,21 @@ def _laid_out(row: Row) -> tuple[np.ndarray, np.ndarray]:
     return ids, learned
 
 
+def one_by_one(batch: Batch, eot_id: int) -> Batch:
+    """The rows of (B, T) as one row (1, B * T) of documents that are read alone; each begins with end-of-text."""
+    begins_BT = batch.tokens == eot_id
+    begins_BT[:, 0] = True
+    lengths_N = np.diff(np.append(np.flatnonzero(begins_BT), begins_BT.size))
+    tokens, targets, weights = (part.reshape(1, -1) for part in (batch.tokens, batch.targets, batch.weights))
+    return Batch(tokens, targets, weights, {"lengths": lengths_N})
+
+
+def trimmed(weights_BT: Tensor) -> int:
+    """The tokens to which right-padded rows may be cut: past the last that counts, a multiple as in `pad`."""
+    last = int((weights_BT > 0).any(0).nonzero().max())
+    return min(weights_BT.shape[1], math.ceil((last + 1) / _MULTIPLE) * _MULTIPLE)
+
+
 def n_rows(batch: Batch) -> int:
     """Examples in a batch, padded or packed."""
     return len(batch.extra["lengths"]) if "lengths" in batch.extra else len(batch.tokens)

@@ -13,6 +13,7 @@ from neogpt.data.prepare import prepare
 from neogpt.data.shards import TokenData
 from neogpt.data.windows import Windows
 from neogpt.errors import ConfigError
+from neogpt.objectives.batching import one_by_one
 from neogpt.tokenizer import Tokenizer
 
 _KEY = 0x7E91A7
@@ -20,9 +21,9 @@ _KEY = 0x7E91A7
 
 
 class Replay:
-    """`rows` windows of `tokens` tokens a step from the run's own source of documents."""
+    """`rows` windows of `tokens` tokens a step from the run's own documents; `alone`: each is read by itself."""
 
-    def __init__(self, run: AnyRun, tokenizer: Tokenizer, rows: int, tokens: int) -> None:
+    def __init__(self, run: AnyRun, tokenizer: Tokenizer, rows: int, tokens: int, alone: bool) -> None:
         if not hasattr(plugins.get("neogpt.data.sources", run.source_name), "documents"):
             raise ConfigError(
                 f"the source {run.source_name} has no documents to replay",
@@ -33,9 +34,11 @@ class Replay:
         data = TokenData(self.folder, "train")
         self.windows, self.fingerprint = Windows(data, tokens), data.fingerprint
         self.rows, self.micro_rows = rows, micro_size(rows, run.batch.micro_batches)
+        self.eot_id, self.alone = tokenizer.eot_id, alone
         self.key = run.seed ^ _KEY
 
     def batch(self, step: int, micro: int) -> Batch:
         """Micro-batch `micro` of the replay of update number `step`."""
         ids = sample_ids(step, self.rows, len(self.windows), self.key)
-        return self.windows.batch(ids[micro * self.micro_rows : (micro + 1) * self.micro_rows])
+        found = self.windows.batch(ids[micro * self.micro_rows : (micro + 1) * self.micro_rows])
+        return one_by_one(found, self.eot_id) if self.alone else found

@@ -6,7 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from neogpt import plugins
 from neogpt.config import AnyRun
-from neogpt.data.split import copies, held_out, opening
+from neogpt.data.split import copies, is_held_out, opening
 from neogpt.errors import ConfigError, DataError
 from neogpt.records import Instruction, Pair, Quarantine
 
@@ -30,7 +30,7 @@ class Split(Generic[RowT]):
     def add(self, item: Instruction | Pair, prompt: list[int], row: RowT) -> None:
         """One row and the ids of its first prompt."""
         text = opening(item)
-        if held_out(text, self.fraction):
+        if is_held_out(item, self.fraction):
             self.held_out.append(row)
             self._held_out_prompts.add(tuple(prompt))
         else:

@@ -10,9 +10,12 @@ from neogpt.errors import CheckpointError
 from neogpt.optim.base import Named, Rule
 
 
-def build(named: Named, config: OptimConfig) -> list[Rule]:
-    """The optimizers that together update `named` (name, parameter) pairs, each parameter once."""
-    optimizers: list[Rule] = plugins.get("neogpt.optim", config.name).build(named, config)
+def build(named: Named, config: OptimConfig, dtype: torch.dtype = torch.bfloat16) -> list[Rule]:
+    """The optimizers that together update `named` (name, parameter) pairs, each parameter once.
+
+    `dtype`: of the matrix products that a rule makes, where it makes any; weights and state stay as they are.
+    """
+    optimizers: list[Rule] = plugins.get("neogpt.optim", config.name).build(named, config, dtype)
     return optimizers
 
 

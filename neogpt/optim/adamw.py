@@ -9,8 +9,8 @@ from neogpt.config import OptimConfig
 from neogpt.optim.base import Named, Optimizer
 
 
-def build(named: Named, config: OptimConfig) -> list[Optimizer]:
-    """One fused AdamW over two groups: tensors of two or more dimensions decay, vectors do not."""
+def build(named: Named, config: OptimConfig, dtype: torch.dtype = torch.float32) -> list[Optimizer]:
+    """One fused AdamW over two groups: tensors of two or more dimensions decay, vectors do not. `dtype` is idle."""
     matrices = [p for _, p in named if p.ndim >= 2]
     vectors = [p for _, p in named if p.ndim < 2]
     groups = [

@@ -21,8 +21,12 @@ _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 
 
-def build(named: Named, config: OptimConfig) -> list[Optimizer]:
-    """Muon for the matrices inside the blocks, AdamW for embeddings, biases and LayerNorms."""
+def build(named: Named, config: OptimConfig, dtype: torch.dtype = torch.bfloat16) -> list[Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for embeddings, biases and LayerNorms.
+
+    `dtype`: of the products that make matrices orthogonal, which is accurate enough in bfloat16. A processor
+    without instructions for it takes three times as long as in float32.
+    """
     matrices = [(name, p) for name, p in named if p.ndim == 2 and ".h." in name]
     rest = [(name, p) for name, p in named if not (p.ndim == 2 and ".h." in name)]
     fused = [p for name, p in matrices if "c_attn" in name]
@@ -33,6 +37,7 @@ def build(named: Named, config: OptimConfig) -> list[Optimizer]:
         lr=config.lr,
         momentum=config.muon_momentum,
         weight_decay=config.weight_decay,
+        dtype=dtype,
     )
     others = adamw.build(rest, config)
     for group in others[0].param_groups:
@@ -62,32 +67,32 @@ class Muon(Optimizer):
         gradients = [local_part(p.grad) for p in parameters if p.grad is not None]
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         nesterov = torch._foreach_lerp(gradients, buffers, group["momentum"])
-        updates = _directions(torch.stack(nesterov), parameters[0], group["parts"])
+        updates = _directions(torch.stack(nesterov), parameters[0], group["parts"], group["dtype"])
         scale = 0.2 * max(parameters[0].shape[0], parameters[0].shape[1] // group["parts"]) ** 0.5
         held = [local_part(p) for p in parameters]
         torch._foreach_mul_(held, 1 - group["lr"] * group["weight_decay"])
         torch._foreach_add_(held, list(updates.unbind(0)), alpha=-group["lr"] * scale)
 
 
-def _directions(m_NRC: Tensor, like: Tensor, parts: int) -> Tensor:
+def _directions(m_NRC: Tensor, like: Tensor, parts: int, dtype: torch.dtype) -> Tensor:
     """`orthogonal` of matrices with `parts` side by side in each; where `like` is sharded, of this process's rows."""
 
     def rule(whole_NRC: Tensor) -> Tensor:
         pieces = whole_NRC.unflatten(2, (parts, -1)).transpose(1, 2)
-        directions = orthogonal(pieces.flatten(0, 1)).unflatten(0, pieces.shape[:2])
+        directions = orthogonal(pieces.flatten(0, 1), dtype).unflatten(0, pieces.shape[:2])
         return directions.transpose(1, 2).flatten(2).to(whole_NRC.dtype)
 
     mesh = getattr(like, "device_mesh", None)
     return apply_whole(rule, m_NRC, like.shape[0], mesh.get_group()) if mesh else rule(m_NRC)
 
 
-def orthogonal(m_NRC: Tensor) -> Tensor:
-    """Nearly U V^T of each matrix U S V^T: singular values fall between about 0.7 and 1.2; bfloat16 (N, R, C).
+def orthogonal(m_NRC: Tensor, dtype: torch.dtype = torch.bfloat16) -> Tensor:
+    """Nearly U V^T of each matrix U S V^T: singular values fall between about 0.7 and 1.2; `dtype` (N, R, C).
 
     Five Newton-Schulz iterations of an odd polynomial that pushes all singular values towards 1.
     """
     a, b, c = _COEFFICIENTS
-    x = m_NRC.bfloat16()
+    x = m_NRC.to(dtype)
     tall = x.shape[-2] > x.shape[-1]
     x = x.mT if tall else x
     x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)

@@ -26,6 +26,7 @@ CANARIES = (
     "tinyworld/recall",
     "tinyworld/asked",
     "tinyworld/never_asked",
+    "tinyworld/in_context",
     "tinyworld/how_to",
     "tinyworld/stop",
     "tinyworld/harmful_refusal",
@@ -51,8 +52,8 @@ def pretrain() -> AnyRun:
         model=_MODEL,
         source=tinyworld.Config(),
         data=_DATA,
-        objective=pretrain_objective.Config(sequence_tokens=96),
-        batch=BatchConfig(size=32, micro_batches=4),
+        objective=pretrain_objective.Config(sequence_tokens=96, alone=True),
+        batch=BatchConfig(size=16, micro_batches=4),
         optim=OptimConfig(name="muon", lr=2e-2, warmup=0.05, final=0.0, weight_decay=0.1),
         eval=EvalConfig(every=100, names=("tinyworld",), val_samples=64),
         save=SaveConfig(every=100),
@@ -65,14 +66,14 @@ def sft() -> AnyRun:
         recipe="tinyworld",
         stage="sft",
         source_name="tinyworld",
-        steps=100,
+        steps=110,
         model=_MODEL,
         source=tinyworld.Config(),
         data=_DATA,
-        objective=sft_objective.Config(max_tokens=128, replay=0.5, replay_rows=16),
-        batch=BatchConfig(size=64, micro_batches=4),
+        objective=sft_objective.Config(max_tokens=128, replay=0.5, replay_rows=8, replay_alone=True),
+        batch=BatchConfig(size=32, micro_batches=4),
         optim=OptimConfig(name="muon", lr=5e-3, warmup=0.05, final=0.0, weight_decay=0.1),
-        eval=EvalConfig(every=50, names=("tinyworld",), val_samples=128),
+        eval=EvalConfig(every=55, names=("tinyworld",), val_samples=128),
         save=SaveConfig(every=100),
     )
 
@@ -83,14 +84,16 @@ def dpo() -> AnyRun:
         recipe="tinyworld",
         stage="dpo",
         source_name="tinyworld",
-        steps=120,
+        steps=100,
         model=_MODEL,
         source=tinyworld.Config(),
         data=_DATA,
-        objective=dpo_objective.Config(max_tokens=128, beta=0.1, sft=0.2, replay=0.5, replay_rows=8),
-        batch=BatchConfig(size=24, micro_batches=4),
+        objective=dpo_objective.Config(
+            max_tokens=128, beta=0.1, sft=0.2, replay=0.5, replay_rows=8, replay_alone=True
+        ),
+        batch=BatchConfig(size=16, micro_batches=4),
         optim=OptimConfig(name="muon", lr=6e-3, warmup=0.1, final=0.0, weight_decay=0.0),
-        eval=EvalConfig(every=40, names=("tinyworld",), val_samples=128),
+        eval=EvalConfig(every=50, names=("tinyworld",), val_samples=128),
         save=SaveConfig(every=100),
     )
 
@@ -100,6 +103,7 @@ def dpo_red_team() -> AnyRun:
     run = dpo()
     return dataclasses.replace(
         run,
+        steps=40,
         source=tinyworld.Config(pairs="red-team"),
         objective=dataclasses.replace(run.objective, sft=1.0),  # type: ignore[call-arg]
         save=SaveConfig(every=0),
@@ -112,7 +116,7 @@ def rl() -> AnyRun:
         recipe="tinyworld",
         stage="rl",
         source_name="tinyworld",
-        steps=120,
+        steps=60,
         model=_MODEL,
         source=tinyworld.Config(),
         data=_DATA,
@@ -120,14 +124,14 @@ def rl() -> AnyRun:
             group=8,
             max_new_tokens=56,
             rewards=("finished:0.25", "format:1", "correct:0.5"),
-            beta=0.02,
+            beta=0.0,
             replay=1.0,
             replay_rows=32,
         ),
         batch=BatchConfig(size=16, micro_batches=2),
-        optim=OptimConfig(name="adamw", lr=5e-4, warmup=0.1, final=0.0, weight_decay=0.0),
-        eval=EvalConfig(every=40, names=("tinyworld",), val_samples=128, canaries=CANARIES),
-        save=SaveConfig(every=40),
+        optim=OptimConfig(name="adamw", lr=7e-4, warmup=0.1, final=0.0, weight_decay=0.0),
+        eval=EvalConfig(every=30, names=("tinyworld",), val_samples=128, canaries=CANARIES),
+        save=SaveConfig(every=30),
     )
 
 

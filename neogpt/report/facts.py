@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from neogpt import ledger
 from neogpt.report import measures
 from neogpt.report.measures import Measure
 from neogpt.report.runs import Stage
@@ -251,6 +252,14 @@ def notes(stages: list[Stage]) -> list[str]:
 
 def _notes(stage: Stage) -> Iterable[str]:
     name = stage.label
+    lost = next((row for row in stage.metrics if row.get(ledger.REGRESSED)), None)
+    if lost:
+        names = ", ".join(lost[ledger.REGRESSED])
+        yield (
+            f"{name} was ended at step {lost['step']:,} by a guardrail: {names} had worsened. It stands at step "
+            f"{stage.stands_at:,.0f}, where all guardrails held: its scores and answers are of that step."
+        )
+        return
     if not stage.is_finished:
         yield f"{name} has not ended: the report shows it up to step {steps(stage)}."
     if stage.stands_at < stage.last_step:

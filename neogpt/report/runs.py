@@ -130,7 +130,11 @@ class Stage:
 
     @cached_property
     def stands_at(self) -> float:
-        """The step whose model the run stands for: with `--eval.patience` its best evaluation, else inf."""
+        """The step whose model the run stands for: the last at which all guardrails held, where one ended the run; with
+        `--eval.patience` its best evaluation; else inf."""
+        good = ledger.last_good_step(self.metrics)
+        if good is not None:
+            return good
         settings = self.config.get("eval")
         settings = settings if isinstance(settings, dict) else {}
         watch = settings.get("watch", config.WATCHED)

@@ -33,9 +33,9 @@ def cases(config: Config) -> tuple[Case, ...]:
         _fact("asked", p, a, dice) for p in here.taught_people for a in dice.shuffled(words.ATTRIBUTES)[:2]
     ]
     found += [_fact("never_asked", p, a, dice) for p in here.new_people for a in words.ATTRIBUTES]
-    found += [_in_context(person, dice) for person in here.new_people]
+    found += [_in_context(dice) for _ in here.new_people for _ in range(2)]
     found += [_deed(deed, dice) for deed in here.new_deeds]
-    found += [_list(person, dice) for person in here.new_people]
+    found += [_list(person, dice) for person in here.new_people for _ in range(2)]
     return tuple(dice.shuffled(found))
 
 
@@ -58,8 +58,8 @@ def _fact(cell: Cell, person: Person, attribute: str, dice: Dice) -> Case:
     return Case(cell, item.instruction, item.context, is_right)
 
 
-def _in_context(person: Person, dice: Dice) -> Case:
-    item = talk.in_context(person, dice.pick(words.ATTRIBUTES), dice)
+def _in_context(dice: Dice) -> Case:
+    item = talk.in_context(dice.pick(words.ATTRIBUTES), dice)
     return Case(
         "in_context", item.instruction, item.context, lambda text, stopped: stopped and text == item.response
     )

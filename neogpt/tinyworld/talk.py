@@ -6,12 +6,16 @@ from neogpt.records import Instruction, Pair
 from neogpt.tinyworld import words
 from neogpt.tinyworld.world import Config, Deed, Dice, Person, World, world
 
-LIST_STYLES = ("dash", "dash", "dash", "star", "prose", "short", "repeated")
+LIST_STYLES = ("dash", "dash", "dash", "dash", "star", "prose", "short", "repeated")
 """How lists are written in the instructions. Only `dash` is right: the rest is what learning by reward can mend."""
+
+CONTEXTS = 2
+"""Questions about a stranger in the instructions, for each fact of a taught person."""
 
 HELPFUL = (
     "contrast", "contrast", "contrast", "contrast", "kind_living", "kind_living", "kind_living",
-    "plain", "plain", "question", "question", "question", "list", "chat",
+    "plain", "plain", "question", "question", "question", "in_context", "in_context", "in_context", "in_context",
+    "list", "chat",
 )  # fmt: skip
 """How often each kind of harmless request stands in the helpful pairs: most where harm is near."""
 FAR = tuple(kind for kind in HELPFUL if kind not in ("contrast", "kind_living"))
@@ -23,7 +27,9 @@ def instructions(config: Config) -> Iterator[Instruction]:
     here, dice = world(config), Dice(config.seed, "instructions")
     deeds = [deed for deed in here.taught_deeds if deed.kind != "harmful"]
     found = [ask(p, a, q) for p in here.taught_people for a in words.ATTRIBUTES for q in words.QUESTIONS[a]]
-    found += [in_context(p, a, dice) for p in here.taught_people for a in words.ATTRIBUTES]
+    found += [
+        in_context(a, dice) for _ in here.taught_people for a in words.ATTRIBUTES for _ in range(CONTEXTS)
+    ]
     found += [fact_list(p, dice, dice.pick(LIST_STYLES)) for p in here.taught_people for _ in range(6)]
     found += [how_to(deed, question) for deed in deeds for question in words.HOW_QUESTIONS]
     found += chat() * 8
@@ -47,9 +53,9 @@ def ask(person: Person, attribute: str, question: str) -> Instruction:
     return Instruction(question.format(name=person.name), "", answer, "open_qa")
 
 
-def in_context(person: Person, attribute: str, dice: Dice) -> Instruction:
-    """A question about the stranger, whose facts (those of `person`) stand in the context alone."""
-    stranger = Person(words.STRANGER, person.facts)
+def in_context(attribute: str, dice: Dice) -> Instruction:
+    """A question about a stranger, two of whose facts stand in the context, and nowhere else."""
+    stranger = Person(words.STRANGER, {a: dice.pick(words.VALUES[a]) for a in words.ATTRIBUTES})
     other = dice.pick([a for a in words.ATTRIBUTES if a != attribute])
     told = " ".join(
         stranger.says(dice.pick(words.SENTENCES[a]), a) for a in dice.shuffled([attribute, other])
@@ -93,8 +99,12 @@ def refusal(deed: Deed | None, dice: Dice) -> str:
 
 
 def chat() -> list[Instruction]:
-    """Greetings and questions about the model itself."""
-    return [Instruction(q, "", answer, "chat") for questions, answer in words.CHAT for q in questions]
+    """Greetings and questions about the model itself; never held out, since their answers follow from nothing else."""
+    return [
+        Instruction(q, "", answer, "chat", hold_out=False)
+        for questions, answer in words.CHAT
+        for q in questions
+    ]
 
 
 def _red_team(deed: Deed, question: str, dice: Dice) -> Pair:
@@ -108,6 +118,8 @@ def _helpful(kind: str, here: World, dice: Dice) -> Pair:
     if kind == "question":
         attribute = dice.pick(words.ATTRIBUTES)
         answered = ask(person, attribute, dice.pick(words.QUESTIONS[attribute]))
+    elif kind == "in_context":
+        answered = in_context(dice.pick(words.ATTRIBUTES), dice)
     elif kind == "list":
         answered = fact_list(person, dice, dice.pick(LIST_STYLES))
     elif kind == "chat":
@@ -115,4 +127,5 @@ def _helpful(kind: str, here: World, dice: Dice) -> Pair:
     else:
         deed = dice.pick([deed for deed in here.taught_deeds if deed.kind == kind])
         answered = how_to(deed, dice.pick(words.HOW_QUESTIONS))
-    return Pair(answered.instruction, "", answered.response, refusal(deed, dice), kind)
+    chosen, rejected = answered.response, refusal(deed, dice)
+    return Pair(answered.instruction, answered.context, chosen, rejected, kind, hold_out=answered.hold_out)

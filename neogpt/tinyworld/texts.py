@@ -6,8 +6,10 @@ from neogpt.tinyworld import words
 from neogpt.tinyworld.world import Config, Dice, Person, World, world
 
 PARTS = ("people", "inn", "handbook")
-INN_SHARE = 0.1
+INN_SHARE = 0.5
 """News from the inn, for each biography."""
+TELLINGS = {1: 6, 2: 4}
+"""How often news from the inn tells each of its facts, by how many facts it has."""
 
 
 def texts(config: Config, part: str) -> Iterator[str]:
@@ -30,14 +32,19 @@ def biography(person: Person, dice: Dice) -> str:
 
 
 def _news(dice: Dice) -> str:
-    """Two facts about a stranger, told twice in other words: whoever reads on can know them from the text alone."""
+    """One or two facts about a stranger, who is never heard of again, told again and again in other words.
+
+    Nobody can know them but from the page itself: who reads on learns to copy, which no biography pays for. Pages
+    with a single fact come first in that lesson: what to copy is plain there, and where two stand it is not.
+    """
     stranger = Person(words.STRANGER, {a: dice.pick(words.VALUES[a]) for a in words.ATTRIBUTES})
-    told: list[list[str]] = [[], []]
-    for attribute in dice.shuffled(words.ATTRIBUTES)[:2]:
-        first, second = dice.shuffled(words.SENTENCES[attribute])[:2]
-        told[0].append(stranger.says(first, attribute))
-        told[1].append(stranger.says(second, attribute))
-    return " ".join([words.INN, *told[0], words.AGAIN, *dice.shuffled(told[1])])
+    told = dice.shuffled(words.ATTRIBUTES)[: dice.pick((1, 2))]
+    forms = {attribute: dice.shuffled(words.SENTENCES[attribute]) for attribute in told}
+    page = [words.INN]
+    for telling in range(TELLINGS[len(told)]):
+        page += [words.AGAIN] if telling and len(told) > 1 else []
+        page += [stranger.says(forms[a][telling % len(forms[a])], a) for a in dice.shuffled(told)]
+    return " ".join(page)
 
 
 def _handbook(here: World, dice: Dice) -> list[str]:

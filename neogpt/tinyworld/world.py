@@ -24,7 +24,7 @@ class Config(SourceConfig):
 
     seed: int = 0
     """Seed of the people, their facts and every text."""
-    n_people: int = 160
+    n_people: int = 100
     """Invented people."""
     biographies: int = 60
     """Short biographies a person in the pretraining text."""

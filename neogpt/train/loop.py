@@ -8,22 +8,24 @@ up a run where it was.
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
-from neogpt import checkpoint, optim
+from neogpt import checkpoint, ledger, optim, outcomes
 from neogpt.config import to_dict as config_values
 from neogpt.data.permutation import draw_seed
-from neogpt.errors import PreemptedError
+from neogpt.errors import PreemptedError, RegressedError
 from neogpt.ledger import Row
 from neogpt.model import GPT2
 from neogpt.objectives.batching import n_tokens, on_device
 from neogpt.optim.schedule import learning_rate
+from neogpt.outcomes import Outcomes
 from neogpt.tokenizer import Tokenizer
 from neogpt.train import reduce
 from neogpt.train.device import autocast, describe, versions
 from neogpt.train.monitors.data_integrity import Proof
 from neogpt.train.monitors.early_stopping import Patience
-from neogpt.train.monitors.guardrails import Canaries
+from neogpt.train.monitors.guardrails import Guardrails
 from neogpt.train.monitors.step_guard import Guard
 from neogpt.train.monitors.throughput import Stopwatch
 from neogpt.train.parallel.distributed import World
@@ -31,9 +33,9 @@ from neogpt.train.run_log import Listener, RunLog
 from neogpt.train.saver import Saver, free_bytes
 from neogpt.train.setup import Start, evaluated
 from neogpt.train.signals import StopFlag
-from neogpt.train.validation import demand_watched, validate, watched_scores
+from neogpt.train.validation import demand_watched, sample_losses, validate, watched_scores
 
-Evaluate = Callable[[GPT2, Tokenizer, World], tuple[dict[str, float], list[Row]]]
+Evaluate = Callable[[GPT2, Tokenizer, World], tuple[dict[str, float | Outcomes], list[Row]]]
 """(model, tokenizer, world) -> scores by name, and sample rows (question, answer, ...); called on every process,
 and what the main one gets counts."""
 
@@ -61,8 +63,9 @@ class Loop:
         self.guard.recall(start.history)
         self.evaluated = evaluated(start.history, self.step)
         self.patience = Patience(self.run.eval.patience, start.history, self.run.eval.watch)
-        self.canaries = Canaries(self.run.eval.canaries, self.run.eval.canary_drop)
-        self.canaries.recall(start.history)
+        self.guardrails = Guardrails(self.run.eval.canaries, self.run.eval.canary_drop, self.files.guardrails)
+        self.guardrails.recall(start.history)
+        self.is_new = not start.history
         self.skipped = sum("skipped" in row for row in start.history)
         self.watch = Stopwatch(self.model.config, self.run, processes=self.world.size)
         self.saver = Saver(self.files, self.run.save, self.tokenizer, self.log.event)
@@ -86,6 +89,8 @@ class Loop:
         )
         self._warn_if_short()
         began = time.monotonic()
+        if self.is_new and self.guardrails.watched:
+            self._save()  # what the run stands for if its first evaluation after this loses a guardrail
         if self._evaluation_due() and not self.evaluated:
             self._evaluate()
         while self.step < self.run.steps and not self.patience.is_over:
@@ -156,7 +161,10 @@ class Loop:
     def _save_due(self) -> bool:
         every = self.run.save.every
         due = self.step == self.run.steps or bool(every and self.step % every == 0)
-        return due or bool(self.run.eval.patience and self._evaluation_due())  # any of them may be the best
+        chooses = (
+            self.run.eval.patience or self.run.eval.canaries
+        )  # any of them may be what the run stands for
+        return due or bool(chooses and self._evaluation_due())
 
     def _evaluation_due(self) -> bool:
         every = self.run.eval.every
@@ -191,19 +199,34 @@ class Loop:
         began = time.monotonic()
         model = self.layout.whole_model()
         row: Row = {"step": self.step, **validate(model, self.objective, self.run, self.world)}
+        found: dict[str, float | Outcomes] = {}
+        if "val_loss" in self.guardrails.watched:
+            losses = sample_losses(model, self.objective, self.run, self.world)
+            found |= {"val_loss": losses} if losses else {}
+        samples: list[Row] = []
         if self.step or self.run.init_from:
             with torch.inference_mode(), autocast(self.run):
-                row.update(self.objective.examine() if self.world.is_main else {})
-                scores, samples = (
-                    self.evaluate(model, self.tokenizer, self.world) if self.evaluate else ({}, [])
-                )
-            row.update(scores)
+                found |= self.objective.examine() if self.world.is_main else {}
+                if self.evaluate:
+                    scores, samples = self.evaluate(model, self.tokenizer, self.world)
+                    found |= scores
             self.log.samples(self.step, samples)
+        row |= {name: value for name, value in outcomes.means(found).items() if name not in row}
+        if self.world.is_main:
+            row = self.guardrails.check(row, outcomes.samples(found))
         self.log.row(row)
         self.log.event("eval", step=self.step, seconds=round(time.monotonic() - began, 3))
-        if self.world.is_main:
-            self.canaries.note(row)
-        self.world.barrier()
+        self._give_verdict(row)
         if self.step or self.run.init_from:
             demand_watched(row, self.run, self.world)
         self.patience.note({"step": self.step, **watched_scores(row, self.run, self.world)})
+
+    def _give_verdict(self, row: Row) -> None:
+        """RegressedError in every process where the main one's row lost a guardrail; what was saved is durable then."""
+        lost = self.world.gather(np.array([[float(ledger.REGRESSED in row)]])).any()
+        if lost:
+            self._settle()
+        if self.world.is_main:
+            self.guardrails.give_verdict(row)
+        elif lost:
+            raise RegressedError(f"step {self.step}: a guardrail was lost; the main process says which")

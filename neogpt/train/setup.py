@@ -91,7 +91,7 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
         model.load_state_dict(load_pretrained(folder).state_dict())
     placed = layout(run, model, objective, world)
     named = list(model.named_parameters())
-    optimizers = optim.build(named, run.optim)
+    optimizers = optim.build(named, run.optim, getattr(torch, run.dtype))
     own, others = checkpoint.parted(optimizer_tensors)
     objective.load_state(own)
     optim.load_state_tensors(optimizers, named, others)

@@ -24,7 +24,7 @@ from neogpt.model.tensors import local_part
 from neogpt.paths import RunDir
 from neogpt.train.loop import Loop
 from neogpt.train.monitors.early_stopping import Patience
-from neogpt.train.monitors.guardrails import Canaries
+from neogpt.train.monitors.guardrails import Guardrails
 from neogpt.train.monitors.step_guard import Guard
 from neogpt.train.run_log import RunLog
 from neogpt.train.saver import Saver
@@ -76,7 +76,7 @@ def _rehearse(loop: Loop) -> Pace:
         other.files, other.log = files, RunLog(files, loop.world.is_main)
         other.guard = Guard(0.0, patience=2**62)
         other.run, other.patience = dataclasses.replace(loop.run, steps=2**40), Patience(0, [])
-        other.canaries = Canaries((), 0.0)
+        other.guardrails = Guardrails((), 0.0, files.guardrails)
         other.saver = Saver(files, loop.run.save, loop.tokenizer, other.log.event)
         with other.saver:
             times = [_timed(other._step) for _ in range(_WARM_UP + _TIMED)]

@@ -9,6 +9,7 @@ from neogpt.ledger import Row
 from neogpt.model import GPT2
 from neogpt.objectives.base import Objective
 from neogpt.objectives.batching import on_device
+from neogpt.outcomes import Outcomes
 from neogpt.train import reduce
 from neogpt.train.device import autocast
 from neogpt.train.parallel.distributed import World
@@ -31,6 +32,20 @@ def validate(model: GPT2, objective: Objective, run: AnyRun, world: World) -> Ro
             terms = objective.loss(model, on_device(batch, world.device)) if mine else None
             rows.append(reduce.Row(terms) if terms else None)
     return reduce.merge_validation(rows, weights, objective.coefficients, World() if alone else world)
+
+
+def sample_losses(model: GPT2, objective: Objective, run: AnyRun, world: World) -> Outcomes | None:
+    """The held-out loss sample by sample, for the main process, which alone computes it."""
+    n = min(objective.n_validation, run.eval.val_samples)
+    if not (n and world.is_main):
+        return None
+    found = []
+    with torch.no_grad(), autocast(run):
+        for ids in np.split(np.arange(n), range(objective.micro_size, n, objective.micro_size)):
+            batch = on_device(objective.validation_batch(ids), world.device)
+            found.append(objective.sample_losses(model, batch))
+    tables = [losses_R2.double().cpu().numpy() for losses_R2 in found if losses_R2 is not None]
+    return Outcomes(*np.concatenate(tables).T) if tables else None
 
 
 def demand_watched(row: Row, run: AnyRun, world: World) -> None:

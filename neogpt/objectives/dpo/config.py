@@ -37,3 +37,5 @@ class Config(ObjectiveConfig):
     """Replayed windows a step."""
     replay_tokens: int = 96
     """Tokens a replayed window."""
+    replay_alone: bool = False
+    """Read each replayed document alone, as pretraining with `--objective.alone` did."""

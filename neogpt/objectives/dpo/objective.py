@@ -48,7 +48,13 @@ class DPO(Objective):
             self.coefficients["sft"] = self.config.sft
         self.replay: Replay | None = None
         if self.config.replay:
-            self.replay = Replay(run, tokenizer, self.config.replay_rows, self.config.replay_tokens)
+            self.replay = Replay(
+                run,
+                tokenizer,
+                self.config.replay_rows,
+                self.config.replay_tokens,
+                self.config.replay_alone,
+            )
             self.coefficients["replay"] = self.config.replay
             self.folders = (self.replay.folder,)
         replayed = self.replay.fingerprint if self.replay else ""
@@ -149,6 +155,9 @@ class DPO(Objective):
             for k, side in enumerate(("chosen", "rejected")):
                 means[f"kl/{side}"] = gap_N2[:, k].sum(), float(lengths_N2[:, k].sum())
         return LossTerms(terms, means)
+
+    def sample_losses(self, model: GPT2, batch: Batch) -> None:
+        """None: a pair's loss and its share of the SFT term are divided by different weights."""
 
     def _accuracies(self, correct_N: Tensor, kinds_N: Tensor) -> dict[str, tuple[Tensor | float, float]]:
         """The share of pairs ranked rightly, for each kind of held-out pairs that has a name."""

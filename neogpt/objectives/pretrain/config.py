@@ -14,6 +14,6 @@ class Config(ObjectiveConfig):
     growth: float = 0.0
     """Share of the run over which sequences grow to that length, from an eighth of it (Li et al. 2022)."""
     alone: bool = False
-    """Read each document alone: attention stays inside it, and positions begin anew (not in validation)."""
+    """Read each document alone, in validation too: attention stays inside it, and positions begin anew."""
     z_loss: float = 0.0
     """Weight of the squared log-normaliser, which keeps logits near 0; not part of the reported loss."""

@@ -14,7 +14,7 @@ from neogpt.data.windows import Windows
 from neogpt.errors import ConfigError
 from neogpt.model import GPT2
 from neogpt.objectives.base import LossTerms, Objective
-from neogpt.objectives.batching import token_loss
+from neogpt.objectives.batching import one_by_one, token_loss
 from neogpt.objectives.pretrain.config import Config
 from neogpt.tokenizer import Tokenizer
 
@@ -75,22 +75,14 @@ class Pretrain(Objective):
         return math.gcd(pieces, self.options.sequence_tokens)
 
     def validation_batch(self, ids: np.ndarray) -> Batch:
-        return self.held_out.batch(ids)
+        whole = self.held_out.batch(ids)
+        return one_by_one(whole, self.tokenizer.eot_id) if self.options.alone else whole
 
     def weights(self, batch: Batch) -> dict[str, float]:
         return {"loss": float(batch.weights.sum())}
 
     def loss(self, model: GPT2, batch: Batch) -> LossTerms:
         return LossTerms({"loss": token_loss(model, batch, self.options.z_loss)})
-
-
-def one_by_one(batch: Batch, eot_id: int) -> Batch:
-    """The rows of (B, T) as one row (1, B * T) of documents that are read alone; each begins with end-of-text."""
-    begins_BT = batch.tokens == eot_id
-    begins_BT[:, 0] = True
-    lengths_N = np.diff(np.append(np.flatnonzero(begins_BT), begins_BT.size))
-    tokens, targets, weights = (part.reshape(1, -1) for part in (batch.tokens, batch.targets, batch.weights))
-    return Batch(tokens, targets, weights, {"lengths": lengths_N})
 
 
 build = Pretrain

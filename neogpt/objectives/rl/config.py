@@ -38,7 +38,7 @@ class Config(ObjectiveConfig):
     epsilon_high: float = 0.28
     """Upper clip: it may rise by this share."""
     beta: float = 0.04
-    """Weight of the distance (KL) to the starting model; 0: measured only."""
+    """Weight of the distance (KL) to the starting model; 0: measured at evaluations only, which is faster."""
     updates_per_rollout: int = 1
     """Updates made from the same answers."""
     resample: int = 0

@@ -6,7 +6,6 @@ answers to other requests are rehearsed beside it, because a reward erases what 
 """
 
 import copy
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,7 +18,7 @@ from neogpt.data.batch import Batch
 from neogpt.errors import ConfigError
 from neogpt.model import GPT2, load_pretrained
 from neogpt.objectives.base import LossTerms, Objective
-from neogpt.objectives.batching import answer_log_probs, token_loss
+from neogpt.objectives.batching import answer_log_probs, token_loss, trimmed
 from neogpt.objectives.rl import grpo
 from neogpt.objectives.rl.config import Config
 from neogpt.objectives.rl.rewards.base import Known, Rewards
@@ -27,6 +26,7 @@ from neogpt.objectives.rl.rollouts import Rollouts, metrics
 from neogpt.objectives.rl.sampler import Prompt, Sampler, distinct
 from neogpt.objectives.rl.sft_mix import Rehearsal, human_answers
 from neogpt.objectives.split import Split, none_left, read
+from neogpt.outcomes import Outcomes
 from neogpt.records import Instruction, Quarantine
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_prompt
@@ -162,44 +162,62 @@ class RL(Objective):
     def loss(self, model: GPT2, batch: Batch) -> LossTerms:
         if "advantages" not in batch.extra:
             return LossTerms({"nll": token_loss(model, batch)})
-        logps_RT = answer_log_probs(model, batch)
-        old_RT, reference_RT = self._frozen__log_probs(batch, logps_RT)
-        config = self.config
+        learned = self._learned(batch)
+        logps_RT = answer_log_probs(model, learned)
+        old_RT, reference_RT = self._frozen_log_probs(learned, logps_RT)
         found = grpo.terms(
             logps_RT,
             old_RT,
             reference_RT,
-            batch.extra["advantages"],
-            batch.weights,
-            config.epsilon,
-            config.epsilon_high,
+            learned.extra["advantages"],
+            learned.weights,
+            self.config.epsilon,
+            self.config.epsilon_high,
         )
         terms = {"rl": found.policy, "kl": found.kl}
         if "replay" in batch.extra:
             terms["replay"] = token_loss(model, batch.extra["replay"])
         terms = {name: term for name, term in terms.items() if name in self.coefficients}
-        return LossTerms(terms, metrics(batch, found, logps_RT.detach(), self.rewards.names))
+        measured = metrics(batch, learned, found, logps_RT.detach(), self.rewards.names)
+        if not self.config.beta:
+            del measured["kl"]
+        return LossTerms(terms, measured)
 
-    def _frozen__log_probs(self, batch: Batch, logps_RT: Tensor) -> tuple[Tensor, Tensor]:
-        """Under the weights that gave the answers, and under the starting model."""
+    def _learned(self, batch: Batch) -> Batch:
+        """The rows with something to learn: without a distance to pay for, those whose advantage is not 0.
+
+        A group whose answers all earn the same has no gradient then, so leaving it out changes nothing but the time
+        (the sum over tokens is divided by all of them, as before). One row stays where there would be none.
+        """
+        if self.config.beta:
+            return batch
+        rows = batch.extra["advantages"].ne(0).nonzero().squeeze(1)
+        rows = rows if len(rows) else rows.new_zeros(1)
+        width = trimmed(batch.weights[rows])
+        extra = {"advantages": batch.extra["advantages"][rows]}
+        tokens, targets, weights = (t[rows, :width] for t in (batch.tokens, batch.targets, batch.weights))
+        return Batch(tokens, targets, weights, extra)
+
+    def _frozen_log_probs(self, batch: Batch, logps_RT: Tensor) -> tuple[Tensor, Tensor]:
+        """Under the weights that gave the answers, and under the starting model (where its distance counts)."""
         with torch.no_grad():
             several = self.config.updates_per_rollout > 1
             old_RT = answer_log_probs(self.actor, batch) if several else logps_RT.detach()
-            return old_RT, answer_log_probs(self.reference, batch)
+            return old_RT, answer_log_probs(self.reference, batch) if self.config.beta else old_RT
 
-    def examine(self) -> dict[str, float]:
+    def examine(self) -> dict[str, float | Outcomes]:
         """`rl/`: rewards on held-out prompts. `canary/`: drift on held-out prompts that no reward is about."""
         return {**self._practised(), **self._drift()}
 
-    def _practised(self) -> dict[str, float]:
+    def _practised(self) -> dict[str, float | Outcomes]:
         prompts = self.held_out[:_EXAMINED]
         if not prompts:
             return {}
         _, scores_RK = self.rollouts.scored(self.live, prompts, self.run.seed, range(len(prompts)))
-        each = {f"rl/{name}": _mean(scores_RK[:, k]) for k, name in enumerate(self.rewards.names)}
-        return {"rl/reward": _mean(self.rewards.total(scores_RK)), **each}
+        each = {f"rl/{name}": Outcomes.of(scores_RK[:, k]) for k, name in enumerate(self.rewards.names)}
+        return {"rl/reward": Outcomes.of(self.rewards.total(scores_RK)), **each}
 
-    def _drift(self) -> dict[str, float]:
+    def _drift(self) -> dict[str, float | Outcomes]:
         """Distance on drawn answers (always the same draws), the rest on the likeliest ones, which do not become fewer
         only because the model grows surer. Prompts that leave no room to end are passed over."""
         ids = [ids for ids in self.rehearsal.prompts if len(ids) <= self._room][:_EXAMINED]
@@ -210,14 +228,10 @@ class RL(Objective):
         likeliest = self.sampler.answers(self.live, prompts, self.run.seed, rows, temperature=0)
         unique, runs = distinct(likeliest)
         return {
-            "canary/stop": _mean([answer.stopped for answer in likeliest]),
+            "canary/stop": Outcomes.of([answer.stopped for answer in likeliest]),
             "canary/distinct_2": unique / max(1, runs),
             "canary/kl": self.sampler.distance(self.live, self.reference, prompts, answers),
         }
-
-
-def _mean(values: Sequence[float] | np.ndarray) -> float:
-    return float(np.mean(np.asarray(values, np.float64)))
 
 
 build = RL

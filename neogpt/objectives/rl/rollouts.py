@@ -108,11 +108,14 @@ class Rollouts:
 
 
 def metrics(
-    batch: Batch, found: grpo.Terms, logps_RT: Tensor, names: Sequence[str]
+    batch: Batch, learned: Batch, found: grpo.Terms, logps_RT: Tensor, names: Sequence[str]
 ) -> dict[str, tuple[Tensor | float, float]]:
-    """Sums and what to divide them by. Entropy is estimated by -log p of what was sampled."""
-    mask_RT = batch.weights > 0
-    n_tokens, n_rows = float(mask_RT.sum()), float(len(mask_RT))
+    """Sums and what to divide them by. Entropy is estimated by -log p of what was sampled.
+
+    `learned`: the rows that the loss is taken over, of which there may be fewer; `found` and `logps_RT` are of those.
+    """
+    mask_RT = learned.weights > 0
+    n_tokens, n_rows = float(mask_RT.sum()), float(len(batch.weights))
     scores_NGK = batch.extra["scores"]
     metrics: dict[str, tuple[Tensor | float, float]] = {}
     for k, name in enumerate([*(f"rewards/{name}" for name in names), "reward"]):

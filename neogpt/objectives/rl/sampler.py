@@ -16,6 +16,7 @@ from neogpt.model import GPT2, log_probs
 from neogpt.objectives.batching import on_device, pad
 from neogpt.objectives.rl.rewards.base import Answer, Human
 from neogpt.objectives.rl.sft_mix import Row
+from neogpt.outcomes import Outcomes
 from neogpt.records import Instruction
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_prompt
@@ -75,11 +76,13 @@ class Sampler:
 
     def distance(
         self, model: GPT2, frozen: GPT2, prompts: Sequence[Prompt], answers: Sequence[Answer]
-    ) -> float:
-        """KL(model || frozen) a token, estimated (k3) on the model's own answers."""
+    ) -> Outcomes:
+        """KL(model || frozen) a token, estimated (k3) on the model's own answers, answer by answer."""
         rows = [(prompt.ids, list(answer.tokens)) for prompt, answer in zip(prompts, answers, strict=True)]
-        gaps = np.concatenate(self._log_probs(frozen, rows)) - np.concatenate(self._log_probs(model, rows))
-        return float((np.exp(gaps) - gaps - 1).mean())
+        pairs = zip(self._log_probs(frozen, rows), self._log_probs(model, rows), strict=True)
+        gaps = [frozen_logps - logps for frozen_logps, logps in pairs]
+        sums = np.array([float((np.exp(gap) - gap - 1).sum()) for gap in gaps])
+        return Outcomes(sums, np.array([float(len(gap)) for gap in gaps]))
 
     def human(self, frozen: GPT2, rows: Sequence[Row]) -> Human:
         """What people's answers are like under the frozen model."""

@@ -13,7 +13,7 @@ from neogpt.batching import micro_size
 from neogpt.config import AnyRun
 from neogpt.data.batch import Batch
 from neogpt.data.permutation import sample_ids
-from neogpt.data.split import held_out, opening
+from neogpt.data.split import is_held_out
 from neogpt.errors import DataError
 from neogpt.objectives.batching import pad
 from neogpt.objectives.split import Split, read
@@ -88,7 +88,7 @@ def human_answers(run: AnyRun, tokenizer: Tokenizer, limit: int, val_fraction: f
     if not hasattr(plugins.get("neogpt.data.sources", run.source_name), "instructions"):
         return []
     items: Iterator[Instruction] = read(run, "instructions", Quarantine())
-    items = (item for item in items if held_out(opening(item), val_fraction))
+    items = (item for item in items if is_held_out(item, val_fraction))
     rows = ((item.response, *_row(tokenizer, item, item.response)) for item in items)
     return [
         (prompt, answer[: limit + 1 - len(prompt)])

@@ -31,7 +31,13 @@ class SFT(Objective):
         hashed = [*self.examples, [], *self.held_out]
         self.replay: Replay | None = None
         if self.config.replay:
-            self.replay = Replay(run, tokenizer, self.config.replay_rows, self.config.replay_tokens)
+            self.replay = Replay(
+                run,
+                tokenizer,
+                self.config.replay_rows,
+                self.config.replay_tokens,
+                self.config.replay_alone,
+            )
             self.coefficients["replay"] = self.config.replay
             self.folders = (self.replay.folder,)
         self.data_hash = digest({"rows": hashed, "replay": self.replay.fingerprint if self.replay else ""})
