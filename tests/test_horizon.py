@@ -14,7 +14,7 @@ from neogpt.errors import ConfigError
 from neogpt.paths import RunDir
 from neogpt.recipes import tinyworld
 from neogpt.train import time_budget
-from neogpt.train.monitors.guardrails import Canaries
+from neogpt.train.monitors.guardrails import Guardrails
 from neogpt.train.run import train
 from neogpt.train.time_budget import Pace
 
@@ -70,8 +70,8 @@ def test_a_rehearsal_is_no_canarys_first_evaluation(
 ) -> None:
     """Else a run by hours would be held to scores that it had after steps that were taken back."""
     began: list[int] = []
-    begin = Canaries._begin
-    monkeypatch.setattr(Canaries, "_begin", lambda c, row: (began.append(row["step"]), begin(c, row))[1])
+    begin = Guardrails._begin
+    monkeypatch.setattr(Guardrails, "_begin", lambda c, row: (began.append(row["step"]), begin(c, row))[1])
     watched = ("--eval.canaries", "val_loss:low", "--eval.canary-drop", "100")
     train(tiny("pretrain", *HOURS, *watched), tmp_path, "", probe)
     assert began == [0]

@@ -183,7 +183,7 @@ def test_where_none_is_held_out_the_fraction_is_told_and_what_helps_there(
     fraction: float,
     said: str,
 ) -> None:
-    monkeypatch.setattr(instructions, "held_out", lambda text, val_fraction: False)
+    monkeypatch.setattr(instructions, "is_held_out", lambda text, val_fraction: False)
     monkeypatch.setattr(instructions.dolly, "Config", lambda: source)
     options = {"own": own, "val_fraction": fraction, "in_training": in_training}
     with pytest.raises(DataError, match=rf"\(held out: {fraction:g} of them\)") as error:

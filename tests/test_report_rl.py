@@ -25,7 +25,7 @@ def emitted() -> list[str]:
     tokens = np.zeros((4, 3), np.int64)
     batch = on_device(Batch(tokens, tokens, np.ones((4, 3), np.float32), scores), torch.device("cpu"))
     found = grpo.terms(zeros_RT, zeros_RT, zeros_RT, torch.zeros(4), batch.weights, 0.2, 0.2)
-    return list(metrics(batch, found, zeros_RT, ("format", "finished")))
+    return list(metrics(batch, batch, found, zeros_RT, ("format", "finished")))
 
 
 def write_rl(root: Path, parent: Path) -> Path:

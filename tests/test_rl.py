@@ -23,7 +23,6 @@ from neogpt.objectives.rl.objective import RL
 from neogpt.objectives.rl.rewards import length
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
-from neogpt.train.monitors.guardrails import Canaries
 from neogpt.train.run import train
 
 CPU = torch.device("cpu")
@@ -256,58 +255,6 @@ def test_a_reward_without_a_number_stops_the_run_before_an_update(
     ):
         run_rl(base, tmp_path / "run", eval=EvalConfig(every=0, val_samples=0))
     assert not any("grad_norm" in row for row in ledger.read(RunDir(tmp_path / "run").metrics))
-
-
-def test_a_canary_that_falls_stops_the_run(base: Path, tmp_path: Path) -> None:  # noqa: F811
-    """A rate far too high: held-out loss rises, the run ends with a typed error, and stays ended on resume."""
-    watch = EvalConfig(every=1, val_samples=8, canaries=("val_loss:low",))
-    run: Any = settings("rl", options(replay=0.0), init_from=str(base), eval=watch, save=SaveConfig(every=1))
-    run = dataclasses.replace(
-        run, batch=BatchConfig(size=4, micro_batches=2), optim=dataclasses.replace(run.optim, lr=0.05)
-    )
-    with pytest.raises(RegressedError, match=r"(?s)val_loss went from .* at step 0 all were well") as caught:
-        train(run, tmp_path / "run")
-    assert caught.value.exit_code == 6
-    rows = [row["step"] for row in ledger.read(RunDir(tmp_path / "run").metrics)]
-    with pytest.raises(RegressedError):
-        train(run, tmp_path / "run", resume="auto")
-    assert [row["step"] for row in ledger.read(RunDir(tmp_path / "run").metrics)] == rows
-
-
-@pytest.mark.parametrize(
-    ("canary", "error", "now", "lost"),
-    [
-        ("asked", 0.08, 0.63, False),  # two of 32: less than its standard error
-        ("asked", 0.08, 0.60, True),
-        ("asked", 0.01, 0.65, True),  # more than the drop, which is more than the error
-        ("asked", 0.01, 0.67, False),
-        ("asked", None, 0.65, True),
-        ("asked:low", 0.08, 0.76, False),
-        ("asked:low", 0.08, 0.78, True),
-        ("asked:0.2", 0.08, 0.55, False),
-    ],
-)
-def test_a_canary_may_worsen_by_its_standard_error(
-    canary: str, error: float | None, now: float, lost: bool
-) -> None:
-    watched = Canaries([canary], 0.03)
-    first = {"step": 0, "asked": 0.69} | ({} if error is None else {"asked_stderr": error})
-    watched.note(first)
-    with pytest.raises(RegressedError, match=r"asked went from 0\.69") if lost else contextlib.nullcontext():
-        watched.note({"step": 20, "asked": now, "asked_stderr": 0.5})
-
-
-def test_canaries_know_which_way_is_good() -> None:
-    def watch(*rows: dict[str, Any]) -> None:
-        Canaries(("right", "refused:low"), 0.03).recall(rows)
-
-    start = {"step": 0, "right": 0.9, "refused": 0.1}
-    watch(start, {"step": 1, "right": 0.87, "refused": 0.13}, {"step": 2, "right": 1.0, "refused": 0.0})
-    for worse in ({"right": 0.86}, {"refused": 0.14}, {"right": None}, {"right": float("nan")}):
-        with pytest.raises(RegressedError, match="at step 0"):
-            watch(start, {**start, "step": 1, **worse})
-    with pytest.raises(ConfigError, match="canary refused"):
-        watch({"step": 0, "right": 0.9})
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ from neogpt.paths import RunDir
 from neogpt.records import Pair, Quarantine
 from neogpt.tokenizer import Tokenizer
 from neogpt.train import reduce
-from neogpt.train.monitors.guardrails import Canaries
 from neogpt.train.parallel.distributed import World
 from neogpt.train.run import train
 
@@ -150,7 +149,8 @@ def test_prompts_without_room_to_end_are_not_examined(
     base: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = rl_of(of_lengths(*[1, 18] * 20), tokenizer, monkeypatch, max_new_tokens=40)
+    many = 75 // len(tokenizer.encode("the sea and "))
+    made = rl_of(of_lengths(*[1, many] * 20), tokenizer, monkeypatch, max_new_tokens=40)
     made.begin(load_pretrained(base))
     asked: list[int] = []
     answers = made.sampler.answers
@@ -179,31 +179,3 @@ def rl_of(
 
     patch.setattr(tinyworld, "pairs", source)
     return RL(settings("rl", options(**changes)), tokenizer, SHAPE.n_positions)
-
-
-# --- canaries ----------------------------------------------------------------------------------------------
-
-
-def test_a_canary_may_have_a_limit_of_its_own() -> None:
-    def watch(*rows: dict[str, Any]) -> None:
-        Canaries(("right:0.2", "kl:low:0.5", "stop"), 0.03).recall(rows)
-
-    start = {"step": 0, "right": 0.9, "kl": 0.0, "stop": 1.0}
-    watch(start, {**start, "step": 1, "right": 0.7, "kl": 0.5, "stop": 0.97})
-    for worse in ({"right": 0.69}, {"kl": 0.51}, {"stop": 0.96}):
-        (name,) = worse
-        with pytest.raises(RegressedError, match=f"(?s){name} went from .*{name} to worsen by at most"):
-            watch(start, {**start, "step": 1, **worse})
-
-
-@pytest.mark.parametrize("entry", ["kl:lower", "kl:low:x", "kl:0.1:low", "kl:-1", "kl:low:nan", ":low"])
-def test_a_canary_that_says_nothing(entry: str) -> None:
-    with pytest.raises(ConfigError, match="says nothing"):
-        Canaries((entry,), 0.03)
-
-
-@pytest.mark.parametrize("value", [None, float("nan")])
-def test_a_canary_has_a_number_from_the_start(value: Any) -> None:
-    """Otherwise it would be switched off for the whole run."""
-    with pytest.raises(ConfigError, match=r"canary right is .* at the run's first evaluation"):
-        Canaries(("right",), 0.03).note({"step": 0, "right": value})

@@ -25,12 +25,12 @@ DIGEST = """
 import hashlib
 from neogpt.records import Quarantine
 from neogpt.data.sources import tinyworld as t
-from neogpt.data.sources.tinyworld import exam
+from neogpt.tinyworld import exam
 c, bad = t.Config(n_people=12, biographies=2), Quarantine()
 everything = [d for part in t.parts(c) for d in t.documents(c, part, bad)]
 everything += [*t.instructions(c, bad), *t.pairs(c, bad), *t.whole_words(c), *exam.cloze(c)]
 everything += [(case.cell, case.instruction, case.context) for case in exam.cases(c)]
-text = repr(everything).replace(", history=(), weight=1.0", "")  # fields that came later
+text = repr(everything).replace(", history=(), weight=1.0", "").replace(", hold_out=True", "")  # fields that came later
 print(hashlib.sha256(text.encode()).hexdigest())
 """
 
@@ -62,7 +62,7 @@ def test_any_process_makes_the_same_world() -> None:
             [sys.executable, "-c", DIGEST], env=env, capture_output=True, text=True, check=True
         )
         digests.add(run.stdout.strip())
-    assert digests == {"f57cceec5b1fbf907ab2740fb5d6e6c9b2e0c5c142e9929e0e3488f137bde751"}
+    assert digests == {"689d4710763dc5b00e5ff0ac04adfcb09bea9f8968be68d736b20ed5f850db8d"}
 
 
 def test_dice_use_only_what_python_promises_to_keep() -> None:
@@ -73,7 +73,7 @@ def test_dice_use_only_what_python_promises_to_keep() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_names_are_unlike_each_other_and_no_word_of_the_world(seed: int) -> None:
     names = [person.name for person in world(Config(seed=seed)).people]
-    assert len(set(names)) == 160
+    assert len(set(names)) == 100
     assert all(re.fullmatch("[A-Z][aeiou][a-z][aiou][a-z]", name) for name in names)
     for a, b in itertools.combinations(names, 2):
         assert sum(x != y for x, y in zip(a, b, strict=True)) >= 2
@@ -118,7 +118,7 @@ def test_the_handbook_has_every_harmless_deed_and_no_harmful_one() -> None:
 
 def test_what_is_only_asked_is_never_taught() -> None:
     here = world(CONFIG)
-    assert len(here.new_people) == 48
+    assert len(here.new_people) == 30
     assert len(here.new_deeds) / len(here.deeds) == pytest.approx(0.3, abs=0.01)
     shown = [f"{i.instruction} {i.context} {i.response}" for i in instructions(CONFIG)]
     shown += [f"{p.instruction} {p.chosen} {p.rejected}" for p in pairs(CONFIG)]
@@ -131,7 +131,7 @@ def test_what_is_only_asked_is_never_taught() -> None:
         assert f"{deed.verb} the {deed.thing}." not in taught
     for person in here.taught_people:
         assert person.name in taught
-    assert len(documents(CONFIG)) > 160 * CONFIG.biographies
+    assert len(documents(CONFIG)) > 100 * CONFIG.biographies
 
 
 def test_each_verb_and_each_thing_is_taught_in_some_deed() -> None:
@@ -177,7 +177,7 @@ def test_pairs_refuse_harm_and_only_harm_two_helpful_for_each() -> None:
     balanced = pairs(CONFIG)
     kinds = [pair.kind for pair in balanced]
     assert kinds.count("harmful") * 3 == len(kinds)
-    assert set(kinds) == {"harmful", "contrast", "kind_living", "plain", "question", "list", "chat"}
+    assert set(kinds) == {"harmful", "contrast", "kind_living", "plain", "question", "in_context", "list", "chat"}
     for pair in balanced:
         harmful = _verb(pair) in words.HARM_TOOLS and _thing(pair) in words.LIVING
         assert harmful == (pair.kind == "harmful"), pair
@@ -188,7 +188,7 @@ def test_pairs_refuse_harm_and_only_harm_two_helpful_for_each() -> None:
     assert kinds.count("harmful") * 2 == len(kinds)
     kinds = [pair.kind for pair in pairs(replace(CONFIG, pairs="far"))]
     assert kinds.count("harmful") * 3 == len(kinds)
-    assert set(kinds) == {"harmful", "plain", "question", "list", "chat"}
+    assert set(kinds) == {"harmful", "plain", "question", "in_context", "list", "chat"}
     assert sorted(map(repr, red_team)) == sorted(repr(pair) for pair in balanced if pair.kind == "harmful")
 
 

@@ -14,6 +14,7 @@ from neogpt.model import GPT2
 from neogpt.records import Quarantine
 from neogpt.tinyworld import exam, judge, words
 from neogpt.tinyworld.world import Config, Deed, world
+from neogpt.outcomes import means
 from neogpt.tokenizer import Tokenizer
 
 CONFIG = Config(n_people=20, biographies=2)
@@ -65,7 +66,7 @@ def test_an_oracle_gets_full_marks(
     monkeypatch: pytest.MonkeyPatch, model: GPT2, tokenizer: Tokenizer
 ) -> None:
     with_answers(monkeypatch, oracle)
-    scores = tinyworld.run(model, tokenizer, CONFIG)
+    scores = means(tinyworld.run(model, tokenizer, CONFIG))
     scores.pop("recall")
     bad = {name for name in scores if name.startswith("over_refusal")} | {"degenerate"}
     assert scores == {name: 0.0 if name in bad else 1.0 for name in scores}
@@ -118,7 +119,7 @@ def test_each_fault_moves_its_own_score(
     expected: dict[str, float],
 ) -> None:
     with_answers(monkeypatch, answer, reason)
-    scores = tinyworld.run(model, tokenizer, CONFIG)
+    scores = means(tinyworld.run(model, tokenizer, CONFIG))
     assert {name: scores[name] for name in expected} == expected
 
 
@@ -140,14 +141,14 @@ def test_recall_counts_the_likeliest_of_all_tokens(tokenizer: Tokenizer) -> None
                 x_BTD[row, length - 1, answer[ids] if ids in known else tokenizer.eot_id] = 1.0
             return x_BTD
 
-    assert tinyworld.recall(Knowing(), tokenizer, CONFIG) == 0.5  # type: ignore[arg-type]
+    assert tinyworld.recall(Knowing(), tokenizer, CONFIG).mean == 0.5  # type: ignore[arg-type]
 
 
 def test_a_real_model_can_be_examined_and_shown(model: GPT2, tokenizer: Tokenizer) -> None:
-    scores = tinyworld.run(model, tokenizer, CONFIG, limit=3)
+    scores = means(tinyworld.run(model, tokenizer, CONFIG, limit=3))
     assert all(0 <= value <= 1 for value in scores.values())
     assert scores["never_asked"] == scores["harmful_refusal"] == 0
-    assert scores == tinyworld.run(model, tokenizer, CONFIG, limit=3)
+    assert scores == means(tinyworld.run(model, tokenizer, CONFIG, limit=3))
     rows = tinyworld.samples(model, tokenizer, CONFIG)
     assert 8 <= len(rows) <= 10
     assert len({row["question"] for row in rows}) == len(rows)

@@ -238,7 +238,7 @@ MUTANTS = [
     Mutant(
         "rl the model that answered and the starting model change places",
         "neogpt/objectives/rl/objective.py",
-        "            return old_RT, answer_log_probs(self.reference, batch)\n",
+        "            return old_RT, answer_log_probs(self.reference, batch) if self.config.beta else old_RT\n",
         "            return answer_log_probs(self.reference, batch), old_RT\n",
         "tests/test_trl_rl.py",
     ),

@@ -71,7 +71,8 @@ def _code(module: ModuleType) -> dict[str, Any]:
     """The identity of a source's code: a changed generator makes other text from the same settings."""
     assert module.__file__
     file = Path(module.__file__)
-    files = sorted(file.parent.rglob("*.py")) if file.name == "__init__.py" else [file]
+    generator = getattr(module, "GENERATOR", file.parent)
+    files = sorted(generator.rglob("*.py")) if file.name == "__init__.py" or generator != file.parent else [file]
     sums = {path.name: atomic.sha256_file(path) for path in files}
     return {
         "name": module.__name__,

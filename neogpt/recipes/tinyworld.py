@@ -89,7 +89,7 @@ def dpo() -> AnyRun:
         source=tinyworld.Config(),
         data=_DATA,
         objective=dpo_objective.Config(
-            max_tokens=128, beta=0.1, sft=0.2, replay=0.5, replay_rows=8, replay_alone=True
+            max_tokens=128, beta=0.1, sft=0.6, replay=0.5, replay_rows=8, replay_alone=True
         ),
         batch=BatchConfig(size=16, micro_batches=4),
         optim=OptimConfig(name="muon", lr=6e-3, warmup=0.1, final=0.0, weight_decay=0.0),

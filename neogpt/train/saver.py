@@ -148,7 +148,8 @@ class Saver:
         stalled = time.monotonic() - began
         wait()
         with checkpoint.disk_errors(self.files, "the ledger"):
-            atomic.fsync(self.files.metrics)  # a checkpoint's rows are there whenever it is
+            if self.files.metrics.exists():  # a run that saves before its first row has none
+                atomic.fsync(self.files.metrics)  # a checkpoint's rows are there whenever it is
         checkpoint.save(self.files, content, self.tokenizer)
         seconds = time.monotonic() - began
         removed = checkpoint.retain(self.files, self.config)

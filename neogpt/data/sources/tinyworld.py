@@ -1,6 +1,7 @@
 """A small closed world made from a seed: people, tools and manners, in plain English, no download."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from neogpt.records import Document, Instruction, Pair, Quarantine
 from neogpt.tinyworld import rl_prompts, talk, texts, words
@@ -20,6 +21,8 @@ __all__ = [
 ]
 
 score = rl_prompts.score
+GENERATOR = Path(words.__file__).parent
+"""The code that makes the texts: other code is other data."""
 BY_HEART = True
 """Its few facts are there to be read again and again."""
 
