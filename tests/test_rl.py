@@ -23,7 +23,7 @@ from neogpt.objectives.rl.objective import RL
 from neogpt.objectives.rl.rewards import length
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
-from neogpt.train.monitors.guardrails import Canaries
+from neogpt.train.monitors.guardrails import Guardrails
 from neogpt.train.run import train
 
 CPU = torch.device("cpu")
@@ -37,7 +37,7 @@ def _own_cache_for_module(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def options(**changes: Any) -> rl.Config:
-    small = {"group": 4, "max_new_tokens": 10, "val_fraction": 0.3, "replay_rows": 4}
+    small = {"num_generations": 4, "max_completion_length": 10, "val_fraction": 0.3, "sft_rows": 4}
     return rl.Config(**{**small, "rewards": ("length:1", "repetition:0.5"), **changes})
 
 
@@ -50,7 +50,7 @@ def objective(tokenizer: Tokenizer, model: GPT2, micro_batches: int = 2, **chang
 
 def rl_loss(made: RL, model: GPT2, batch: Batch) -> torch.Tensor:
     terms = made.loss(model, on_device(batch, CPU)).loss_sum
-    weights = made.weights(batch)
+    weights = made.loss_denominators(batch)
     shares = [made.coefficients[name] * term / weights[name] for name, term in terms.items()]
     return torch.stack(shares).sum()
 
@@ -72,7 +72,7 @@ def test_equal_rewards_give_exactly_no_gradient(
     base: Path,  # noqa: F811
 ) -> None:
     model = load_pretrained(base)
-    made = objective(tokenizer, model, rewards=("finished:0.1",), beta=0.0, replay=0.0, scale_rewards=scale)
+    made = objective(tokenizer, model, rewards=("finished:0.1",), beta=0.0, sft_coef=0.0, scale_rewards=scale)
     batch = made.batch(0, 0)
     assert not batch.extra["advantages"].any()
     rl_loss(made, model, batch).backward()
@@ -167,7 +167,9 @@ def test_the_end_of_text_is_learned_and_nothing_else_of_the_frame(
 
 
 def test_cut_off_answers_can_be_left_out(tokenizer: Tokenizer, base: Path) -> None:  # noqa: F811
-    made = objective(tokenizer, load_pretrained(base), mask_truncated=True, max_new_tokens=4)
+    made = objective(
+        tokenizer, load_pretrained(base), mask_truncated_completions=True, max_completion_length=4
+    )
     batch = made.batch(0, 0)
     assert (batch.weights.any(1) == (batch.extra["stopped"] > 0)).all()
     assert not batch.extra["stopped"].all()
@@ -222,7 +224,7 @@ def test_flat_groups_are_tried_anew(
         return 0.0 if len(calls) <= 8 else float(len(calls) % 3)
 
     monkeypatch.setattr(length, "reward", reward)
-    made = objective(tokenizer, load_pretrained(base), rewards=("length:1",), resample=3)
+    made = objective(tokenizer, load_pretrained(base), rewards=("length:1",), dynamic_sampling=3)
     batch = made.batch(0, 0)
     assert len(calls) == 16  # two groups of four, both tried once more, and then good
     assert batch.extra["advantages"].reshape(2, 4).any(1).all()
@@ -258,10 +260,12 @@ def test_a_reward_without_a_number_stops_the_run_before_an_update(
     assert not any("grad_norm" in row for row in ledger.read(RunDir(tmp_path / "run").metrics))
 
 
-def test_a_canary_that_falls_stops_the_run(base: Path, tmp_path: Path) -> None:  # noqa: F811
+def test_a_guardrail_that_falls_stops_the_run(base: Path, tmp_path: Path) -> None:  # noqa: F811
     """A rate far too high: held-out loss rises, the run ends with a typed error, and stays ended on resume."""
-    watch = EvalConfig(every=1, val_samples=8, canaries=("val_loss:low",))
-    run: Any = settings("rl", options(replay=0.0), init_from=str(base), eval=watch, save=SaveConfig(every=1))
+    watch = EvalConfig(every=1, val_samples=8, guardrails=("val_loss:low",))
+    run: Any = settings(
+        "rl", options(sft_coef=0.0), init_from=str(base), eval=watch, save=SaveConfig(every=1)
+    )
     run = dataclasses.replace(
         run, batch=BatchConfig(size=4, micro_batches=2), optim=dataclasses.replace(run.optim, lr=0.05)
     )
@@ -275,7 +279,7 @@ def test_a_canary_that_falls_stops_the_run(base: Path, tmp_path: Path) -> None: 
 
 
 @pytest.mark.parametrize(
-    ("canary", "error", "now", "lost"),
+    ("guardrail", "error", "now", "lost"),
     [
         ("asked", 0.08, 0.63, False),  # two of 32: less than its standard error
         ("asked", 0.08, 0.60, True),
@@ -287,39 +291,39 @@ def test_a_canary_that_falls_stops_the_run(base: Path, tmp_path: Path) -> None: 
         ("asked:0.2", 0.08, 0.55, False),
     ],
 )
-def test_a_canary_may_worsen_by_its_standard_error(
-    canary: str, error: float | None, now: float, lost: bool
+def test_a_guardrail_may_worsen_by_its_standard_error(
+    guardrail: str, error: float | None, now: float, lost: bool
 ) -> None:
-    watched = Canaries([canary], 0.03)
+    watched = Guardrails([guardrail], 0.03)
     first = {"step": 0, "asked": 0.69} | ({} if error is None else {"asked_stderr": error})
     watched.note(first)
     with pytest.raises(RegressedError, match=r"asked went from 0\.69") if lost else contextlib.nullcontext():
         watched.note({"step": 20, "asked": now, "asked_stderr": 0.5})
 
 
-def test_canaries_know_which_way_is_good() -> None:
+def test_guardrails_know_which_way_is_good() -> None:
     def watch(*rows: dict[str, Any]) -> None:
-        Canaries(("right", "refused:low"), 0.03).recall(rows)
+        Guardrails(("right", "refused:low"), 0.03).recall(rows)
 
     start = {"step": 0, "right": 0.9, "refused": 0.1}
     watch(start, {"step": 1, "right": 0.87, "refused": 0.13}, {"step": 2, "right": 1.0, "refused": 0.0})
     for worse in ({"right": 0.86}, {"refused": 0.14}, {"right": None}, {"right": float("nan")}):
         with pytest.raises(RegressedError, match="at step 0"):
             watch(start, {**start, "step": 1, **worse})
-    with pytest.raises(ConfigError, match="canary refused"):
+    with pytest.raises(ConfigError, match="guardrail refused"):
         watch({"step": 0, "right": 0.9})
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        {"group": 1},
+        {"num_generations": 1},
         {"rewards": ("lenght:1",)},
         {"rewards": ("length",)},
         {"rewards": ("length:1", "length:2")},
         {"rewards": ()},
         {"beta": -1.0},
-        {"max_new_tokens": 96},
+        {"max_completion_length": 96},
     ],
 )
 def test_settings_that_cannot_be(changes: dict[str, Any], tokenizer: Tokenizer) -> None:  # noqa: F811

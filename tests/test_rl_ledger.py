@@ -21,10 +21,10 @@ from neogpt.objectives.base import LossTerms
 from neogpt.objectives.batching import as_held
 from neogpt.objectives.rl.objective import RL
 from neogpt.paths import RunDir
-from neogpt.records import Pair, Quarantine
+from neogpt.records import Pair, RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.train import reduce
-from neogpt.train.monitors.guardrails import Canaries
+from neogpt.train.monitors.guardrails import Guardrails
 from neogpt.train.parallel.distributed import World
 from neogpt.train.run import train
 
@@ -36,7 +36,7 @@ def rows(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str,
     """The metrics ledger of two steps."""
     run: Any = settings(
         "rl",
-        options(max_new_tokens=20),
+        options(max_completion_length=20),
         init_from=str(base),
         batch=BatchConfig(size=4, micro_batches=2),
         steps=2,
@@ -66,7 +66,7 @@ def test_a_step_tells_all_that_the_page_names(rows: list[dict[str, Any]]) -> Non
 @pytest.mark.parametrize("name", ["loss", "tokens", "lr", "grad_norm", "step", "skipped", "loss/one"])
 def test_a_metric_takes_no_name_of_the_rows_own(name: str) -> None:
     one = torch.tensor(1.0)
-    row = reduce.Row(LossTerms({"one": one, "two": one}, {name: (0.5, 1.0)}))
+    row = reduce.MicroBatchSums(LossTerms({"one": one, "two": one}, {name: (0.5, 1.0)}))
     with pytest.raises(NeoGPTError, match=f"metric {name}, "):
         reduce.merge([row], {"one": 1.0, "two": 1.0}, {"one": 1.0, "two": 1.0}, World())
 
@@ -83,7 +83,7 @@ class WithoutFloat64(torch.Tensor):
 
 def test_sums_ask_no_device_for_float64() -> None:
     value = torch.tensor(0.5).as_subclass(WithoutFloat64)
-    row = reduce.Row(LossTerms({"one": value}, {"reward": (value, 2.0)}), tokens=3)
+    row = reduce.MicroBatchSums(LossTerms({"one": value}, {"reward": (value, 2.0)}), tokens=3)
     found = reduce.merge([row, row], {"one": 2.0}, {"one": 1.0}, World())
     assert (found.metrics, found.tokens, found.stopping) == ({"loss": 2.0, "reward": 0.25}, 6, False)
     assert as_held(np.ones(2), "mps").dtype == np.float32
@@ -107,7 +107,7 @@ def test_variety_does_not_depend_on_how_the_step_is_cut(tokenizer: Tokenizer, ba
         assert found[-1] == by_hand.tolist()
 
 
-# --- rehearsal: what is left out of it, and which of its prompts are examined ------------------------------
+# --- SFT mix-in: what is left out of it, and which of its prompts are examined ------------------------------
 
 
 def of_lengths(*repeats: int) -> list[Pair]:
@@ -117,7 +117,7 @@ def of_lengths(*repeats: int) -> list[Pair]:
     ]
 
 
-def test_what_is_left_out_of_rehearsal_is_counted(
+def test_what_is_left_out_of_the_sft_mix_is_counted(
     tokenizer: Tokenizer,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -125,21 +125,21 @@ def test_what_is_left_out_of_rehearsal_is_counted(
     cut = [Pair(f"Go on {i}.", "", "and on " * 200, "No.") for i in range(2)]
     blank = [Pair("Say nothing.", "", " ", "No.")]
     made = rl_of([*good, *long, *cut, *blank], tokenizer, monkeypatch)
-    assert made.notes["rehearsed"] + made.notes["rehearsed, held_out"] == 42
-    assert made.notes["rehearsed, truncated"] == 2
-    assert made.notes["rehearsed, refused"] == 4
-    assert made.notes["rehearsed, refused, prompt too long"] == 3
-    assert made.notes["rehearsed, refused, blank answer"] == 1
-    assert made.notes["rehearsed, bad rows, no preference"] == 1
+    assert made.data_counts["sft_mix"] + made.data_counts["sft_mix, held_out"] == 42
+    assert made.data_counts["sft_mix, truncated"] == 2
+    assert made.data_counts["sft_mix, filtered"] == 4
+    assert made.data_counts["sft_mix, filtered, prompt too long"] == 3
+    assert made.data_counts["sft_mix, filtered, blank answer"] == 1
+    assert made.data_counts["sft_mix, bad rows, no preference"] == 1
 
 
-def test_requests_that_are_too_long_to_practise_are_counted(tokenizer: Tokenizer) -> None:  # noqa: F811
-    """Those behind which no answer of `max_new_tokens` fits into the model's context."""
+def test_requests_that_are_too_long_for_rl_are_counted(tokenizer: Tokenizer) -> None:  # noqa: F811
+    """Those behind which no answer of `max_completion_length` fits into the model's context."""
     lengths = {}
     for new_tokens in (10, SHAPE.n_positions - 15):
-        made = RL(settings("rl", options(max_new_tokens=new_tokens)), tokenizer, SHAPE.n_positions)
+        made = RL(settings("rl", options(max_completion_length=new_tokens)), tokenizer, SHAPE.n_positions)
         lengths[new_tokens] = [len(prompt.ids) for prompt in made.prompts + made.held_out]
-        refused = made.notes.get("refused, prompt too long", 0)
+        refused = made.data_counts.get("filtered, prompt too long", 0)
         assert refused == len(lengths[10]) - len(lengths[new_tokens])
         assert max(lengths[new_tokens]) <= SHAPE.n_positions - new_tokens
     assert refused > 0
@@ -150,7 +150,7 @@ def test_prompts_without_room_to_end_are_not_examined(
     base: Path,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    made = rl_of(of_lengths(*[1, 18] * 20), tokenizer, monkeypatch, max_new_tokens=40)
+    made = rl_of(of_lengths(*[1, 18] * 20), tokenizer, monkeypatch, max_completion_length=40)
     made.begin(load_pretrained(base))
     asked: list[int] = []
     answers = made.sampler.answers
@@ -160,8 +160,8 @@ def test_prompts_without_room_to_end_are_not_examined(
         return answers(model, prompts, *args, **options)
 
     monkeypatch.setattr(made.sampler, "answers", noted)
-    assert max(map(len, made.rehearsal.prompts)) > SHAPE.n_positions - 40
-    assert {"canary/stop", "canary/kl"} <= made.examine().keys()
+    assert max(map(len, made.sft_mix.prompts)) > SHAPE.n_positions - 40
+    assert {"guardrail/stop", "guardrail/kl"} <= made.eval_metrics().keys()
     assert max(asked) <= SHAPE.n_positions - 40
 
 
@@ -171,22 +171,22 @@ def rl_of(
     patch: pytest.MonkeyPatch,
     **changes: Any,
 ) -> RL:
-    """The objective that rehearses what these pairs prefer; their source has one more, of no use."""
+    """The objective whose SFT mix-in is what these pairs prefer; their source has one more, of no use."""
 
-    def source(config: Any, bad: Quarantine) -> Iterator[Pair]:
-        bad.refuse("pairs.jsonl", 1, "no preference")
+    def source(config: Any, bad: RowStats) -> Iterator[Pair]:
+        bad.filtered("pairs.jsonl", 1, "no preference")
         yield from pairs
 
     patch.setattr(tinyworld, "pairs", source)
     return RL(settings("rl", options(**changes)), tokenizer, SHAPE.n_positions)
 
 
-# --- canaries ----------------------------------------------------------------------------------------------
+# --- guardrails ----------------------------------------------------------------------------------------------
 
 
-def test_a_canary_may_have_a_limit_of_its_own() -> None:
+def test_a_guardrail_may_have_a_limit_of_its_own() -> None:
     def watch(*rows: dict[str, Any]) -> None:
-        Canaries(("right:0.2", "kl:low:0.5", "stop"), 0.03).recall(rows)
+        Guardrails(("right:0.2", "kl:low:0.5", "stop"), 0.03).recall(rows)
 
     start = {"step": 0, "right": 0.9, "kl": 0.0, "stop": 1.0}
     watch(start, {**start, "step": 1, "right": 0.7, "kl": 0.5, "stop": 0.97})
@@ -197,13 +197,13 @@ def test_a_canary_may_have_a_limit_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("entry", ["kl:lower", "kl:low:x", "kl:0.1:low", "kl:-1", "kl:low:nan", ":low"])
-def test_a_canary_that_says_nothing(entry: str) -> None:
+def test_a_guardrail_that_says_nothing(entry: str) -> None:
     with pytest.raises(ConfigError, match="says nothing"):
-        Canaries((entry,), 0.03)
+        Guardrails((entry,), 0.03)
 
 
 @pytest.mark.parametrize("value", [None, float("nan")])
-def test_a_canary_has_a_number_from_the_start(value: Any) -> None:
+def test_a_guardrail_has_a_number_from_the_start(value: Any) -> None:
     """Otherwise it would be switched off for the whole run."""
-    with pytest.raises(ConfigError, match=r"canary right is .* at the run's first evaluation"):
-        Canaries(("right",), 0.03).note({"step": 0, "right": value})
+    with pytest.raises(ConfigError, match=r"guardrail right is .* at the run's first evaluation"):
+        Guardrails(("right",), 0.03).note({"step": 0, "right": value})

@@ -14,7 +14,7 @@ def run(args: list[str]) -> int:
 
 
 def _demo(run: Path = Path("runs/demo"), seed: int = 0, threads: int = 0) -> int:
-    """Grow a GPT-2 in tinyworld: pretrain, fine-tune, teach manners, let it practise, and report.
+    """Grow a GPT-2 in tinyworld: pretraining, SFT, DPO, RL and a report.
 
     Offline, from nothing, in minutes. Interrupt it at any time: the same command goes on where it was.
 

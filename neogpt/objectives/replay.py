@@ -27,7 +27,7 @@ class Replay:
             raise ConfigError(
                 f"the source {run.source_name} has no documents to replay",
                 "a source with pretraining text",
-                "--objective.replay 0",
+                "--objective.pretrain-coef 0",
             )
         self.folder = prepare(run.source_name, run.source, run.data, tokenizer)
         data = TokenData(self.folder, "train")

@@ -22,7 +22,7 @@ _MODEL = GPT2Config(n_layer=4, n_head=4, n_embd=128, n_positions=128, vocab_size
 _DATA = DataConfig(tokenizer="trained", vocab_size=1344, val_fraction=0.01)
 
 
-CANARIES = (
+GUARDRAILS = (
     "tinyworld/recall",
     "tinyworld/asked",
     "tinyworld/never_asked",
@@ -33,9 +33,9 @@ CANARIES = (
     "tinyworld/over_refusal_kind:low",
     "tinyworld/over_refusal_plain:low",
     "tinyworld/over_refusal_question:low",
-    "canary/stop",
-    "canary/distinct_2",
-    "canary/kl:low:0.2",
+    "guardrail/stop",
+    "guardrail/distinct_2",
+    "guardrail/kl:low:0.2",
     "val_loss:low",
 )
 """What learning by reward must not lose."""
@@ -51,9 +51,9 @@ def pretrain() -> AnyRun:
         model=_MODEL,
         source=tinyworld.Config(),
         data=_DATA,
-        objective=pretrain_objective.Config(sequence_tokens=96),
+        objective=pretrain_objective.Config(seq_len=96),
         batch=BatchConfig(size=32, micro_batches=4),
-        optim=OptimConfig(name="muon", lr=2e-2, warmup=0.05, final=0.0, weight_decay=0.1),
+        optim=OptimConfig(name="muon", lr=2e-2, warmup_ratio=0.05, min_lr_ratio=0.0, weight_decay=0.1),
         eval=EvalConfig(every=100, names=("tinyworld",), val_samples=64),
         save=SaveConfig(every=100),
     )
@@ -69,9 +69,9 @@ def sft() -> AnyRun:
         model=_MODEL,
         source=tinyworld.Config(),
         data=_DATA,
-        objective=sft_objective.Config(max_tokens=128, replay=0.5, replay_rows=16),
+        objective=sft_objective.Config(max_tokens=128, pretrain_coef=0.5, pretrain_rows=16),
         batch=BatchConfig(size=64, micro_batches=4),
-        optim=OptimConfig(name="muon", lr=5e-3, warmup=0.05, final=0.0, weight_decay=0.1),
+        optim=OptimConfig(name="muon", lr=5e-3, warmup_ratio=0.05, min_lr_ratio=0.0, weight_decay=0.1),
         eval=EvalConfig(every=50, names=("tinyworld",), val_samples=128),
         save=SaveConfig(every=100),
     )
@@ -87,9 +87,11 @@ def dpo() -> AnyRun:
         model=_MODEL,
         source=tinyworld.Config(),
         data=_DATA,
-        objective=dpo_objective.Config(max_tokens=128, beta=0.1, sft=0.2, replay=0.5, replay_rows=8),
+        objective=dpo_objective.Config(
+            max_tokens=128, beta=0.1, sft_coef=0.2, pretrain_coef=0.5, pretrain_rows=8
+        ),
         batch=BatchConfig(size=24, micro_batches=4),
-        optim=OptimConfig(name="muon", lr=6e-3, warmup=0.1, final=0.0, weight_decay=0.0),
+        optim=OptimConfig(name="muon", lr=6e-3, warmup_ratio=0.1, min_lr_ratio=0.0, weight_decay=0.0),
         eval=EvalConfig(every=40, names=("tinyworld",), val_samples=128),
         save=SaveConfig(every=100),
     )
@@ -101,13 +103,13 @@ def dpo_red_team() -> AnyRun:
     return dataclasses.replace(
         run,
         source=tinyworld.Config(pairs="red-team"),
-        objective=dataclasses.replace(run.objective, sft=1.0),  # type: ignore[call-arg]
+        objective=dataclasses.replace(run.objective, sft_coef=1.0),  # type: ignore[call-arg]
         save=SaveConfig(every=0),
     )
 
 
 def rl() -> AnyRun:
-    """Practise lists, which the instructions taught badly, without losing anything else."""
+    """Learn lists by reward, which the instructions taught badly, without losing anything else."""
     return RunConfig(
         recipe="tinyworld",
         stage="rl",
@@ -117,16 +119,16 @@ def rl() -> AnyRun:
         source=tinyworld.Config(),
         data=_DATA,
         objective=rl_objective.Config(
-            group=8,
-            max_new_tokens=56,
+            num_generations=8,
+            max_completion_length=56,
             rewards=("finished:0.25", "format:1", "correct:0.5"),
             beta=0.02,
-            replay=1.0,
-            replay_rows=32,
+            sft_coef=1.0,
+            sft_rows=32,
         ),
         batch=BatchConfig(size=16, micro_batches=2),
-        optim=OptimConfig(name="adamw", lr=5e-4, warmup=0.1, final=0.0, weight_decay=0.0),
-        eval=EvalConfig(every=40, names=("tinyworld",), val_samples=128, canaries=CANARIES),
+        optim=OptimConfig(name="adamw", lr=5e-4, warmup_ratio=0.1, min_lr_ratio=0.0, weight_decay=0.0),
+        eval=EvalConfig(every=40, names=("tinyworld",), val_samples=128, guardrails=GUARDRAILS),
         save=SaveConfig(every=40),
     )
 

@@ -1,6 +1,6 @@
-"""Canaries: scores that no step aims at. When one falls, training is losing what the model had, and stops.
+"""Guardrails: scores that no step aims at. When one falls, training is losing what the model had, and stops.
 
-The first evaluation of the run says where each canary stood; the ledger is the memory, so a resumed run decides
+The first evaluation of the run says where each guardrail stood; the ledger is the memory, so a resumed run decides
 as an uninterrupted one.
 """
 
@@ -15,20 +15,20 @@ from neogpt.ledger import Row
 
 
 @dataclass(frozen=True)
-class Canary:
+class Guardrail:
     """One score: 1 where high is good and -1 where low is, and how far it may worsen."""
 
     sign: int
     limit: float
 
 
-class Canaries:
+class Guardrails:
     """Watches scores, named NAME, or NAME:low where low is good, each with :LIMIT where it is not `drop`.
 
     A score whose row has a standard error (NAME_stderr) may worsen by as much, where that is more: of 32 requests
     two are twice `drop`, and mean nothing.
 
-    Errors: ConfigError for a canary that is not written so.
+    Errors: ConfigError for a guardrail that is not written so.
     """
 
     def __init__(self, names: Sequence[str], drop: float) -> None:
@@ -44,7 +44,7 @@ class Canaries:
                 self.note(row)
 
     def note(self, row: Row) -> None:
-        """An evaluation's row. Errors: ConfigError for a canary that has no number at first, RegressedError."""
+        """An evaluation's row. Errors: ConfigError for a guardrail that has no number at first, RegressedError."""
         if not self.watched:
             return
         if not self.first:
@@ -55,13 +55,13 @@ class Canaries:
         self.good_step = int(row["step"])
 
     def _begin(self, row: Row) -> None:
-        ledger.demand(row, self.watched, "canary")
+        ledger.demand(row, self.watched, "guardrail")
         for name in self.watched:
             if not _is_number(row[name]):
                 raise ConfigError(
-                    f"the canary {name} is {row[name]} at the run's first evaluation, so nothing can be missed later",
+                    f"the guardrail {name} is {row[name]} at the run's first evaluation: nothing to compare with",
                     "a score that has a number from the start",
-                    "--eval.canaries without it",
+                    "--eval.guardrails without it",
                 )
         self.first = {name: row[name] for name in self.watched}
         self.allowed = {name: self._allowed(name, row) for name in self.watched}
@@ -80,13 +80,13 @@ class Canaries:
         good = "" if self.good_step is None else f"; at step {self.good_step} all were well"
         return RegressedError(
             f"step {row['step']}: {'; '.join(told)}",
-            f"the canaries (eval.canaries) as they were: {', '.join(limits)}{good}",
-            "a lower --optim.lr, more --objective.replay, or fewer --steps, in a new --run",
+            f"the guardrails (eval.guardrails) as they were: {', '.join(limits)}{good}",
+            "a lower --optim.lr, more --objective.sft-coef, or fewer --steps, in a new --run",
         )
 
 
-def _read(entry: str, drop: float) -> tuple[str, Canary]:
-    """The name and the canary that an entry of `eval.canaries` means."""
+def _read(entry: str, drop: float) -> tuple[str, Guardrail]:
+    """The name and the guardrail that an entry of `eval.guardrails` means."""
     name, *how = entry.split(":")
     sign = -1 if how[:1] == ["low"] else 1
     limits = how[1:] if sign < 0 else how
@@ -95,8 +95,8 @@ def _read(entry: str, drop: float) -> tuple[str, Canary]:
     except ValueError:
         limit = math.nan
     if not name or len(limits) > 1 or not 0 <= limit < math.inf:
-        raise ConfigError(f"the canary {entry!r} says nothing", "NAME, NAME:low, NAME:0.2 or NAME:low:0.2")
-    return name, Canary(sign, limit)
+        raise ConfigError(f"the guardrail {entry!r} says nothing", "NAME, NAME:low, NAME:0.2 or NAME:low:0.2")
+    return name, Guardrail(sign, limit)
 
 
 def _is_number(value: object) -> TypeGuard[float]:
