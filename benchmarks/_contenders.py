@@ -67,9 +67,9 @@ def run_config(spec: Spec, compiled: bool) -> Any:
         model=GPT2Config(**spec.shape),
         source=tinyworld.Config() if spec.source == "tinyworld" else files.Config(path=spec.text),
         data=DataConfig(tokenizer=spec.tokenizer, vocab_size=spec.vocab_size, val_fraction=0.01),
-        objective=pretrain.Config(sequence_tokens=spec.length),
+        objective=pretrain.Config(seq_len=spec.length),
         batch=BatchConfig(size=spec.size, micro_batches=spec.micro_batches),
-        optim=OptimConfig(name="adamw", lr=LR, weight_decay=DECAY, clip=CLIP, warmup=WARMUP),
+        optim=OptimConfig(name="adamw", lr=LR, weight_decay=DECAY, max_grad_norm=CLIP, warmup_ratio=WARMUP),
         eval=EvalConfig(every=0, val_samples=0),
         save=SaveConfig(every=0),
     )
@@ -131,7 +131,7 @@ def memory(name: str) -> int:
 
 
 def neogpt(spec: Spec, gate: Gate, compiled: bool) -> None:
-    """The real loop, with its ledgers; a listener stops it at every row."""
+    """The real loop, with its ledgers; a tracker stops it at every row."""
     from neogpt.train.run import train
 
     class Watch:
@@ -143,7 +143,7 @@ def neogpt(spec: Spec, gate: Gate, compiled: bool) -> None:
             if event["event"] == "start":
                 gate.begin()
 
-    train(run_config(spec, compiled), Path(mkdtemp(dir=spec.folder)) / "run", listeners=[Watch()])
+    train(run_config(spec, compiled), Path(mkdtemp(dir=spec.folder)) / "run", trackers=[Watch()])
 
 
 def plain(spec: Spec, gate: Gate, compiled: bool) -> None:
@@ -312,7 +312,7 @@ def _rate(step: int) -> float:
     from neogpt.config import OptimConfig
     from neogpt.optim.schedule import learning_rate
 
-    return learning_rate(step, HORIZON, OptimConfig(lr=LR, warmup=WARMUP))
+    return learning_rate(step, HORIZON, OptimConfig(lr=LR, warmup_ratio=WARMUP))
 
 
 def _micro_batches(spec: Spec) -> Iterator[tuple[Any, Any]]:

@@ -81,14 +81,16 @@ def run_config(spec: Spec, options: dict[str, Any]) -> Any:
         data=DataConfig(tokenizer=start),
         objective=plugins.get("neogpt.objectives", spec.stage).Config(**own),
         batch=BatchConfig(size=spec.size, micro_batches=spec.micro_batches),
-        optim=OptimConfig(name="adamw", lr=RATES[spec.stage], weight_decay=DECAY, clip=CLIP, warmup=WARMUP),
+        optim=OptimConfig(
+            name="adamw", lr=RATES[spec.stage], weight_decay=DECAY, max_grad_norm=CLIP, warmup_ratio=WARMUP
+        ),
         eval=EvalConfig(every=0, val_samples=0),
         save=SaveConfig(every=0),
     )
 
 
 def neogpt(spec: Spec, gate: Gate, options: dict[str, Any], name: str) -> None:
-    """The real loop, with its ledgers; a listener stops it at every row."""
+    """The real loop, with its ledgers; a tracker stops it at every row."""
     from neogpt.train.run import train
 
     gate.imported = memory("VmHWM")
@@ -102,7 +104,7 @@ def neogpt(spec: Spec, gate: Gate, options: dict[str, Any], name: str) -> None:
             if event["event"] == "start":
                 gate.begin()
 
-    train(run_config(spec, options), Path(mkdtemp(prefix=name, dir=spec.folder)) / "run", listeners=[Watch()])
+    train(run_config(spec, options), Path(mkdtemp(prefix=name, dir=spec.folder)) / "run", trackers=[Watch()])
 
 
 def trl(spec: Spec, gate: Gate, options: dict[str, Any], name: str) -> None:

@@ -94,7 +94,7 @@ def ours(saver: Saver, content: checkpoint.Content) -> Times:
     began = synchronized()
     saver.save(content)
     stall = time.perf_counter() - began
-    saver.settle()
+    saver.wait_for_save()
     return stall, time.perf_counter() - began
 
 

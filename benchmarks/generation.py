@@ -23,7 +23,7 @@ import torch
 
 from neogpt.config import GPT2Config
 from neogpt.inference.engine import Engine
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 from neogpt.model import GPT2, save_pretrained
 from neogpt.model_store import load_model
 
@@ -62,7 +62,7 @@ def workload(kind: str, n: int, config: GPT2Config) -> Work:
 
 def ours(model: GPT2, rows: int, work: Work, dtype: torch.dtype | None = None) -> Callable[[], int]:
     engine = Engine(model, AnyTokens(model.config.vocab_size), rows, dtype)  # type: ignore[arg-type]
-    sampling = [Sampling(max_new_tokens=n, temperature=1.0) for n in work.n_new]
+    sampling = [SamplingParams(max_new_tokens=n, temperature=1.0) for n in work.n_new]
     return lambda: sum(len(c.tokens) for c in engine.complete(work.prompts, sampling))
 
 

@@ -53,21 +53,27 @@ class Size:
     rungs: tuple[Rung, ...]
 
 
-_PUBLISHED = "--optim.name adamw --optim.schedule cosine --optim.final 0.1 --optim.warmup 0.0375"
-_TRAPEZOID = "--optim.schedule trapezoid --optim.decay 0.5 --optim.final 0"
+_PUBLISHED = "--optim.name adamw --optim.schedule cosine --optim.min-lr-ratio 0.1 --optim.warmup-ratio 0.0375"
+_SLOW = "--optim.embedding-lr-scale 0.4 --optim.vector-lr-scale 0.4"
+_WSD = "--optim.schedule wsd --optim.decay-ratio 0.5 --optim.min-lr-ratio 0"
 _4096 = "--batch.size 32 --eval.every 32"
 _BRANCHES = (
     Rung("zero-residual", "blocks begin as the identity", "--init zero-residual", kept=False),
-    Rung("growth", "sequences grow over the first half", "--objective.growth 0.5", kept=False),
-    Rung("alone", "documents are read alone", "--objective.alone True", kept=False),
+    Rung("growth", "sequences grow over the first half", "--objective.seq-len-warmup 0.5", kept=False),
+    Rung("alone", "documents are read alone", "--objective.intra-document-mask True", kept=False),
     Rung("z-loss", "logits pulled towards 0", "--objective.z-loss 1e-4", kept=False),
-    Rung("slow-embeddings", "embeddings at 0.4 of Muon's rate", "--optim.adamw-share 0.4", kept=False),
+    Rung(
+        "slow-embeddings",
+        "embeddings at 0.4 of Muon's rate",
+        "--optim.embedding-lr-scale 0.4 --optim.vector-lr-scale 0.4",
+        kept=False,
+    ),
     Rung("no-decay", "no weight decay", "--optim.weight-decay 0", kept=False),
 )
 CPU = Size(
     "laptop",
     "--data.tokenizer trained --data.vocab-size 4096 --dtype bfloat16 --threads 1 --save.every 0 --eval.names "
-    "--model.n-layer 4 --model.n-head 4 --model.n-embd 128 --model.n-positions 128 --objective.sequence-tokens 128 "
+    "--model.n-layer 4 --model.n-head 4 --model.n-embd 128 --model.n-positions 128 --objective.seq-len 128 "
     "--batch.micro-batches 1 --eval.val-samples 256",
     2**19,
     (
@@ -76,7 +82,7 @@ CPU = Size(
             "AdamW, cosine to a tenth, the best of three rates",
             f"{_PUBLISHED} --optim.lr 2e-3 {_4096}",
         ),
-        Rung("trapezoid", "flat, then straight down to 0 over the second half", _TRAPEZOID),
+        Rung("wsd", "flat, then straight down to 0 over the second half", _WSD),
         Rung("muon", "Muon for the blocks' matrices", "--optim.name muon --optim.lr 1e-2"),
         Rung("batch", "half the batch, twice the steps", "--batch.size 16 --eval.every 64"),
         *_BRANCHES,
@@ -88,7 +94,7 @@ GPT2 = Size(
     10**9,
     (
         Rung("published", "the published recipe", ""),
-        Rung("trapezoid", "flat, then straight down to 0 over the second half", _TRAPEZOID),
+        Rung("wsd", "flat, then straight down to 0 over the second half", _WSD),
         Rung("muon", "Muon for the blocks' matrices", "--optim.name muon --optim.lr 3e-3"),
         Rung("batch", "half the batch, twice the steps", "--batch.size 256"),
         *_BRANCHES,

@@ -112,7 +112,7 @@ def flags_of(
 ) -> list[str]:
     """The command-line settings of a shape."""
     model = f"--model.n-layer {n_layer} --model.n-head {n_head} --model.n-embd {n_embd} --model.n-positions {length}"
-    work = f"--objective.sequence-tokens {length} --batch.size {batch} --batch.micro-batches {cut}"
+    work = f"--objective.seq-len {length} --batch.size {batch} --batch.micro-batches {cut}"
     return f"{model} --model.vocab-size {vocab} {work} {more}".split()
 
 

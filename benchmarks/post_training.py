@@ -66,9 +66,9 @@ SIZES = {
 def records(stage: str, has_data: bool) -> Iterator[dict[str, str]]:
     """Rows as `jsonl` reads them, each alone (no conversations)."""
     from neogpt.data.sources import dolly, red_team_pairs, tinyworld
-    from neogpt.records import Quarantine
+    from neogpt.records import RowStats
 
-    bad = Quarantine()
+    bad = RowStats()
     if stage == "sft":
         items: Any = (
             dolly.instructions(dolly.Config(), bad)

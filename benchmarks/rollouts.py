@@ -31,10 +31,10 @@ from generation import CLOCKS, Work, ours, seconds, theirs
 
 from neogpt.data.sources import tinyworld
 from neogpt.inference.engine import Engine
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 from neogpt.model import GPT2, save_pretrained
 from neogpt.model_store import load_model, load_tokenizer
-from neogpt.records import Quarantine
+from neogpt.records import RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_prompt
 
@@ -45,9 +45,9 @@ LIMIT = 56
 
 
 def prompts(tokenizer: Tokenizer, n: int, group: int) -> list[list[int]]:
-    """The first n requests that tinyworld practises, each `group` times."""
+    """The first n requests that tinyworld has for RL, each `group` times."""
     items = [
-        item for item, _ in zip(tinyworld.prompts(tinyworld.Config(), Quarantine()), range(n), strict=False)
+        item for item, _ in zip(tinyworld.prompts(tinyworld.Config(), RowStats()), range(n), strict=False)
     ]
     return [encode_prompt(tokenizer, item.instruction) for item in items for _ in range(group)]
 
@@ -59,7 +59,7 @@ def lengths(kind: str, model: GPT2, tokenizer: Tokenizer, asked: list[list[int]]
     if kind == "skewed":
         dice = random.Random(0)
         return [LIMIT if i % 8 == 0 else dice.randint(4, 12) for i in range(len(asked))]
-    done = Engine(model, tokenizer, len(asked)).complete(asked, Sampling(LIMIT, temperature=1.0))
+    done = Engine(model, tokenizer, len(asked)).complete(asked, SamplingParams(LIMIT, temperature=1.0))
     return [len(answer.tokens) for answer in done]
 
 

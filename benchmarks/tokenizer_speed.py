@@ -17,7 +17,7 @@ from tiktoken.load import data_gym_to_mergeable_bpe_ranks
 from tiktoken_ext.openai_public import r50k_pat_str  # type: ignore[import-untyped]
 
 from neogpt.data.sources import files
-from neogpt.records import Quarantine
+from neogpt.records import RowStats
 from neogpt.tokenizer import Tokenizer, gpt2_files
 
 Encode = Callable[[str], list[int]]
@@ -29,7 +29,7 @@ def read(names: list[str], n_bytes: int) -> list[str]:
     for name in names:
         config = files.Config(path=name)
         for part in files.parts(config):
-            for document in files.documents(config, part, Quarantine()):
+            for document in files.documents(config, part, RowStats()):
                 texts.append(document.text)
                 n_bytes -= len(document.text.encode())
                 if n_bytes <= 0:

@@ -124,8 +124,8 @@ def read_manifest(folder: Path, error: type[NeoGPTError] = DataError) -> dict[st
         raise error(f"{folder} has no {MANIFEST}", "a folder that was written to its end") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise error(f"{folder / MANIFEST} is damaged", "JSON with the size and sha256 of each file") from None
-    except OSError as refusal:
-        raise error(f"{folder / MANIFEST} cannot be read: {refusal}", "a disk that gives it") from None
+    except OSError as cause:
+        raise error(f"{folder / MANIFEST} cannot be read: {cause}", "a file that can be read") from None
 
 
 def verify_manifest(folder: Path, error: type[NeoGPTError] = DataError, hint: str = "") -> None:
@@ -143,8 +143,8 @@ def _verify_files(folder: Path, error: type[NeoGPTError]) -> None:
     for name, (size, digest) in read_manifest(folder, error).items():
         try:
             _verify_file(safe_join(folder, name), size, digest, error)
-        except OSError as refusal:
-            raise error(f"{folder / name} cannot be read: {refusal}", "a disk that gives it") from None
+        except OSError as cause:
+            raise error(f"{folder / name} cannot be read: {cause}", "a file that can be read") from None
 
 
 def _verify_file(path: Path, size: int, digest: str, error: type[NeoGPTError]) -> None:

@@ -4,17 +4,17 @@ from neogpt.config import HORIZONS, AnyRun, BatchConfig
 from neogpt.errors import ConfigError
 
 
-def refuse(run: AnyRun, processes: int) -> None:
+def validate(run: AnyRun, processes: int) -> None:
     """ConfigError for a batch that cannot be cut up or shared by so many processes, or a run without an end."""
     micro_size(run.batch.size, run.batch.micro_batches)
-    refuse_sharing(run.batch, processes, run.reduction == "exact")
+    validate_sharing(run.batch, processes, run.reduction == "exact")
     if run.parallel == "fsdp" and run.reduction == "exact" and processes > 1:
         raise ConfigError(
             "--parallel fsdp sums gradients in an order that depends on the number of processes",
             "--reduction fast, which says so, or --parallel ddp",
             "--parallel fsdp --reduction fast",
         )
-    _refuse_horizon(run)
+    _validate_horizon(run)
 
 
 def micro_size(size: int, micro_batches: int) -> int:
@@ -41,7 +41,7 @@ def sharing(batch: BatchConfig, exact: bool = True) -> list[int]:
     return [w for w in range(1, n + 1) if fits(n, w, exact)]
 
 
-def refuse_sharing(batch: BatchConfig, processes: int, exact: bool = True) -> None:
+def validate_sharing(batch: BatchConfig, processes: int, exact: bool = True) -> None:
     """ConfigError that names the numbers of processes, or of micro-batches, that work."""
     n = batch.micro_batches
     if fits(n, processes, exact):
@@ -57,7 +57,7 @@ def refuse_sharing(batch: BatchConfig, processes: int, exact: bool = True) -> No
     )
 
 
-def _refuse_horizon(run: AnyRun) -> None:
+def _validate_horizon(run: AnyRun) -> None:
     asked = [f"--{name} {getattr(run, name)}" for name in HORIZONS if getattr(run, name)]
     if len(asked) > 1:
         raise ConfigError(f"both {' and '.join(asked)} are set", "one of them", f"{asked[-1]} alone")

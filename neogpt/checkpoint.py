@@ -44,7 +44,7 @@ class TrainerState:
     """The resolved run configuration."""
     data_hash: str
     """Hash of the samples."""
-    origin: str
+    base_model_hash: str
     """Hash of the starting model, or of the tokenizer where the weights began at random."""
     versions: dict[str, str]
     """Of torch and of NeoGPT, for the reader."""
@@ -131,7 +131,14 @@ def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
 def load_state(folder: Path) -> tuple[TrainerState, dict[str, torch.Tensor]]:
     """The trainer's state and the optimizer's tensors of a verified checkpoint folder."""
     try:
-        state = TrainerState(**json.loads((folder / "trainer.json").read_text()))
+        values = json.loads((folder / "trainer.json").read_text())
+        if "origin" in values:
+            raise CheckpointError(
+                f"{folder} was saved by an earlier NeoGPT, whose settings have other names",
+                "a checkpoint of this version (CHANGELOG.md lists the names)",
+                f"--from {folder} with another --run, to start a new run from its weights",
+            )
+        state = TrainerState(**values)
         return state, load_file(folder / "trainer.safetensors")
     except (OSError, ValueError, TypeError, SafetensorError) as error:
         raise CheckpointError(

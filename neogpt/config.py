@@ -18,7 +18,7 @@ import tomli_w
 import tyro
 from tyro.conf import FlagConversionOff, Suppress, arg
 
-from neogpt import atomic, plugins
+from neogpt import atomic, plugins, renamed
 from neogpt.errors import ConfigError
 
 
@@ -49,7 +49,7 @@ class GPT2Config:
         for item in dataclasses.fields(self):
             _between(self, item.name, 1)
         if self.n_embd % self.n_head:
-            heads = [h for h in range(1, self.n_embd + 1) if self.n_embd % h == 0]
+            heads = (h for h in range(1, self.n_embd + 1) if self.n_embd % h == 0)
             near = min(heads, key=lambda h: abs(h - self.n_head))
             raise ConfigError(
                 f"n_embd {self.n_embd} does not divide into n_head {self.n_head} heads",
@@ -65,7 +65,7 @@ class SourceConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
-    """Base of an objective's options; each class stands in that objective's file."""
+    """Base of an objective's options; each class stands in `config.py` of that objective's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,33 +108,35 @@ class OptimConfig:
     """Decay of the squared gradient's running mean."""
     muon_momentum: float = 0.95
     """Momentum of Muon."""
-    adamw_share: float = 1.0
-    """Learning rate of what AdamW updates beside Muon (embeddings, biases, LayerNorms), as a share of lr."""
+    embedding_lr_scale: float = 1.0
+    """Learning rate of the embeddings beside Muon, as a share of lr."""
+    vector_lr_scale: float = 1.0
+    """Learning rate of biases and LayerNorms beside Muon, as a share of lr."""
     eps: float = 1e-8
     """Added to the denominator of the update."""
     weight_decay: float = 0.1
     """Decoupled decay of matrices (never of biases and LayerNorms)."""
-    clip: float = 1.0
-    """Largest norm of the whole gradient; 0 leaves it alone."""
-    schedule: Literal["cosine", "trapezoid", "constant"] = "cosine"
+    max_grad_norm: float = 1.0
+    """Largest norm of the whole gradient; 0: no clipping."""
+    schedule: Literal["cosine", "wsd", "constant"] = "cosine"
     """Shape of the learning rate after warm-up; it always ends where the run ends."""
-    warmup: float = 0.02
+    warmup_ratio: float = 0.02
     """Share of the run spent rising from 0 to the peak."""
-    decay: float = 0.4
-    """Share of the run spent falling at the end (trapezoid)."""
-    final: float = 0.1
+    decay_ratio: float = 0.4
+    """Share of the run spent falling at the end (wsd)."""
+    min_lr_ratio: float = 0.1
     """Learning rate at the end, as a share of the peak."""
 
     def __post_init__(self) -> None:
-        for name in ("lr", "eps", "weight_decay", "clip", "adamw_share"):
+        for name in ("lr", "eps", "weight_decay", "max_grad_norm", "embedding_lr_scale", "vector_lr_scale"):
             _between(self, name, 0)
         for name in ("beta1", "beta2", "muon_momentum"):
             _between(self, name, 0, 1 - 1e-9)
-        for name in ("warmup", "decay", "final"):
+        for name in ("warmup_ratio", "decay_ratio", "min_lr_ratio"):
             _between(self, name, 0, 1)
 
 
-WATCHED = ("val_loss:low",)
+BEST_METRIC = ("val_loss:low",)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,9 +150,8 @@ class EvalConfig:
     val_samples: int = 512
     """Held-out sequences, examples or pairs that the validation loss is taken over; 0: no validation."""
     patience: int = 0
-    """End the run after this many evaluations in a row without a better one; 0: never. Every evaluation then saves
-    too, and the run's model is its best checkpoint."""
-    watch: tuple[str, ...] = WATCHED
+    """End after so many evaluations in a row without a better one, each of which saves; the best is kept. 0: never."""
+    best_metric: tuple[str, ...] = BEST_METRIC
     """Scores that say which evaluation is the best (NAME, or NAME:low where low is good): their sum, low ones less."""
     hellaswag_limit: int = 0
     """HellaSwag tasks, from the first on; 0: all 10,042."""
@@ -158,20 +159,18 @@ class EvalConfig:
     """How HellaSwag's text is laid out and scored; figures of different styles do not compare."""
     hellaswag_data: str = ""
     """File of HellaSwag tasks (hellaswag_val.jsonl); empty: NEOGPT_DATA, the cache, or downloaded."""
-    canaries: tuple[str, ...] = ()
+    guardrails: tuple[str, ...] = ()
     """Scores that must not fall while something else is learnt (EVAL/SCORE, :low behind it where low is good)."""
-    canary_drop: float = 0.03
-    """How much a canary may worsen before the run stops (EVAL/SCORE:low:LIMIT: its own), or else its standard error."""
+    guardrail_tolerance: float = 0.03
+    """How much a guardrail may worsen before the run stops, or else its standard error (:LIMIT behind it: its own)."""
 
     def __post_init__(self) -> None:
-        for name in ("every", "val_samples", "hellaswag_limit", "patience", "canary_drop"):
+        for name in ("every", "val_samples", "hellaswag_limit", "patience", "guardrail_tolerance"):
             _between(self, name, 0)
-        if self.patience and not (self.every and self.val_samples and self.watch):
-            raise ConfigError(
-                f"eval.patience is {self.patience}, but nothing is evaluated on the way, or watched",
-                "evaluations with held-out samples",
-                "--eval.every 100 --eval.val-samples 512",
-            )
+        if self.patience and not (self.every and self.val_samples and self.best_metric):
+            what = f"eval.patience is {self.patience}, but nothing is evaluated on the way, or there is no best_metric"
+            hint = "--eval.every 100 --eval.val-samples 512"
+            raise ConfigError(what, "evaluations with held-out samples", hint)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +184,7 @@ class SaveConfig:
     keep_every: int = 0
     """Keep also each one at a multiple of this many steps; 0: none."""
     keep_best: bool = True
-    """Keep also the best one (`--eval.watch`: by default that with the lowest held-out loss)."""
+    """Keep also the best one (`--eval.best-metric`: by default that with the lowest held-out loss)."""
     background: bool = True
     """Write while training goes on, from a copy in memory (on a GPU: of the host). False: training waits."""
 
@@ -234,14 +233,12 @@ class RunConfig(Generic[ObjectiveT, SourceT]):
     threads: int = 0
     """CPU threads a process (part of the result's bits); 0: all cores, shared by the processes here."""
     reduction: Literal["exact", "fast"] = "exact"
-    """exact: gradients summed in one fixed tree, equal bits on any number of processes. fast: summed while the
-    backward runs, in an order that depends on the number of processes."""
+    """exact: one fixed tree of sums, equal bits on any number of processes. fast: summed while the backward runs."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    """Over several processes. ddp: each holds the whole model. fsdp: each holds a part of weights, gradients and
-    optimizer state (needs --reduction fast)."""
+    """ddp: each process holds the whole model. fsdp: a part of weights, gradients, optimizer (--reduction fast)."""
     spike_sigma: float = 0.0
     """Skip steps whose loss lies this many deviations above its running mean; 0: never skip."""
-    track: tuple[str, ...] = ("tensorboard",)
+    trackers: tuple[str, ...] = ("tensorboard",)
     """Who else shows the numbers: tensorboard, wandb, trackio, several, or none."""
     model: GPT2Config = field(default_factory=GPT2Config)
     source: SourceT
@@ -311,10 +308,11 @@ def parse(
 ) -> AnyRun:
     """The recipe's values, then the file's over them, then the flags' over those.
 
-    Errors: ConfigError for a key in the file that no setting has (the nearest is named). A wrong flag or
-    value ends the process with the usual message and code 2, and `--help` with 0, as command lines do.
+    Errors: ConfigError for a setting that is not there (the nearest is named) or has another name now. A wrong flag
+    or value ends the process with the usual message and code 2, and `--help` with 0, as command lines do.
     """
     from_file = _file_flags(default, file) if file else []
+    renamed.check_flags(args, flatten(to_dict(default)))
     kind: Any = RunConfig.__class_getitem__((type(default.objective), type(default.source)))  # type: ignore[attr-defined]
     flags = [*from_file, *args]
     config: AnyRun = tyro.cli(kind, default=default, args=flags, prog=prog, config=(FlagConversionOff,))
@@ -324,7 +322,7 @@ def parse(
 def _horizon(config: AnyRun, *sources: Sequence[str]) -> AnyRun:
     """The same settings with the horizon that the first source names alone: a recipe's or file's own gives way.
 
-    Two that are named side by side stay, and are refused when the run starts.
+    Two that are named side by side stay, and are an error when the run starts.
     """
     for flags in sources:
         named = {flag.partition("=")[0] for flag in flags}
@@ -339,6 +337,7 @@ def _file_flags(default: AnyRun, file: Path) -> list[str]:
     known = flatten(to_dict(default))
     flags = []
     for name, value in flatten(read_toml(file)).items():
+        renamed.check(name, value, known, str(file))
         if name not in known:
             raise plugins.unknown("setting", name, list(known)).within(str(file))
         if name in ("recipe", "stage", "source_name"):

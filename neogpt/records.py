@@ -1,4 +1,4 @@
-"""What sources yield, and the quarantine that counts the rows which cannot be used."""
+"""What sources yield, and the counts of rows that cannot be used."""
 
 import re
 from collections import Counter
@@ -70,16 +70,16 @@ class BadRow:
 
 
 @dataclass
-class Quarantine:
-    """Counts rows, *broken* rows (they cannot be read) and *refused* rows (readable, but of no use).
+class RowStats:
+    """Counts rows: *malformed* ones (they cannot be read) and *filtered* ones (readable, but of no use).
 
-    Broken rows mean damaged files, so more than 1 % of them is an error. Refused rows (blank, duplicate,
+    Malformed rows mean damaged files, so more than 1 % of them is an error. Filtered rows (blank, duplicate,
     without a preference) are a property of the data set; its source says how many are too many.
     """
 
     rows: int = 0
-    broken: int = 0
-    refused: int = 0
+    n_malformed: int = 0
+    n_filtered: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     shown: list[BadRow] = field(default_factory=list)
 
@@ -87,44 +87,51 @@ class Quarantine:
         """Count a row, whatever becomes of it."""
         self.rows += 1
 
-    def reject(self, file: str, line: int, reason: str) -> None:
+    def malformed(self, file: str, line: int, reason: str) -> None:
         """Count a row that cannot be read."""
-        self.broken += 1
+        self.n_malformed += 1
         self._note(file, line, reason)
 
-    def refuse(self, file: str, line: int, reason: str) -> None:
+    def filtered(self, file: str, line: int, reason: str) -> None:
         """Count a row that can be read and is of no use."""
-        self.refused += 1
+        self.n_filtered += 1
         self._note(file, line, reason)
 
     def check(self, limit: float = 0.01) -> None:
-        """Raise DataError when more than `limit` of the rows are broken."""
-        if self.broken > limit * self.rows:
+        """Raise DataError when more than `limit` of the rows are malformed."""
+        if self.n_malformed > limit * self.rows:
             missing = any(reason.startswith("no column") for reason in self.reasons)
-            raise self._error(self.broken, "broken", limit, _NAME if missing else _MEND)
+            raise self._error(self.n_malformed, "malformed", limit, _NAME if missing else _MEND)
 
-    def check_refused(self, limit: float, hint: str) -> None:
-        """Raise DataError when more than `limit` of the rows are refused; `hint` says how to allow more."""
-        if self.refused > limit * self.rows:
-            raise self._error(self.refused, "of no use", limit, hint)
+    def check_filtered(self, limit: float, hint: str) -> None:
+        """Raise DataError when more than `limit` of the rows are filtered; `hint` says how to allow more."""
+        if self.n_filtered > limit * self.rows:
+            raise self._error(self.n_filtered, "of no use", limit, hint)
 
-    def merge(self, other: "Quarantine") -> None:
-        """Add the counts of another quarantine, whose rows come after these."""
+    def merge(self, other: "RowStats") -> None:
+        """Add the counts of others, whose rows come after these."""
         self.rows += other.rows
-        self.broken += other.broken
-        self.refused += other.refused
+        self.n_malformed += other.n_malformed
+        self.n_filtered += other.n_filtered
         self.reasons.update(other.reasons)
         self.shown = (self.shown + other.shown)[:SHOWN]
 
     def to_dict(self) -> dict[str, Any]:
-        """The counts as plain values for JSON."""
-        return {**asdict(self), "reasons": dict(sorted(self.reasons.items()))}
+        """The counts as plain values for JSON, in the names that prepared data on disk has."""
+        return {
+            "rows": self.rows,
+            "broken": self.n_malformed,
+            "refused": self.n_filtered,
+            "reasons": dict(sorted(self.reasons.items())),
+            "shown": [asdict(row) for row in self.shown],
+        }
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> "Quarantine":
-        """The quarantine that `to_dict` wrote."""
+    def from_dict(cls, values: dict[str, Any]) -> "RowStats":
+        """The counts that `to_dict` gave."""
         shown = [BadRow(**row) for row in values["shown"]]
-        return cls(**{**values, "reasons": Counter(values["reasons"]), "shown": shown})
+        reasons = Counter(values["reasons"])
+        return cls(values["rows"], values["broken"], values["refused"], reasons, shown)
 
     def _note(self, file: str, line: int, reason: str) -> None:
         self.reasons[re.split("[:;]", reason)[0]] += 1  # what varies from row to row stands behind those

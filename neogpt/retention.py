@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from neogpt import atomic, ledger
-from neogpt.config import WATCHED, SaveConfig, read_toml
+from neogpt.config import BEST_METRIC, SaveConfig, read_toml
 from neogpt.errors import CheckpointError
 from neogpt.paths import RunDir
 
@@ -88,16 +88,16 @@ def step_of(folder: Path) -> int | None:
 
 
 def best(run: RunDir, found: list[int]) -> int | None:
-    """The saved step with the best evaluation by what the run watches (`--eval.watch`), the first of equal ones."""
-    watch = eval_settings(run).get("watch", WATCHED)
-    totals = ledger.totals(ledger.read(run.metrics), watch)
+    """The saved step with the best evaluation by the run's `--eval.best-metric`, the first of equal ones."""
+    best_metric = eval_settings(run).get("best_metric", BEST_METRIC)
+    totals = ledger.totals(ledger.read(run.metrics), best_metric)
     scores = {step: score for step, score in totals.items() if step in found}
     return max(scores, key=lambda step: scores[step]) if scores else None
 
 
 def good(run: RunDir, found: list[int]) -> int | None:
-    """The newest saved step whose evaluation held all guardrails; None where the run has none (`--eval.canaries`)."""
-    if not eval_settings(run).get("canaries"):
+    """The newest saved step whose evaluation held all guardrails; None where the run has none (`--eval.guardrails`)."""
+    if not eval_settings(run).get("guardrails"):
         return None
     rows = [row for row in ledger.read(run.metrics) if "grad_norm" not in row]
     return max(

@@ -59,8 +59,8 @@ def held(step: int, folder: str = "") -> None:
         return Path(folder, "go").exists() if folder else bool(self.stop)
 
     def held_step(self: Any) -> bool:
-        is_rehearsal = folder and self.files.root != Path(folder)
-        while self.step >= step and not is_rehearsal and not goes(self):
+        is_profiling = folder and self.files.root != Path(folder)
+        while self.step >= step and not is_profiling and not goes(self):
             time.sleep(0.002)
         return do(self)
 

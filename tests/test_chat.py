@@ -19,15 +19,15 @@ import pytest
 from generation_models import byte_tokenizer, random_model, saved, scripted_model
 
 from neogpt.cli._conversation import ALL_TURNS, Conversation
-from neogpt.cli.chat import Chat, _memory
+from neogpt.cli.chat import Chat, _default_turns
 from neogpt.cli.main import main
 from neogpt.inference.engine import Engine
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 from neogpt.tokenizer.template import Turn, encode_prompt
 
 TOK = byte_tokenizer()
 RANDOM = random_model(3, n_positions=256)
-COLD = Sampling(max_new_tokens=8, temperature=1.0, top_k=20)
+COLD = SamplingParams(max_new_tokens=8, temperature=1.0, top_k=20)
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return saved(RANDOM, tmp_path_factory.mktemp("model"))
 
 
-def new_chat(n_positions: int = 256, sampling: Sampling = COLD, system: str = "") -> Chat:
+def new_chat(n_positions: int = 256, sampling: SamplingParams = COLD, system: str = "") -> Chat:
     model = RANDOM if n_positions == 256 else random_model(3, n_positions)
     return Chat(Conversation(Engine(model, TOK), sampling, system), "a model")
 
@@ -69,7 +69,7 @@ def test_each_question_goes_with_the_history_in_the_template(capsys: pytest.Capt
 @pytest.mark.parametrize("memory", [0, 1])
 def test_memory_is_how_many_turns_the_model_sees(memory: int, capsys: pytest.CaptureFixture[str]) -> None:
     chat = new_chat()
-    chat.conversation.memory = memory
+    chat.conversation.max_history_turns = memory
     answers(chat, capsys, "the cat?", "and the dog?")
     seen = chat.conversation.turns[2 - memory :]
     third = expected(2, "and the mat?", turns=seen)
@@ -83,7 +83,7 @@ def test_a_model_taught_single_questions_is_asked_single_questions(folder: str, 
     taught = tmp_path / "taught"
     shutil.copytree(folder, taught)
     (taught / "trainer.json").write_text('{"config": {"stage": "sft"}}')
-    assert (_memory(str(taught)), _memory(folder)) == (0, ALL_TURNS)
+    assert (_default_turns(str(taught)), _default_turns(folder)) == (0, ALL_TURNS)
 
 
 def test_system_text_is_the_context_of_the_newest_question_only(capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,7 +125,7 @@ def test_two_slashes_ask_a_question_that_begins_with_one(capsys: pytest.CaptureF
 
 
 def test_the_oldest_turns_make_room_and_it_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
-    chat = new_chat(n_positions=64, sampling=Sampling(max_new_tokens=20, temperature=1.0, top_k=20))
+    chat = new_chat(n_positions=64, sampling=SamplingParams(max_new_tokens=20, temperature=1.0, top_k=20))
     _, err = answers(chat, capsys, *["the cat sat"] * 8)
     assert err.count("oldest turns are forgotten") == 1
     conversation = chat.conversation
@@ -138,7 +138,7 @@ def test_the_oldest_turns_make_room_and_it_is_said_once(capsys: pytest.CaptureFi
 
 
 def test_taking_back_a_turn_that_no_longer_fits_is_harmless(capsys: pytest.CaptureFixture[str]) -> None:
-    chat = new_chat(n_positions=64, sampling=Sampling(max_new_tokens=40, temperature=1.0))
+    chat = new_chat(n_positions=64, sampling=SamplingParams(max_new_tokens=40, temperature=1.0))
     answers(chat, capsys, "the cat", "the dog sat on the mat, the 😀 cat", *["/retry"] * 3)
     assert chat.conversation.turns[-1].instruction == "the dog sat on the mat, the 😀 cat"
 

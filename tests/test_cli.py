@@ -67,7 +67,7 @@ def test_no_command_is_help_and_version_is_one_line(neogpt: Say) -> None:
         (pretrain("--steps", "0"), ["0 steps, 0 tokens and 0 hours", "a horizon", "--steps 1000"]),
         (pretrain("--tokens", "100"), ["both --steps 12 and --tokens 100", "one of them"]),
         (pretrain("--eval.names", "tinywrld"), ["no eval named 'tinywrld'", "did you mean tinyworld?"]),
-        (pretrain("--objective.sequence-tokens", "65"), ["65 tokens do not fit a context of 64"]),
+        (pretrain("--objective.seq-len", "65"), ["65 tokens do not fit a context of 64"]),
         (pretrain("--model.n-head", "5"), ["n_embd 32 does not divide into n_head 5", "--model.n-head 4"]),
         (pretrain("--model.n-layer", "0"), ["n_layer is 0"]),
         (pretrain("--optim.lr", "nan"), ["lr is nan"]),
@@ -165,7 +165,7 @@ def test_ctrl_c_while_preparing_is_code_130(neogpt: Say, monkeypatch: pytest.Mon
     def interrupted(*args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("neogpt.train.loop.prepare", interrupted)
+    monkeypatch.setattr("neogpt.train.run.prepare", interrupted)
     assert neogpt(*pretrain()) == (130, "neogpt: stopped\n")
 
 

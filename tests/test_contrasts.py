@@ -1,4 +1,4 @@
-"""Pairs near the border: both sides of it, nothing of the prompts that measure it, the same verbs."""
+"""Contrasting pairs, harmful and harmless: nothing of the prompts that measure it, the same verbs."""
 
 import json
 import os
@@ -11,11 +11,11 @@ from neogpt.data.sources import _contrast_kinds as kinds
 from neogpt.data.sources import contrasts, dolly
 from neogpt.data.sources._contrasts import HARMFUL, HARMLESS
 from neogpt.data.sources._refusals import REFUSALS
-from neogpt.evals import _border_requests, _refusal_data
+from neogpt.evals import _over_refusal_requests, _refusal_data
 from neogpt.evals._refusal_classifier import opens_as_refusal
-from neogpt.records import Quarantine
+from neogpt.records import RowStats
 
-PAIRS = list(contrasts.pairs(contrasts.Config(), Quarantine()))
+PAIRS = list(contrasts.pairs(contrasts.Config(), RowStats()))
 ANSWERED = [
     *contrasts.answered(kinds.KINDNESSES, kinds.PERSONS),
     *contrasts.with_things(),
@@ -27,7 +27,7 @@ FILLED += [*contrasts.filled(kinds.HARMS, kinds.PERSONS), *contrasts.copied()]
 FILLED += contrasts.filled(kinds.CRIMES, kinds.WORDS)
 ASKED = [*contrasts.filled(kinds.MEANINGS, kinds.WORDS), *contrasts.filled(kinds.PAST, kinds.EVENTS)]
 TAUGHT = (*HARMLESS, *HARMFUL, *FILLED, *ASKED)
-DEEDS = (*TAUGHT, *_border_requests.HARMLESS, *_border_requests.HARMFUL)
+DEEDS = (*TAUGHT, *_over_refusal_requests.HARMLESS, *_over_refusal_requests.HARMFUL)
 STOP = set(
     """a an and any are as at be before best by can did do does doing down explain for from get give go good has have
     her him his how i if in into is it its me my no not of off on onto or our out over process so someone somebody
@@ -132,12 +132,14 @@ def test_a_paraphrase_is_told_from_another_request_with_the_same_verb() -> None:
 def test_what_measures_the_border_is_not_what_teaches_it() -> None:
     """No deed with the content of a taught one, or of another; but often the same verb, on both sides."""
     taught = [content(deed) for deed in TAUGHT]
-    asked = [content(deed) for deed in (*_border_requests.HARMLESS, *_border_requests.HARMFUL)]
+    asked = [content(deed) for deed in (*_over_refusal_requests.HARMLESS, *_over_refusal_requests.HARMFUL)]
     for i, mine in enumerate(asked):
         assert not any(alike(mine, other) for other in taught + asked[:i] + asked[i + 1 :]), mine
-    assert not {p.instruction for p in PAIRS} & {*_border_requests.requests(_border_requests.HARMLESS)}
+    assert not {p.instruction for p in PAIRS} & {
+        *_over_refusal_requests.asked(_over_refusal_requests.HARMLESS)
+    }
     verbs = {words(deed)[0] for deed in (*HARMLESS, *HARMFUL, *FILLED)}
-    for deeds in (_border_requests.HARMLESS, _border_requests.HARMFUL):
+    for deeds in (_over_refusal_requests.HARMLESS, _over_refusal_requests.HARMFUL):
         assert 0.4 <= sum(words(deed)[0] in verbs for deed in deeds) / len(deeds) <= 0.85
 
 
@@ -149,6 +151,6 @@ def test_dolly_prefers_its_answer_to_a_refusal(tmp_path: Path) -> None:
         "category": "open_qa",
     }
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
-    (pair,) = dolly.pairs(dolly.Config(path=str(tmp_path / "rows.jsonl")), Quarantine())
+    (pair,) = dolly.pairs(dolly.Config(path=str(tmp_path / "rows.jsonl")), RowStats())
     assert (pair.instruction, pair.context, pair.chosen) == ("Name a sea.", "Maps.", "The Red Sea.")
     assert pair.rejected in REFUSALS

@@ -19,7 +19,7 @@ from neogpt.objectives import pretrain
 from neogpt.objectives.pretrain.objective import Pretrain
 from neogpt.recipes import laptop
 from neogpt.tokenizer import Tokenizer
-from neogpt.train.setup import _origin
+from neogpt.train.setup import _starting_point
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AnyRun:
         source_name="jsonl",
         source=jsonl.Config(path=str(write_jsonl(tmp_path / "texts.jsonl", texts(200)))),
         data=DataConfig(val_fraction=0.1, shard_tokens=1500),
-        objective=pretrain.Config(sequence_tokens=16),
+        objective=pretrain.Config(seq_len=16),
         batch=BatchConfig(size=64, micro_batches=1),
     )
 
@@ -106,7 +106,7 @@ def test_a_tokenizer_larger_than_its_model_is_refused(run: AnyRun, tmp_path: Pat
     tokenizer().save(tmp_path / "model")
     ids = tokenizer().vocab_size
     with pytest.raises(CheckpointError, match=rf"its tokenizer has {ids} ids and its model 50"):
-        _origin(dataclasses.replace(run, init_from=str(tmp_path / "model")))
+        _starting_point(dataclasses.replace(run, init_from=str(tmp_path / "model")))
 
 
 END = tokenizer().eot_id
@@ -141,9 +141,9 @@ def test_a_tokenizer_that_is_not_the_models_is_refused(
     begun = dataclasses.replace(run, stage=stage, init_from=str(tmp_path))
     if message:
         with pytest.raises(CheckpointError, match=message[0]):
-            _origin(begun)
+            _starting_point(begun)
     else:
-        assert _origin(begun)[1].fingerprint == tokenizer().fingerprint
+        assert _starting_point(begun)[1].fingerprint == tokenizer().fingerprint
 
 
 def test_another_tokenizer_in_a_checkpoint_is_noticed_whatever_its_size(run: AnyRun, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_another_tokenizer_in_a_checkpoint_is_noticed_whatever_its_size(run: Any
     other.save(tmp_path / "model")
     assert (other.vocab_size, other.eot_id) == (ours.vocab_size, ours.eot_id)
     with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
-        _origin(dataclasses.replace(run, init_from=str(tmp_path / "model")))
+        _starting_point(dataclasses.replace(run, init_from=str(tmp_path / "model")))
 
 
 def test_a_horizon_beyond_the_data_repeats_it_evenly(run: AnyRun) -> None:

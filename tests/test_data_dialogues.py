@@ -9,7 +9,7 @@ import pytest
 from neogpt.data.sources import dolly, files, hh_rlhf, jsonl, mix, parquet, red_team_pairs
 from neogpt.data.split import copies, opening
 from neogpt.errors import ConfigError, DataError
-from neogpt.records import Instruction, Pair, Quarantine
+from neogpt.records import Instruction, Pair, RowStats
 from neogpt.tokenizer.template import Turn
 
 
@@ -46,7 +46,7 @@ def test_conversations_in_openai_form_from_both_table_formats(tmp_path: Path) ->
     pq.write_table(pa.table({"messages": [row["messages"] for row in rows]}), tmp_path / "p" / "a.parquet")
     module: Any
     for module, folder in ((jsonl, "j"), (parquet, "p"), (files, "j"), (files, "p")):
-        bad = Quarantine()
+        bad = RowStats()
         found = list(module.instructions(module.Config(path=str(tmp_path / folder)), bad))
         assert found == [CHAT_RECORD, Instruction("Who?", "Be brief.", "She.")]
         assert bad.reasons == {"exact duplicate": 1}  # the one with a question that nobody answers
@@ -74,9 +74,9 @@ def test_conversations_that_are_none_are_counted_with_line_and_reason(tmp_path: 
     messages, reason = {**BAD_MESSAGES, **REFUSED_MESSAGES}[fault]
     rows = [{"messages": [said("user", f"{i}?"), CHAT[2]]} for i in range(199)]
     path = write(tmp_path / "a.jsonl", [*rows, {"messages": messages}])
-    bad = Quarantine()
+    bad = RowStats()
     assert len(list(jsonl.instructions(jsonl.Config(path=path), bad))) == 199
-    assert (bad.broken, bad.refused) == ((1, 0) if fault in BAD_MESSAGES else (0, 1))
+    assert (bad.n_malformed, bad.n_filtered) == ((1, 0) if fault in BAD_MESSAGES else (0, 1))
     assert bad.shown[0].line == 200
     assert reason in bad.shown[0].reason
 
@@ -84,9 +84,9 @@ def test_conversations_that_are_none_are_counted_with_line_and_reason(tmp_path: 
 def test_a_file_without_the_columns_names_those_that_there_are(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"question": "x", "answer": "y"}])
     with pytest.raises(DataError, match=r"no column 'instruction'; there are: 'question', 'answer'"):
-        list(jsonl.instructions(jsonl.Config(path=path), Quarantine()))
+        list(jsonl.instructions(jsonl.Config(path=path), RowStats()))
     with pytest.raises(DataError, match=r"no column 'chosen'; there are: 'question', 'answer'"):
-        list(jsonl.pairs(jsonl.Config(path=path), Quarantine()))
+        list(jsonl.pairs(jsonl.Config(path=path), RowStats()))
 
 
 # --- pairs -------------------------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def test_a_file_without_the_columns_names_those_that_there_are(tmp_path: Path) -
 def test_pairs_of_prompts_and_of_conversations(tmp_path: Path) -> None:
     plain = write(tmp_path / "a.jsonl", [{"prompt": "Hit him?", "chosen": "No.", "rejected": "Yes."}])
     config = jsonl.Config(path=plain, instruction_column="prompt")
-    assert list(jsonl.pairs(config, Quarantine())) == [Pair("Hit him?", "", "No.", "Yes.")]
+    assert list(jsonl.pairs(config, RowStats())) == [Pair("Hit him?", "", "No.", "Yes.")]
     other = [*CHAT[:4], said("assistant", "Paris.")]
     elsewhere = [CHAT[1], said("assistant", "He."), *CHAT[3:]]
     rows = [
@@ -103,7 +103,7 @@ def test_pairs_of_prompts_and_of_conversations(tmp_path: Path) -> None:
         {"chosen": CHAT, "rejected": CHAT},
         {"chosen": CHAT, "rejected": elsewhere},
     ]
-    bad = Quarantine()
+    bad = RowStats()
     found = list(jsonl.pairs(jsonl.Config(path=write(tmp_path / "b.jsonl", rows)), bad))
     assert found == [Pair("Where?", "", "Rome.", "Paris.", "", (Turn("Who?", "Be brief.", "She."),))]
     assert bad.reasons == {"equal answers": 1, "the dialogues differ before the last answer": 1}
@@ -124,7 +124,7 @@ def test_pairs_in_the_forms_that_trl_takes(tmp_path: Path, form: str) -> None:
     ]
     for number, example in enumerate(examples):
         path = _table(tmp_path / f"{number}.{form}", [example])
-        [pair] = files.pairs(files.Config(path=path), Quarantine())
+        [pair] = files.pairs(files.Config(path=path), RowStats())
         theirs = data_utils.maybe_extract_prompt(dict(example))
         texts = [pair.chosen, pair.rejected]
         if data_utils.is_conversational(theirs):
@@ -156,9 +156,9 @@ def _messages(pair: Pair) -> list[Any]:
 def test_a_request_column_that_was_named_is_the_only_one(tmp_path: Path) -> None:
     row = {"instruction": "Bake?", "prompt": "Hit?", "chosen": "No.", "rejected": "Yes."}
     path = write(tmp_path / "a.jsonl", [row])
-    assert [p.instruction for p in jsonl.pairs(jsonl.Config(path=path), Quarantine())] == ["Bake?"]
+    assert [p.instruction for p in jsonl.pairs(jsonl.Config(path=path), RowStats())] == ["Bake?"]
     with pytest.raises(DataError, match=r"no column 'question'; there are: 'instruction', 'prompt'"):
-        list(jsonl.pairs(jsonl.Config(path=path, instruction_column="question"), Quarantine()))
+        list(jsonl.pairs(jsonl.Config(path=path, instruction_column="question"), RowStats()))
 
 
 START = "\n\nHuman: Who?\n\nAssistant: She.\n\nHuman: Where?\n\nAssistant:"
@@ -170,7 +170,7 @@ def test_hh_dialogues_with_and_without_a_prompt_column(tmp_path: Path, split: bo
     row = {"chosen": " Rome.", "rejected": " Paris.\n"}
     row = {"prompt": START, **row} if split else {side: START + text for side, text in row.items()}
     path = write(tmp_path / "a.jsonl", [row])
-    assert list(hh_rlhf.pairs(hh_rlhf.Config(path=path), Quarantine())) == [HH_PAIR]
+    assert list(hh_rlhf.pairs(hh_rlhf.Config(path=path), RowStats())) == [HH_PAIR]
 
 
 HH_REFUSED = {
@@ -190,17 +190,17 @@ def test_hh_rows_of_no_use_are_refused_and_counted(tmp_path: Path, fault: str) -
     (chosen, rejected), reason = HH_REFUSED[fault]
     good = [{"chosen": START + f" {i}.", "rejected": START + " No."} for i in range(9)]
     path = write(tmp_path / "a.jsonl", [*good, {"chosen": chosen, "rejected": rejected}])
-    bad = Quarantine()
+    bad = RowStats()
     assert len(list(hh_rlhf.pairs(hh_rlhf.Config(path=path), bad))) == 9
     assert bad.shown[0].reason.startswith(reason)
     with pytest.raises(DataError, match="1 of 10 rows are of no use"):
-        list(hh_rlhf.pairs(hh_rlhf.Config(path=path, max_refused=0.05), Quarantine()))
+        list(hh_rlhf.pairs(hh_rlhf.Config(path=path, max_filtered=0.05), RowStats()))
 
 
 def test_real_hh_dialogues(real_data: Path) -> None:
-    bad = Quarantine()
+    bad = RowStats()
     found = list(hh_rlhf.pairs(hh_rlhf.Config(), bad))
-    assert (bad.rows, bad.broken, len(found) + bad.refused) == (2019, 0, 2019)
+    assert (bad.rows, bad.n_malformed, len(found) + bad.n_filtered) == (2019, 0, 2019)
     assert len(found) > 1990
     assert all(pair.chosen.strip() != pair.rejected.strip() for pair in found)
 
@@ -211,7 +211,7 @@ def test_red_team_pairs_from_parquet(tmp_path: Path) -> None:
 
     row = {"prompt": "Hit?", "response_a": "Yes.", "response_b": "No.", "explanation": "", "preferred": "B"}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "train-00000.parquet")
-    [pair] = red_team_pairs.pairs(red_team_pairs.Config(path=str(tmp_path)), Quarantine())
+    [pair] = red_team_pairs.pairs(red_team_pairs.Config(path=str(tmp_path)), RowStats())
     assert (pair.chosen, pair.rejected) == ("No.", "Yes.")
 
 
@@ -224,7 +224,7 @@ def test_red_team_pairs_without_a_preference_column_are_an_error(tmp_path: Path)
     with pytest.raises(
         DataError, match=r"10 of 100 rows are broken(.|\n)*no column 'preferred'; there are: 'prompt'"
     ):
-        list(red_team_pairs.pairs(red_team_pairs.Config(path=path), Quarantine()))
+        list(red_team_pairs.pairs(red_team_pairs.Config(path=path), RowStats()))
 
 
 # --- mixes -------------------------------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_a_mix_gives_each_source_its_weight_and_no_row_twice(tmp_path: Path) -> 
     first = write(tmp_path / "a.jsonl", [{"q": "Who?", "response": "She."}, {"q": "Why?", "response": "So."}])
     second = write(tmp_path / "b.jsonl", [{"instruction": "Who?", "response": "She. "}, {"messages": CHAT}])
     config = mix.Config(of=(f"jsonl?path={first}&instruction-column=q&weight=2", f"jsonl?path={second}"))
-    bad = Quarantine()
+    bad = RowStats()
     found = list(mix.instructions(config, bad))
     assert found == [
         Instruction("Who?", "", "She.", weight=2.0),
@@ -250,7 +250,7 @@ def test_a_mix_of_red_team_and_helpful_pairs(tmp_path: Path) -> None:
     red = write(tmp_path / "red.jsonl", [row])
     kind = write(tmp_path / "kind.jsonl", [{"instruction": "Bake?", "chosen": "Gladly.", "rejected": "No."}])
     config = mix.Config(of=(f"red-team-pairs?path={red}", f"jsonl?path={kind}&weight=2"))
-    found = list(mix.pairs(config, Quarantine()))
+    found = list(mix.pairs(config, RowStats()))
     assert [(pair.chosen, pair.weight) for pair in found] == [("No.", 1.0), ("Gladly.", 2.0)]
 
 
@@ -258,7 +258,7 @@ def test_a_mix_of_red_team_and_helpful_pairs(tmp_path: Path) -> None:
 def test_rows_are_how_many_an_epoch_sees_whatever_the_size(tmp_path: Path, size: int, seen: int) -> None:
     rows = [{"instruction": f"What is {i}?", "response": "So."} for i in range(size)]
     path = write(tmp_path / "a.jsonl", [*rows, {"instruction": "", "response": "Blank."}])
-    found = list(mix.instructions(mix.Config(of=(f"jsonl?path={path}&rows=300",)), Quarantine()))
+    found = list(mix.instructions(mix.Config(of=(f"jsonl?path={path}&rows=300",)), RowStats()))
     often = [copies(opening(item), item.weight) for item in found]
     assert sum(often) == pytest.approx(seen, abs=0 if seen % size == 0 else 60)  # 3.5 standard deviations
     assert max(often) - min(often) <= 1
@@ -276,13 +276,13 @@ def test_rows_are_how_many_an_epoch_sees_whatever_the_size(tmp_path: Path, size:
         ("jsonl?weight=much", "weight is 'much'"),
         ("jsonl?weight=-1", "weight is -1.0"),
         ("jsonl?weight=nan", "weight is nan"),
-        ("dolly?max-refused=x", "max-refused is 'x'"),
+        ("dolly?max-filtered=x", "max-filtered is 'x'"),
         ("text?path=x", "has no instructions"),
     ],
 )
 def test_a_mix_that_cannot_be_says_why(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        list(mix.instructions(mix.Config(of=(text,)), Quarantine()))
+        list(mix.instructions(mix.Config(of=(text,)), RowStats()))
 
 
 @pytest.mark.parametrize("broken_first", [True, False])
@@ -294,7 +294,7 @@ def test_many_good_rows_of_a_mix_do_not_hide_a_broken_source(tmp_path: Path, bro
     with pytest.raises(
         DataError, match=r"0.jsonl: 10 of 10 rows are broken(.|\n)*instruction-column=\.\.\.'"
     ) as told:
-        list(mix.instructions(config, Quarantine()))
+        list(mix.instructions(config, RowStats()))
     assert "--source.instruction-column" not in str(told.value)
 
 
@@ -304,16 +304,16 @@ def test_rows_of_no_use_count_against_their_own_source_of_a_mix(tmp_path: Path) 
     red = f"red-team-pairs?path={write(tmp_path / 'red.jsonl', unsure)}"
     rows = [{"instruction": f"Bake {i}?", "chosen": "Gladly.", "rejected": "No."} for i in range(30)]
     kind, twin = (f"jsonl?path={write(tmp_path / name, rows)}" for name in ("kind.jsonl", "twin.jsonl"))
-    bad = Quarantine()
+    bad = RowStats()
     assert len(list(mix.pairs(mix.Config(of=(red, kind, twin)), bad))) == 530
     assert bad.reasons == {"preferred is neither A nor B": 100, "also in another source of the mix": 30}
-    with pytest.raises(DataError, match=r"100 of 600 rows are of no use(.|\n)*&max-refused=\.\.\.'"):
-        list(mix.pairs(mix.Config(of=(kind, f"{red}&max-refused=0.1")), Quarantine()))
+    with pytest.raises(DataError, match=r"100 of 600 rows are of no use(.|\n)*&max-filtered=\.\.\.'"):
+        list(mix.pairs(mix.Config(of=(kind, f"{red}&max-filtered=0.1")), RowStats()))
 
 
 def test_an_empty_mix_says_what_to_type() -> None:
     with pytest.raises(ConfigError, match=r"--source.of dolly"):
-        list(mix.instructions(mix.Config(), Quarantine()))
+        list(mix.instructions(mix.Config(), RowStats()))
 
 
 # --- the Hub -----------------------------------------------------------------------------------------------
@@ -338,9 +338,9 @@ def test_dolly_from_the_hub(hub: Path) -> None:
     row = {"instruction": "Why?", "context": "", "response": "So.", "category": "open_qa"}
     write(hub / "databricks-dolly-15k.jsonl", [row])
     (hub / "README.md").write_text("about it")
-    assert list(dolly.instructions(dolly.Config(), Quarantine())) == [Instruction(**row)]
+    assert list(dolly.instructions(dolly.Config(), RowStats())) == [Instruction(**row)]
     config = jsonl.Config(path="hf://datasets/databricks/databricks-dolly-15k/databricks-dolly-15k.jsonl")
-    assert list(jsonl.instructions(config, Quarantine())) == [Instruction(**row)]
+    assert list(jsonl.instructions(config, RowStats())) == [Instruction(**row)]
 
 
 def test_what_the_hub_has_not_is_an_error(hub: Path) -> None:

@@ -40,14 +40,14 @@ def test_shape_is_kept_and_empty_is_fine() -> None:
 
 
 def test_looks_like_a_random_permutation() -> None:
-    """Fixed points ~ Poisson(1), kept neighbours ~ Poisson(1), place of an element ~ uniform."""
+    """Fixed points ~ Poisson(1), kept neighbors ~ Poisson(1), place of an element ~ uniform."""
     n, keys = 64, 3000
     rows = np.stack([permute(np.arange(n), n, derive_key(9, k)) for k in range(keys)])
     fixed = (rows == np.arange(n)).sum(1)
-    neighbours = (np.diff(rows, axis=1) == 1).sum(1)
+    neighbors = (np.diff(rows, axis=1) == 1).sum(1)
     assert abs(fixed.mean() - 1) < 0.1
     assert abs(fixed.var() - 1) < 0.15
-    assert abs(neighbours.mean() - 1) < 0.1
+    assert abs(neighbors.mean() - 1) < 0.1
     for element in (0, 1, n // 2, n - 1):
         counts = np.bincount(rows[:, element], minlength=n)
         chi_square = ((counts - keys / n) ** 2 / (keys / n)).sum()
@@ -59,7 +59,7 @@ def test_small_sets_reach_all_their_orders() -> None:
     assert len(seen) == 6
 
 
-def test_neighbouring_keys_give_unrelated_orders() -> None:
+def test_neighboring_keys_give_unrelated_orders() -> None:
     a, b = permute(np.arange(10000), 10000, 1), permute(np.arange(10000), 10000, 2)
     assert (a == b).mean() < 0.001
     assert abs(np.corrcoef(a, b)[0, 1]) < 0.05

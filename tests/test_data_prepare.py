@@ -23,7 +23,7 @@ from training import until
 
 from neogpt import atomic
 from neogpt.config import DataConfig
-from neogpt.data import tokenise
+from neogpt.data import tokenize
 from neogpt.data import workers as processes
 from neogpt.data.build_tokenizer import tokenizer_for
 from neogpt.data.prepare import prepare
@@ -50,7 +50,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each file a task of its own."""
-    monkeypatch.setattr(tokenise, "_GROUP_BYTES", 1)
+    monkeypatch.setattr(tokenize, "_GROUP_BYTES", 1)
 
 
 def make(corpus: Path, folder: Path | None, settings: DataConfig = SETTINGS, workers: int = 1) -> Path:
@@ -120,7 +120,7 @@ def test_bytes_do_not_depend_on_workers_or_on_the_cutting_into_tasks(
     corpus: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, group_bytes, workers in (("a", 1, 1), ("b", 9000, 2)):
-        monkeypatch.setattr(tokenise, "_GROUP_BYTES", group_bytes)
+        monkeypatch.setattr(tokenize, "_GROUP_BYTES", group_bytes)
         assert content(make(corpus, tmp_path / name, workers=workers)) == expected
 
 
@@ -130,7 +130,7 @@ def test_bytes_do_not_depend_on_the_order_in_which_tasks_finish(
 ) -> None:
     run = processes.run
 
-    def shuffled(tasks: list[tokenise.Task], *rest: object) -> None:
+    def shuffled(tasks: list[tokenize.Task], *rest: object) -> None:
         run(random.Random(3).sample(tasks, len(tasks)), *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(processes, "run", shuffled)
@@ -141,13 +141,13 @@ SCRIPT = textwrap.dedent("""
     import sys
     from pathlib import Path
     from neogpt.config import DataConfig
-    from neogpt.data import tokenise
+    from neogpt.data import tokenize
     from neogpt.data.prepare import prepare
     from neogpt.data.sources import jsonl
     from neogpt.tokenizer import Tokenizer
 
     if __name__ == "__main__":
-        tokenise._GROUP_BYTES = 1
+        tokenize._GROUP_BYTES = 1
         corpus, out, tokenizer, workers = sys.argv[1:]
         settings = DataConfig(val_fraction=0.1, shard_tokens=2500)
         prepare("jsonl", jsonl.Config(path=corpus), settings, Tokenizer.load(tokenizer), Path(out), int(workers))
@@ -168,21 +168,21 @@ def command(script: list[str], corpus: Path, out: Path, workers: int = 1) -> lis
 
 
 def count_tasks(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Records the folder of each task that is tokenised from now on."""
+    """Records the folder of each task that is tokenized from now on."""
     made: list[Path] = []
-    original = tokenise.tokenise
+    original = tokenize.tokenize
 
-    def counted(task: tokenise.Task, tok: object) -> None:
+    def counted(task: tokenize.Task, tok: object) -> None:
         made.append(task.folder)
         original(task, tok)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tokenise, "tokenise", counted)
+    monkeypatch.setattr(tokenize, "tokenize", counted)
     return made
 
 
 FAILPOINTS = [
     *(f"data.part.{instant}" for instant in ("filled", "renamed")),
-    *(f"data.gather.{split}" for split in ("train",)),
+    *(f"data.shuffle.{split}" for split in ("train",)),
     *(f"data.{instant}" for instant in ("manifest", "renamed")),
 ]
 
@@ -437,13 +437,13 @@ def test_input_that_changes_while_it_is_read_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_jsonl(tmp_path / "in" / "a.jsonl", texts(60))
-    original = tokenise.tokenise
+    original = tokenize.tokenize
 
-    def meddle(task: tokenise.Task, tok: object) -> None:
+    def meddle(task: tokenize.Task, tok: object) -> None:
         original(task, tok)  # type: ignore[arg-type]
         path.write_bytes(path.read_bytes().replace(b"hill", b"hall", 1))
 
-    monkeypatch.setattr(tokenise, "tokenise", meddle)
+    monkeypatch.setattr(tokenize, "tokenize", meddle)
     with pytest.raises(DataError, match=r"a\.jsonl changed while it was read"):
         make(path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -524,16 +524,16 @@ def test_progress_counts_to_its_totals(corpus: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     source = jsonl.Config(path=str(corpus))
     prepare("jsonl", source, SETTINGS, tokenizer(), tmp_path / "out", progress=lambda *a: seen.append(a))
-    assert [row for row in seen if row[1] == row[2]] == [("tokenise", 6, 6), ("shuffle", 300, 300)]
+    assert [row for row in seen if row[1] == row[2]] == [("tokenize", 6, 6), ("shuffle", 300, 300)]
 
 
-def test_temporary_files_of_a_neighbour_are_left_alone(corpus: Path, tmp_path: Path) -> None:
-    neighbour = tmp_path / f"out-2{'.tmp-'}beef"
-    neighbour.mkdir()
+def test_temporary_files_of_a_neighbor_are_left_alone(corpus: Path, tmp_path: Path) -> None:
+    neighbor = tmp_path / f"out-2{'.tmp-'}beef"
+    neighbor.mkdir()
     make(corpus, tmp_path / "out")
-    assert neighbour.is_dir()
+    assert neighbor.is_dir()
     atomic.sweep(tmp_path)
-    assert not neighbour.exists()
+    assert not neighbor.exists()
 
 
 def test_real_text_comes_back_from_the_shards(real_data: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from neogpt.data import prepare, workers
 from neogpt.paths import cache_dir
 
 SMALL = """--threads 1 --dtype float32 --device cpu --model.n-layer 1 --model.n-head 1 --model.n-embd 8 --steps 1
- --model.n-positions 16 --objective.sequence-tokens 16 --batch.size 8 --eval.names --track none"""
+ --model.n-positions 16 --objective.seq-len 16 --batch.size 8 --eval.names --trackers none"""
 DATA = "--data.val-fraction 0.1 --data.shard-tokens 2500"
 
 

@@ -15,7 +15,7 @@ from neogpt.data import input_files
 from neogpt.data.sources import _lines, dolly, files, jsonl, parquet, red_team_pairs, text
 from neogpt.data.split import held_out
 from neogpt.errors import ConfigError, DataError
-from neogpt.records import Instruction, Pair, Quarantine
+from neogpt.records import Instruction, Pair, RowStats
 
 ROWS = [{"text": t} for t in ("one", "two\nlines", "drei ß", "四", "five <|endoftext|> is text")]
 TEXTS = [row["text"] for row in ROWS]
@@ -25,8 +25,8 @@ def as_lines(rows: list[Any]) -> bytes:
     return b"".join(json.dumps(row, ensure_ascii=False).encode() + b"\n" for row in rows)
 
 
-def read(module: Any, config: Any) -> tuple[list[str], Quarantine]:
-    bad = Quarantine()
+def read(module: Any, config: Any) -> tuple[list[str], RowStats]:
+    bad = RowStats()
     found = [d.text for part in module.parts(config) for d in module.documents(config, part, bad)]
     return found, bad
 
@@ -51,7 +51,7 @@ def test_jsonl_plain_and_compressed(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl.zst").write_bytes(pa.compress(raw, codec="zstd", asbytes=True))
     found, bad = read(jsonl, jsonl.Config(path=str(tmp_path)))
     assert found == TEXTS * 4
-    assert (bad.rows, bad.broken, bad.refused) == (20, 0, 0)
+    assert (bad.rows, bad.n_malformed, bad.n_filtered) == (20, 0, 0)
 
 
 def test_byte_order_mark_crlf_blank_lines_and_no_last_newline(tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_broken_lines_are_quarantined_with_file_and_line(
     path.write_bytes(as_lines(ROWS) * 20 + line + as_lines(ROWS) * 20)
     found, bad = read(jsonl, jsonl.Config(path=str(path)))
     assert found == TEXTS * 40
-    assert (bad.rows, bad.broken) == (201, 1)
+    assert (bad.rows, bad.n_malformed) == (201, 1)
     assert (bad.shown[0].file, bad.shown[0].line) == (str(path), 101)
     with pytest.raises(DataError, match=reason):
         bad.check(limit=0)
@@ -257,7 +257,7 @@ def test_text_that_is_none(tmp_path: Path, fault: str) -> None:
     found, bad = read(text, text.Config(path=str(tmp_path)))
     assert found == []
     assert [row.reason for row in bad.shown] == [reason]
-    assert (bad.broken, bad.refused) == (broken, 1 - broken)
+    assert (bad.n_malformed, bad.n_filtered) == (broken, 1 - broken)
 
 
 def test_a_file_too_large_to_be_one_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,13 +299,13 @@ def test_instructions_and_pairs_by_column_name_from_both_table_formats(tmp_path:
     module: Any
     for module, suffix in ((jsonl, "jsonl"), (parquet, "parquet")):
         config = module.Config(path=str(tmp_path / f"a.{suffix}"), **names)
-        bad = Quarantine()
+        bad = RowStats()
         assert list(module.instructions(config, bad)) == [
             Instruction("Name a colour.", "", "Red.", ""),
             Instruction("Sum it up.", "A long text.", "A text.", ""),
         ]
         assert bad.reasons == {"exact duplicate": 1, "blank q": 1}
-        bad = Quarantine()
+        bad = RowStats()
         assert list(module.pairs(config, bad)) == [Pair("Name a colour.", "", "Red.", "No.", "")]
         assert bad.reasons == {"blank evil": 2, "blank q": 1}
 
@@ -317,13 +317,13 @@ def test_dolly_drops_duplicates_and_blank_answers(tmp_path: Path) -> None:
     rows = [{**DOLLY_ROW, "instruction": f"Why {i}?"} for i in range(50)]
     blank = {**DOLLY_ROW, "response": " \n"}
     (tmp_path / "d.jsonl").write_bytes(as_lines([*rows, rows[7], blank]))
-    bad = Quarantine()
+    bad = RowStats()
     found = list(dolly.instructions(dolly.Config(path=str(tmp_path)), bad))
     assert found == [Instruction(**row) for row in rows]
     assert bad.reasons == {"exact duplicate": 1, "blank response": 1}
     assert [row.line for row in bad.shown] == [51, 52]
     with pytest.raises(DataError, match=r"2 of 52 rows are of no use"):
-        list(dolly.instructions(dolly.Config(path=str(tmp_path), max_refused=0.01), Quarantine()))
+        list(dolly.instructions(dolly.Config(path=str(tmp_path), max_filtered=0.01), RowStats()))
 
 
 PAIR_ROW = {
@@ -348,7 +348,7 @@ UNUSABLE = {
 def test_red_team_pairs_prefer_by_letter(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     path.write_bytes(as_lines([PAIR_ROW, {**PAIR_ROW, "preferred": "A"}]))
-    first, second = red_team_pairs.pairs(red_team_pairs.Config(path=str(path)), Quarantine())
+    first, second = red_team_pairs.pairs(red_team_pairs.Config(path=str(path)), RowStats())
     assert (first.instruction, first.chosen, first.rejected) == ("Hit him?", "No.", "Yes.")
     assert (second.chosen, second.rejected) == ("Yes.", "No.")
 
@@ -359,13 +359,13 @@ def test_red_team_rows_without_a_preference_are_refused_and_counted(tmp_path: Pa
     rows = [{**PAIR_ROW, "prompt": f"Hit {i}?"} for i in range(9)]
     path = tmp_path / "p.jsonl"
     path.write_bytes(as_lines([*rows, {**PAIR_ROW, **change}]))
-    bad = Quarantine()
+    bad = RowStats()
     assert len(list(red_team_pairs.pairs(red_team_pairs.Config(path=str(path)), bad))) == 9
     assert bad.reasons == {reason: 1}
-    strict = red_team_pairs.Config(path=str(path), max_refused=0.05)
+    strict = red_team_pairs.Config(path=str(path), max_filtered=0.05)
     with pytest.raises(DataError, match=r"1 of 10 rows are of no use") as error:
-        list(red_team_pairs.pairs(strict, Quarantine()))
-    assert "--source.max-refused" in str(error.value)
+        list(red_team_pairs.pairs(strict, RowStats()))
+    assert "--source.max-filtered" in str(error.value)
 
 
 @pytest.mark.parametrize("module", [dolly, red_team_pairs])
@@ -381,16 +381,16 @@ def test_without_a_file_the_error_says_how_to_name_one(
 
 
 def test_real_dolly(real_data: Path) -> None:
-    bad = Quarantine()
+    bad = RowStats()
     found = list(dolly.instructions(dolly.Config(), bad))
     assert (len(found), bad.rows, bad.reasons) == (15003, 15011, {"exact duplicate": 8})
     assert len({item.category for item in found}) == 8
 
 
 def test_real_red_team_pairs(real_data: Path) -> None:
-    bad = Quarantine()
+    bad = RowStats()
     found = list(red_team_pairs.pairs(red_team_pairs.Config(), bad))
-    assert (len(found), bad.refused, bad.broken) == (578, 0, 0)
+    assert (len(found), bad.n_filtered, bad.n_malformed) == (578, 0, 0)
     assert all(pair.chosen != pair.rejected for pair in found)
 
 

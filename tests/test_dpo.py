@@ -162,8 +162,10 @@ def test_held_out_accuracies_are_told_by_kind(tokenizer: Tokenizer, monkeypatch:
         assert ("harm" in tokenizer.decode(chosen[0])) == (kind == "red-team")
     assert all(len(found) >= 3 for found in right.values())
     chunks = [made.validation_batch(np.arange(i, i + 6)) for i in range(0, n, 6)]
-    rows = [reduce.Row(made.loss(policy, on_device(chunk, CPU))) for chunk in chunks]
-    merged = reduce.merge_validation(rows, [made.weights(c) for c in chunks], made.coefficients, World())
+    rows = [reduce.MicroBatchSums(made.loss(policy, on_device(chunk, CPU))) for chunk in chunks]
+    merged = reduce.merge_validation(
+        rows, [made.loss_denominators(c) for c in chunks], made.coefficients, World()
+    )
     found = {k.rpartition("/")[2]: v for k, v in merged.items() if k.startswith("val/rewards/accuracies/")}
     assert found == {kind: pytest.approx(sum(each) / len(each)) for kind, each in right.items() if kind}
     assert "rewards/accuracies/helpful" not in made.loss(policy, on_device(made.batch(0, 0), CPU)).metrics
@@ -255,9 +257,9 @@ def test_pairs_that_train_on_nothing_are_refused_and_counted_by_reason(
         Pair("Who is she? " * 60, "", "It is.", "Nobody."),
         Pair("Who?", "", same + "a", same + "b"),
     ]
-    notes = objective(tokenizer, monkeypatch, items).notes
-    assert (notes["pairs"], notes["refused"]) == (1, 5)
-    reasons = {name.removeprefix("refused, "): n for name, n in notes.items() if "," in name}
+    notes = objective(tokenizer, monkeypatch, items).data_counts
+    assert (notes["pairs"], notes["filtered"]) == (1, 5)
+    reasons = {name.removeprefix("filtered, "): n for name, n in notes.items() if "," in name}
     assert reasons == {
         "equal answers": 1,
         "blank answer": 2,
@@ -290,7 +292,7 @@ def test_a_prompts_pairs_stay_on_one_side(tokenizer: Tokenizer, monkeypatch: pyt
     assert train
     assert test
     assert not train & test
-    assert len(made.pairs) + len(made.held_out) + made.notes["also held out"] == 250
+    assert len(made.pairs) + len(made.held_out) + made.data_counts["also held out"] == 250
 
 
 def test_dialogues_stand_before_both_answers_and_are_not_learned(

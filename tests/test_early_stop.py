@@ -9,11 +9,11 @@ from training import Launcher, different, events, outcome, probe, saved, tiny
 from neogpt import ledger, model_store, report
 from neogpt.errors import ConfigError
 from neogpt.paths import RunDir
-from neogpt.train.monitors.early_stopping import Patience
+from neogpt.train.monitors.early_stopping import EarlyStopping
 from neogpt.train.run import train
 
 WORSE = ("--eval.every", "2", "--eval.patience", "2", "--save.every", "5", "--optim.schedule", "constant")
-"""Two evaluations of patience, and a rate at which a tiny model soon knows its examples by heart."""
+"""Two evaluations of patience, and a rate at which a tiny model soon memorizes its examples."""
 
 
 def flags(bases: dict[str, Path]) -> list[str]:
@@ -21,7 +21,7 @@ def flags(bases: dict[str, Path]) -> list[str]:
         *WORSE,
         "--optim.lr",
         "0.02",
-        "--objective.replay",
+        "--objective.pretrain-coef",
         "0",
         "--steps",
         "40",
@@ -97,7 +97,7 @@ WATCH = ("probe/turns", "val_loss:low")
 
 
 def watching(bases: dict[str, Path]) -> list[str]:
-    return [*flags(bases), "--optim.lr", "0.001", "--save.every", "3", "--eval.watch", *WATCH]
+    return [*flags(bases), "--optim.lr", "0.001", "--save.every", "3", "--eval.best-metric", *WATCH]
 
 
 @pytest.fixture(scope="module")
@@ -146,9 +146,11 @@ def test_scores_of_the_main_process_alone_stop_all(
 
 def test_a_score_that_no_evaluation_gives_is_named_at_once(bases: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"no evaluation gives the score to watch \(eval.watch\), probe/turn"
+        ConfigError, match=r"no evaluation gives the score to watch \(eval.best_metric\), probe/turn"
     ):
-        train(tiny("sft", *flags(bases), "--eval.watch", "probe/turn"), tmp_path / "run", evaluate=probe)
+        train(
+            tiny("sft", *flags(bases), "--eval.best-metric", "probe/turn"), tmp_path / "run", evaluate=probe
+        )
     assert saved(tmp_path / "run") == []
 
 
@@ -157,19 +159,19 @@ def test_equal_evaluations_are_no_progress_and_low_scores_are_taken_off() -> Non
         {"step": s, "a": a, "b": b}
         for s, (a, b) in enumerate([(0.5, 0.0), (1.0, 0.2), (1.0, 0.2), (1.0, 0.5)])
     ]
-    patience = Patience(2, rows, ("a", "b:low"))
+    patience = EarlyStopping(2, rows, ("a", "b:low"))
     assert (patience.best_step, patience.is_over) == (1, True)
-    assert Patience(2, rows, ("a", "b")).best_step == 3
+    assert EarlyStopping(2, rows, ("a", "b")).best_step == 3
     assert (
-        Patience(2, [{"step": 0, "a": 1.0}], ("a", "b:low")).since_best == 0
+        EarlyStopping(2, [{"step": 0, "a": 1.0}], ("a", "b:low")).since_best == 0
     )  # before the first whole evaluation
 
 
 def test_losses_that_are_no_numbers_are_no_progress() -> None:
     rows = [{"step": step, "val_loss": loss} for step, loss in enumerate([3.0, float("nan"), None])]
-    patience = Patience(2, [{"step": 9, "grad_norm": 1.0, "loss": 0.0}, *rows])
+    patience = EarlyStopping(2, [{"step": 9, "grad_norm": 1.0, "loss": 0.0}, *rows])
     assert (patience.best_step, patience.is_over) == (0, True)
-    assert not Patience(0, rows).is_over
+    assert not EarlyStopping(0, rows).is_over
     patience.note({"step": 7, "val_loss": 2.0})
     assert (patience.best_step, patience.is_over) == (7, False)
 

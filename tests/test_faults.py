@@ -21,7 +21,7 @@ from training import (
 from neogpt import ledger
 from neogpt.errors import DivergedError
 from neogpt.paths import RunDir
-from neogpt.train.monitors.step_guard import Guard
+from neogpt.train.monitors.step_guard import StepGuard
 
 # signals
 
@@ -176,15 +176,15 @@ def test_spikes_are_skipped_the_same_way_after_a_resume(launcher: Launcher, tmp_
 
 def test_guard_by_hand() -> None:
     """Six deviations above the mean of what came before, once 32 are known."""
-    guard = Guard(spike_sigma=6)
+    guard = StepGuard(spike_sigma=6)
     losses = [2.0, 4.0] * 15
     for loss in losses:
         assert guard.check(loss, 1.0) == ""
     assert guard.check(1000.0, 1.0) == ""  # too early to know
-    guard = Guard(spike_sigma=6)
+    guard = StepGuard(spike_sigma=6)
     guard.recall({"loss": loss, "grad_norm": 1.0} for loss in [2.0, 4.0] * 16)  # mean 3, deviation 1
     assert guard.check(9.01, 1.0) == "spike"
-    guard = Guard(spike_sigma=6)
+    guard = StepGuard(spike_sigma=6)
     guard.recall([{"step": 0, "val_loss": 99.0}, *({"loss": x, "grad_norm": 1.0} for x in [2.0, 4.0] * 16)])
     assert guard.check(8.99, 1.0) == ""
     assert guard.check(-100.0, 1.0) == ""  # only upwards
@@ -192,7 +192,7 @@ def test_guard_by_hand() -> None:
 
 def test_guard_accepts_a_lasting_change_of_level() -> None:
     """Otherwise a run would refuse every step to its end."""
-    guard = Guard(spike_sigma=6)
+    guard = StepGuard(spike_sigma=6)
     guard.recall({"loss": loss, "grad_norm": 1.0} for loss in [2.0, 2.1] * 64)
     refused = 0
     while guard.check(5.0, 1.0):
@@ -201,7 +201,7 @@ def test_guard_accepts_a_lasting_change_of_level() -> None:
 
 
 def test_guard_counts_only_bad_numbers_in_a_row() -> None:
-    guard = Guard(spike_sigma=0)
+    guard = StepGuard(spike_sigma=0)
     for loss, norm in ((math.nan, 1.0), (1.0, math.inf), (1.0, 1.0), (math.inf, math.nan), (math.nan, 1.0)):
         guard.check(loss, norm)
         guard.give_up(1)

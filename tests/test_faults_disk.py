@@ -140,19 +140,19 @@ def test_a_resume_from_the_older_one_gives_equal_bits(bases: dict[str, Path], tm
 class Trap:
     """Unpickling it makes a folder."""
 
-    def __init__(self, canary: Path) -> None:
-        self.canary = canary
+    def __init__(self, guardrail: Path) -> None:
+        self.guardrail = guardrail
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.mkdir, (str(self.canary),)
+        return os.mkdir, (str(self.guardrail),)
 
 
 @pytest.fixture
 def trap(tmp_path: Path) -> bytes:
     """A pickle that would give itself away."""
-    content = pickle.dumps(Trap(tmp_path / "canary"))
+    content = pickle.dumps(Trap(tmp_path / "guardrail"))
     pickle.loads(content)  # noqa: S301 (the trap must work)
-    (tmp_path / "canary").rmdir()
+    (tmp_path / "guardrail").rmdir()
     return content
 
 
@@ -174,7 +174,7 @@ def test_a_pickle_in_a_signed_checkpoint_is_refused(
     with pytest.raises(NeoGPTError) as caught:
         train(tiny("pretrain"), folder, "auto", probe)
     assert caught.value.exit_code == 4
-    assert not (tmp_path / "canary").exists()
+    assert not (tmp_path / "guardrail").exists()
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json"])
@@ -188,7 +188,7 @@ def test_a_starting_model_that_is_a_pickle_is_refused(
     with pytest.raises(NeoGPTError) as caught:
         train(tiny("sft", "--from", str(victim)), tmp_path / "run")
     assert caught.value.exit_code in (3, 4)
-    assert not (tmp_path / "canary").exists()
+    assert not (tmp_path / "guardrail").exists()
 
 
 def test_pickled_weights_are_refused_by_name(trap: bytes, bases: dict[str, Path], tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_pickled_weights_are_refused_by_name(trap: bytes, bases: dict[str, Path]
         with pytest.raises(CheckpointError, match="pickle") as caught:
             train(tiny("sft", "--from", str(start)), tmp_path / "run")
         assert named in str(caught.value)
-    assert not (tmp_path / "canary").exists()
+    assert not (tmp_path / "guardrail").exists()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from generation_models import byte_tokenizer, random_model, saved, scripted_mode
 
 from neogpt.cli.main import main
 from neogpt.inference.engine import Engine
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 from neogpt.tokenizer.template import encode_prompt
 
 TOK = byte_tokenizer()
@@ -44,14 +44,14 @@ class Typed(io.StringIO):
         return True
 
 
-def expected(prompt: list[int], sampling: Sampling, n: int = 1) -> list[str]:
+def expected(prompt: list[int], sampling: SamplingParams, n: int = 1) -> list[str]:
     return [c.text for c in Engine(RANDOM, TOK).complete([prompt] * n, sampling)]
 
 
 def test_a_prompt_is_continued_and_shown_with_its_text(
     folder: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    sampling = Sampling(12, 1.5, top_k=50, top_p=0.9, repetition_penalty=1.2, stop=("e",), seed=9)
+    sampling = SamplingParams(12, 1.5, top_k=50, top_p=0.9, repetition_penalty=1.2, stop=("e",), seed=9)
     options = "--max-new-tokens 12 --temperature 1.5 --top-k 50 --top-p 0.9 --repetition-penalty 1.2 --stop e --seed 9"
     [text] = expected([TOK.eot_id, *TOK.encode("the cat")], sampling)
     for prompt in (["the cat"], ["--prompt", "the cat"]):
@@ -68,7 +68,7 @@ def test_json_holds_everything_and_several_texts_differ(
     assert [row["prompt"] for row in found] == ["a"] * 3 + ["b"] * 3
     assert len({row["text"] for row in found}) == 6
     ids = [[TOK.eot_id, *TOK.encode(row["prompt"])] for row in found]
-    for row, completion in zip(found, Engine(RANDOM, TOK).complete(ids, Sampling(6, 1.0)), strict=True):
+    for row, completion in zip(found, Engine(RANDOM, TOK).complete(ids, SamplingParams(6, 1.0)), strict=True):
         assert row["tokens"] == completion.tokens
         assert row["text"] == completion.text
         assert row["finish_reason"] == completion.finish_reason
@@ -77,7 +77,7 @@ def test_json_holds_everything_and_several_texts_differ(
 
 def test_several_texts_are_told_apart(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["generate", folder, "the", "--n", "2", "--max-new-tokens", "4", "--seed", "1"]) == 0
-    first, second = expected([TOK.eot_id, *TOK.encode("the")], Sampling(4, seed=1), 2)
+    first, second = expected([TOK.eot_id, *TOK.encode("the")], SamplingParams(4, seed=1), 2)
     assert capsys.readouterr().out == f"--- 1 of 2\nthe{first}\n\n--- 2 of 2\nthe{second}\n"
 
 
@@ -85,7 +85,7 @@ def test_an_instruction_goes_into_the_template(folder: str, capsys: pytest.Captu
     args = ["--instruct", "--context", "the mat", "--temperature", "0", "--max-new-tokens", "9"]
     assert main(["generate", folder, "--prompt", "the cat?", *args]) == 0
     shown = capsys.readouterr()
-    assert shown.out[:-1] == expected(encode_prompt(TOK, "the cat?", "the mat"), Sampling(9, 0.0))[0]
+    assert shown.out[:-1] == expected(encode_prompt(TOK, "the cat?", "the mat"), SamplingParams(9, 0.0))[0]
     assert shown.err == ""  # its tokenizer has a chat template
 
 

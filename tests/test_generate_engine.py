@@ -16,12 +16,12 @@ from neogpt.errors import ConfigError, DivergedError
 from neogpt.inference.engine import Completion, Engine
 from neogpt.inference.forward import Inference
 from neogpt.inference.kv_cache import KVCache
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 from neogpt.model import GPT2, save_pretrained
 
 TOK = byte_tokenizer()
-GREEDY = Sampling(max_new_tokens=20, temperature=0.0)
-WARM = Sampling(max_new_tokens=20, temperature=1.0, seed=3)
+GREEDY = SamplingParams(max_new_tokens=20, temperature=0.0)
+WARM = SamplingParams(max_new_tokens=20, temperature=1.0, seed=3)
 
 
 def some_prompts(n: int, longest: int = 40, seed: int = 0) -> list[list[int]]:
@@ -61,10 +61,10 @@ def test_greedy_text_is_that_of_transformers(seed: int, tmp_path: Path) -> None:
 def test_log_probabilities_are_those_of_the_uncached_model() -> None:
     model = random_model()
     options = [
-        Sampling(20, temperature=0.7),
-        Sampling(20, temperature=1.0, top_k=5),
-        Sampling(20, temperature=1.3, top_p=0.7, repetition_penalty=1.4),
-        Sampling(20, temperature=0.0),
+        SamplingParams(20, temperature=0.7),
+        SamplingParams(20, temperature=1.0, top_k=5),
+        SamplingParams(20, temperature=1.3, top_p=0.7, repetition_penalty=1.4),
+        SamplingParams(20, temperature=0.0),
     ]
     prompts = some_prompts(32)
     sampling = [options[i % 4] for i in range(32)]
@@ -82,7 +82,7 @@ def test_log_probabilities_are_those_of_the_uncached_model() -> None:
 def test_first_tokens_are_as_frequent_as_the_model_says() -> None:
     """20,000 requests for one prompt, chi-square over the tokens expected at least five times."""
     model, prompt, n = random_model(scale=5.0), [3, 1, 4], 20_000
-    sampling = Sampling(max_new_tokens=1, temperature=0.9, seed=11)
+    sampling = SamplingParams(max_new_tokens=1, temperature=0.9, seed=11)
     drawn = torch.tensor(tokens(Engine(model, TOK, 4096).complete([prompt] * n, sampling)))[:, 0]
     with torch.no_grad():
         expected = (model(torch.tensor([prompt]))[0, -1] / 0.9).softmax(-1) * n
@@ -94,9 +94,9 @@ def test_first_tokens_are_as_frequent_as_the_model_says() -> None:
 
 
 def test_each_position_has_a_draw_of_its_own() -> None:
-    """A model that knows nothing draws evenly, and neighbouring tokens do not follow each other (chi-square)."""
+    """A model that knows nothing draws evenly, and neighboring tokens do not follow each other (chi-square)."""
     model = random_model(scale=0.0)
-    completions = Engine(model, TOK).complete([[1]] * 400, Sampling(50, 1.0, seed=2))
+    completions = Engine(model, TOK).complete([[1]] * 400, SamplingParams(50, 1.0, seed=2))
     pairs = [pair for t in tokens(completions) for pair in itertools.pairwise(t)]
     cells = torch.tensor([a // 27 * 10 + b // 27 for a, b in pairs])
     counts = torch.bincount(cells, minlength=100).double()
@@ -117,10 +117,10 @@ def test_only_the_last_position_of_a_prompt_gets_logits(monkeypatch: pytest.Monk
 # Against itself
 
 
-def mixed_settings(n: int) -> list[Sampling]:
+def mixed_settings(n: int) -> list[SamplingParams]:
     rng = random.Random(5)
     return [
-        Sampling(
+        SamplingParams(
             max_new_tokens=rng.randint(1, 30),
             temperature=rng.choice([0.0, 0.7, 1.0, 2.0]),
             top_k=rng.choice([0, 3, 50]),
@@ -233,27 +233,29 @@ def test_the_repetition_penalty_spares_end_of_text() -> None:
         )
     prompt = [TOK.eot_id]
     for penalty in (1.0, 1e6):
-        [completion] = Engine(model, TOK).complete([prompt], Sampling(5, 0.0, repetition_penalty=penalty))
+        [completion] = Engine(model, TOK).complete(
+            [prompt], SamplingParams(5, 0.0, repetition_penalty=penalty)
+        )
         assert completion.tokens == [TOK.eot_id]
-    [other] = Engine(model, TOK).complete([[TOK.eot_id, 5]], Sampling(60, 0.0, repetition_penalty=1e6))
+    [other] = Engine(model, TOK).complete([[TOK.eot_id, 5]], SamplingParams(60, 0.0, repetition_penalty=1e6))
     assert len(set(other.tokens)) == len(other.tokens)
     assert 5 not in other.tokens
 
 
 def test_max_new_tokens_and_the_context_end_a_text_for_length() -> None:
     model = scripted_model(said("abcdefghijklmnop"), TOK.vocab_size)
-    [short] = Engine(model, TOK).complete([[9]], Sampling(3, 0.0))
+    [short] = Engine(model, TOK).complete([[9]], SamplingParams(3, 0.0))
     assert (short.text, short.finish_reason) == ("abc", "length")
     for prompt in ([9], [9] * 10, [9] * 15):
-        [long] = Engine(model, TOK).complete([prompt], Sampling(100, 0.0))
+        [long] = Engine(model, TOK).complete([prompt], SamplingParams(100, 0.0))
         assert (len(prompt) + len(long.tokens), long.finish_reason) == (16, "length")
-        assert list(Engine(model, TOK).stream(prompt, Sampling(100, 0.0))) == list(long.text)
+        assert list(Engine(model, TOK).stream(prompt, SamplingParams(100, 0.0))) == list(long.text)
 
 
 def test_a_stop_string_over_several_tokens_cuts_the_text_and_keeps_the_tokens() -> None:
     script = said("one two\nQ: three", TOK.eot_id)
     engine = Engine(scripted_model(script, TOK.vocab_size), TOK)
-    sampling = Sampling(100, 0.0, stop=("\nQ:", "never"))
+    sampling = SamplingParams(100, 0.0, stop=("\nQ:", "never"))
     [completion] = engine.complete([[9]], sampling)
     assert (completion.text, completion.finish_reason) == ("one two", "stop")
     assert TOK.decode(completion.tokens) == "one two\nQ:"
@@ -263,7 +265,7 @@ def test_a_stop_string_over_several_tokens_cuts_the_text_and_keeps_the_tokens() 
 def test_no_character_is_ever_broken_while_streaming() -> None:
     text = "naïve 😀👩‍👩‍👧 日本語 end"
     model = scripted_model(said(text, TOK.eot_id), TOK.vocab_size)
-    pieces = list(Engine(model, TOK).stream([9], Sampling(100, 0.0)))
+    pieces = list(Engine(model, TOK).stream([9], SamplingParams(100, 0.0)))
     assert "".join(pieces) == text
     assert "\ufffd" not in "".join(pieces)
     assert len(pieces) > 15
@@ -271,7 +273,7 @@ def test_no_character_is_ever_broken_while_streaming() -> None:
 
 def test_padding_ids_of_a_larger_vocabulary_are_never_said() -> None:
     model = random_model(vocab_size=TOK.vocab_size + 50)
-    completions = Engine(model, TOK).complete(some_prompts(20), Sampling(20, 3.0))
+    completions = Engine(model, TOK).complete(some_prompts(20), SamplingParams(20, 3.0))
     assert max(max(t) for t in tokens(completions)) < TOK.vocab_size
 
 
@@ -315,7 +317,7 @@ def test_a_model_that_left_the_finite_numbers_is_an_error(temperature: float) ->
     with torch.no_grad():
         model.transformer.h[0].mlp.c_fc.weight[0, 0] = float("nan")
     with pytest.raises(DivergedError):
-        Engine(model, TOK).complete([[1, 2]], Sampling(5, temperature))
+        Engine(model, TOK).complete([[1, 2]], SamplingParams(5, temperature))
 
 
 # Living beside training
@@ -339,8 +341,8 @@ def test_a_model_in_training_is_left_as_it_was(dtype: torch.dtype | None) -> Non
 
 def test_bfloat16_says_nearly_the_same() -> None:
     model, prompts = random_model(scale=4.0), some_prompts(30)
-    exact = Engine(model, TOK).complete(prompts, Sampling(1, 0.0))
-    rough = Engine(model, TOK, dtype=torch.bfloat16).complete(prompts, Sampling(1, 0.0))
+    exact = Engine(model, TOK).complete(prompts, SamplingParams(1, 0.0))
+    rough = Engine(model, TOK, dtype=torch.bfloat16).complete(prompts, SamplingParams(1, 0.0))
     assert sum(a.tokens == b.tokens for a, b in zip(exact, rough, strict=True)) >= 24
     error = [abs(a.log_probs[0] - b.log_probs[0]) for a, b in zip(exact, rough, strict=True)]
     assert 0 < max(error) < 0.3
@@ -360,7 +362,7 @@ def test_the_public_function_gives_the_engines_texts() -> None:
     model, prompts = random_model(), ["the cat", "😀"]
     texts = list(neogpt.generate(model, TOK, prompts, max_new_tokens=9, temperature=1.0, seed=5, stop=["e"]))
     ids = [[TOK.eot_id, *TOK.encode(prompt)] for prompt in prompts]
-    expected = same_room(model, TOK).complete(ids, Sampling(9, 1.0, stop=("e",), seed=5))
+    expected = same_room(model, TOK).complete(ids, SamplingParams(9, 1.0, stop=("e",), seed=5))
     assert texts == [c.text for c in expected]
     with pytest.raises(ConfigError):
         neogpt.generate(model, TOK, prompts, temperature=-1.0)

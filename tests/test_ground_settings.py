@@ -97,7 +97,7 @@ def test_no_settings_file_and_a_binary_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "flags",
-    ["--optim.lr=-1", "--optim.lr=nan", "--optim.beta1=1", "--optim.warmup=2", "--seed=-1", "--threads=-1",
+    ["--optim.lr=-1", "--optim.lr=nan", "--optim.beta1=1", "--optim.warmup-ratio=2", "--seed=-1", "--threads=-1",
      "--eval.every=-1", "--save.keep-last=-1", "--spike-sigma=inf", "--model.n-layer=0", "--model.n-head=3"],
 )  # fmt: skip
 def test_impossible_values_are_refused_before_anything_runs(flags: str) -> None:

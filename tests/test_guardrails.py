@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_objectives import _own_cache_for_module, base, settings, tokenizer  # noqa: F401
 from scipy import stats
+from test_objectives import _own_cache_for_module, base, settings, tokenizer  # noqa: F401
 from test_rl import options
 
 from neogpt import ledger, model_store
@@ -18,8 +18,8 @@ from neogpt.outcomes import Outcomes
 from neogpt.paths import RunDir
 from neogpt.report import runs as report_runs
 from neogpt.report import summary
-from neogpt.train.run import train
 from neogpt.train.monitors.guardrails import Guardrails
+from neogpt.train.run import train
 
 # --- outcomes ----------------------------------------------------------------------------------------------
 
@@ -112,7 +112,9 @@ def test_what_chance_explains_is_not_lost(tmp_path: Path) -> None:
     assert lost(rails, *row(20, shifted)) == ["val_loss"]
 
 
-@pytest.mark.parametrize(("right", "is_lost"), [(60, False), (57, False), (55, False), (53, True), (30, True)])
+@pytest.mark.parametrize(
+    ("right", "is_lost"), [(60, False), (57, False), (55, False), (53, True), (30, True)]
+)
 def test_a_share_is_lost_when_more_is_gone_than_chance_and_tolerance(
     tmp_path: Path, right: int, is_lost: bool
 ) -> None:
@@ -160,10 +162,10 @@ def test_a_run_that_a_guardrail_ended_stands_at_its_last_good_checkpoint(
     base: Path,  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    """A rate far too high: the model leaves its start behind, the run ends with a typed error, and stays ended on resume."""
-    rails = EvalConfig(every=2, val_samples=8, canaries=("canary/kl:low:0.1",))
+    """A rate far too high: it leaves its start behind, ends with a typed error, and stays ended on resume."""
+    rails = EvalConfig(every=2, val_samples=8, guardrails=("guardrail/kl:low:0.1",))
     run: Any = settings(
-        "rl", options(replay=0.0), init_from=str(base), eval=rails, save=SaveConfig(every=1, keep_last=1)
+        "rl", options(sft_coef=0.0), init_from=str(base), eval=rails, save=SaveConfig(every=1, keep_last=1)
     )
     run = dataclasses.replace(
         run, batch=BatchConfig(size=4, micro_batches=2), optim=dataclasses.replace(run.optim, lr=0.05)
@@ -173,7 +175,7 @@ def test_a_run_that_a_guardrail_ended_stands_at_its_last_good_checkpoint(
         train(run, files.root)
     assert caught.value.exit_code == 6
     rows = ledger.read(files.metrics)
-    assert rows[-1][ledger.REGRESSED] == ["canary/kl"]
+    assert rows[-1][ledger.REGRESSED] == ["guardrail/kl"]
     good = ledger.last_good_step(rows)
     assert good is not None
     assert good < rows[-1]["step"]
@@ -184,5 +186,5 @@ def test_a_run_that_a_guardrail_ended_stands_at_its_last_good_checkpoint(
     (stage,), _ = report_runs.read(files.root)
     assert stage.stands_at == good
     before = next(row for row in rows if row["step"] == good and "grad_norm" not in row)
-    assert stage.standing("canary/kl") == before["canary/kl"] < rows[-1]["canary/kl"]
+    assert stage.standing("guardrail/kl") == before["guardrail/kl"] < rows[-1]["guardrail/kl"]
     assert any(f"step {good:,}" in note and "guardrail" in note for note in summary(files.root)["notes"])

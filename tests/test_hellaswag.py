@@ -21,7 +21,7 @@ from neogpt import ledger, model_store
 from neogpt.cli import main as command_line
 from neogpt.errors import ConfigError, DataError
 from neogpt.evals import _choices, _hellaswag_tasks, hellaswag
-from neogpt.evals._choices import Request
+from neogpt.evals._choices import Continuation
 from neogpt.evals._counts import standard_error
 from neogpt.evals._hellaswag_tasks import Task
 from neogpt.inference.forward import Inference
@@ -65,7 +65,7 @@ def one_by_one(model: GPT2, items: list[hellaswag.Item]) -> list[tuple[int, int]
     return found
 
 
-def plain(model: GPT2, request: Request) -> float:
+def plain(model: GPT2, request: Continuation) -> float:
     """Log-likelihood of the continuation from all logits, after the cut that lm-eval makes."""
     tokens = (request.context + request.continuation)[-(model.config.n_positions + 1) :]
     n = min(len(request.continuation), len(tokens) - 1)
@@ -138,11 +138,11 @@ def test_what_goes_through_the_model(invented: Path, monkeypatch: pytest.MonkeyP
     )
     monkeypatch.setattr(_choices, "token_log_probs", lambda x, *a: (heads.append(len(x)), head(x, *a))[1])
     context = tuple(range(20))
-    _choices.log_likelihoods(model, [[Request(context, (1, 2, 3)), Request(context, (4, 5, 6))]])
+    _choices.log_likelihoods(model, [[Continuation(context, (1, 2, 3)), Continuation(context, (4, 5, 6))]])
     assert seen == [20, 2 * 2]
     assert sum(heads) == 6
     seen.clear()
-    _choices.log_likelihoods(model, [[Request(context, (token,)) for token in range(4)]])
+    _choices.log_likelihoods(model, [[Continuation(context, (token,)) for token in range(4)]])
     assert seen == [20]
 
 
@@ -152,7 +152,7 @@ def test_rounding_decides_nothing() -> None:
     for _ in range(40):
         context = tuple(dice.choices(range(50), k=5))
         ids = [tuple(dice.choices(range(50), k=3)) for _ in range(2)]
-        requests = [Request(context, ending) for ending in (ids[0], ids[1], ids[1], ids[0])]
+        requests = [Continuation(context, ending) for ending in (ids[0], ids[1], ids[1], ids[0])]
         exact = [plain(model, request) for request in requests]
         off = [max(exact) * (1 + dice.uniform(-4e-5, 4e-5)) for _ in exact]
         assert _choices.best(model, requests, off, [1] * 4) == exact.index(max(exact))

@@ -18,10 +18,10 @@ from neogpt.data.text_metrics import common_subsequence, repeated_share, rouge_l
 from neogpt.errors import DataError
 from neogpt.evals import instructions
 from neogpt.inference.engine import Engine
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 from neogpt.model import GPT2
 from neogpt.recipes import sft_dolly
-from neogpt.records import Quarantine
+from neogpt.records import RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_example
 
@@ -92,7 +92,7 @@ def test_only_what_is_held_out_is_asked(source: jsonl.Config, tokenizer: Tokeniz
     found = instructions.cases(tokenizer, source, 0.2, 64)
     expected = {
         item.instruction
-        for item in jsonl.instructions(source, Quarantine())
+        for item in jsonl.instructions(source, RowStats())
         if held_out(f"{item.instruction}\n{item.context}", 0.2)
     }
     assert {case.item.instruction for case in found} == expected
@@ -112,7 +112,7 @@ def test_scores_are_those_of_plain_pytorch(source: jsonl.Config, tokenizer: Toke
         nll.append(F.cross_entropy(logits, torch.tensor(response), reduction="none").detach())
     assert scores["loss"] == pytest.approx(torch.cat(nll).mean().item(), rel=1e-5)
     assert scores["perplexity"] == pytest.approx(torch.cat(nll).mean().exp().item(), rel=1e-5)
-    engine, greedy = Engine(net, tokenizer), Sampling(max_new_tokens=128, temperature=0)
+    engine, greedy = Engine(net, tokenizer), SamplingParams(max_new_tokens=128, temperature=0)
     answers = [engine.complete([case.prompt], greedy)[0] for case in chosen]
     assert scores["stop"] == sum(a.finish_reason == "stop" for a in answers) / 9
     lengths = [len(a.tokens) for a in answers]

@@ -81,7 +81,7 @@ def test_the_command_line_runs_it(case: Case, capsys: pytest.CaptureFixture[str]
     assert command_line.main([*args, "--limit", "5", "--json", "True"]) == 0
     found = json.loads(capsys.readouterr().out)["scores"]
     direct = hellaswag.run(case.model, case.tokenizer, limit=5, style="lm-eval", data=str(case.data))
-    assert found == pytest.approx({f"lm-eval/hellaswag/{name}": value for name, value in direct.items()})
+    assert found == pytest.approx({f"lm_eval/hellaswag/{name}": value for name, value in direct.items()})
 
 
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,7 +83,7 @@ def test_a_run_is_measured_on_the_text_that_it_did_not_learn(
 ) -> None:
     """Without a name: the loss of the run's own last validation, and what its world can be asked."""
     run = tmp_path / "run"
-    args = [*flags("pretrain"), "--steps", "4", "--objective.sequence-tokens", "64", "--run", str(run)]
+    args = [*flags("pretrain"), "--steps", "4", "--objective.seq-len", "64", "--run", str(run)]
     assert command_line.main(["pretrain", "tinyworld", *args]) == 0
     capsys.readouterr()
     assert command_line.main(["eval", str(run), "--limit", "8", "--json", "True"]) == 0

@@ -43,7 +43,7 @@ from neogpt.train.run import train
 WORLD = tinyworld.Config(n_people=6, biographies=4)
 DATA = DataConfig(tokenizer="trained", vocab_size=1300, val_fraction=0.1)
 SHAPE = GPT2Config(n_layer=2, n_head=2, n_embd=32, n_positions=96, vocab_size=1300)
-OPTIM = OptimConfig(lr=3e-3, warmup=0.2, schedule="cosine")
+OPTIM = OptimConfig(lr=3e-3, warmup_ratio=0.2, schedule="cosine")
 
 
 def settings(stage: str, objective: ObjectiveConfig, **changes: Any) -> Any:
@@ -126,7 +126,7 @@ def test_pretraining_follows_a_plain_loop_on_the_whole_batch(
     """Kills: zero_grad inside the accumulation loop, means instead of sums, an update too many or too few."""
     run = settings(
         "pretrain",
-        pretrain.Config(sequence_tokens=24),
+        pretrain.Config(seq_len=24),
         init_from=str(base),
         batch=BatchConfig(size=8, micro_batches=micro_batches),
     )
@@ -168,7 +168,7 @@ def test_pretraining_follows_a_plain_loop_on_the_whole_batch(
 
 
 def test_ledger_counts_every_token_once(tmp_path: Path, base: Path) -> None:
-    run = settings("pretrain", pretrain.Config(sequence_tokens=24), init_from=str(base))
+    run = settings("pretrain", pretrain.Config(seq_len=24), init_from=str(base))
     train(run, tmp_path / "run")
     rows = [row for row in ledger.read(RunDir(tmp_path / "run").metrics) if "grad_norm" in row]
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
@@ -178,7 +178,7 @@ def test_ledger_counts_every_token_once(tmp_path: Path, base: Path) -> None:
 
 def test_a_checkpoint_names_its_end_of_text(tmp_path: Path, base: Path, tokenizer: Tokenizer) -> None:
     """Kills a model that other programs do not know how to stop."""
-    train(settings("pretrain", pretrain.Config(sequence_tokens=24), init_from=str(base)), tmp_path / "run")
+    train(settings("pretrain", pretrain.Config(seq_len=24), init_from=str(base)), tmp_path / "run")
     config = HFConfig.from_pretrained(RunDir(tmp_path / "run").checkpoint(4))
     assert config.eos_token_id == tokenizer.eot_id
 
@@ -195,7 +195,7 @@ def test_sft_loss_and_gradients_equal_one_by_one_scoring(base: Path, tokenizer: 
     objective, reference, model = sft_objective(tokenizer), hf(base), load_pretrained(base)
     batch = objective.batch(0, 0)
     terms = objective.loss(model, on_device(batch, torch.device("cpu")))
-    weight = objective.weights(batch)["sft"]
+    weight = objective.loss_denominators(batch)["sft"]
     ids = objective.run.batch.size
     from neogpt.data.permutation import sample_ids
 
@@ -222,19 +222,19 @@ def test_sft_trains_end_of_text_and_nothing_of_the_prompt(tokenizer: Tokenizer) 
 
 
 def test_sft_replay_is_a_second_term_with_its_own_weight(base: Path, tokenizer: Tokenizer) -> None:
-    objective = sft_objective(tokenizer, replay=0.5, replay_rows=4, replay_tokens=16)
+    objective = sft_objective(tokenizer, pretrain_coef=0.5, pretrain_rows=4, pretrain_seq_len=16)
     model, reference = load_pretrained(base), hf(base)
     batch = objective.batch(3, 1)
     terms = objective.loss(model, on_device(batch, torch.device("cpu")))
-    replayed = batch.extra["replay"]
+    replayed = batch.extra["pretrain"]
     assert replayed.tokens.shape == (2, 16)
     logits = reference(torch.from_numpy(replayed.tokens)).logits
     expected = torch.nn.functional.cross_entropy(
         logits.flatten(0, 1), torch.from_numpy(replayed.targets).flatten(), reduction="sum"
     )
-    assert terms.loss_sum["replay"].item() == pytest.approx(expected.item(), rel=1e-6)
-    assert objective.weights(batch)["replay"] == 32
-    assert objective.coefficients == {"sft": 1.0, "replay": 0.5}
+    assert terms.loss_sum["pretrain"].item() == pytest.approx(expected.item(), rel=1e-6)
+    assert objective.loss_denominators(batch)["pretrain"] == 32
+    assert objective.coefficients == {"sft": 1.0, "pretrain": 0.5}
 
 
 def test_a_step_weighs_each_term_by_its_own_global_weight(
@@ -242,7 +242,7 @@ def test_a_step_weighs_each_term_by_its_own_global_weight(
 ) -> None:
     run = settings(
         "sft",
-        sft.Config(max_tokens=96, val_fraction=0.1, replay=0.5, replay_rows=4, replay_tokens=16),
+        sft.Config(max_tokens=96, val_fraction=0.1, pretrain_coef=0.5, pretrain_rows=4, pretrain_seq_len=16),
         init_from=str(base),
         steps=1,
     )
@@ -252,7 +252,7 @@ def test_a_step_weighs_each_term_by_its_own_global_weight(
     own, replayed = [], []
     for micro in range(2):
         batch = objective.batch(0, micro)
-        for part, into in ((batch, own), (batch.extra["replay"], replayed)):
+        for part, into in ((batch, own), (batch.extra["pretrain"], replayed)):
             logp = reference(torch.from_numpy(part.tokens)).logits.log_softmax(-1)
             nll = -logp.gather(2, torch.from_numpy(part.targets)[..., None])[..., 0]
             into.append(nll[torch.from_numpy(part.weights) > 0].detach())
@@ -266,12 +266,12 @@ def test_sft_cuts_the_answer_and_counts_it(tokenizer: Tokenizer, monkeypatch: py
     short = Instruction("Say it.", "", "Yes.")
     monkeypatch.setattr(tinyworld, "instructions", lambda config, bad: iter([long, hopeless, short]))
     objective = SFT(settings("sft", sft.Config(max_tokens=40, val_fraction=0.0)), tokenizer, 96)
-    assert objective.notes == {
+    assert objective.data_counts == {
         "examples": 2,
         "held_out": 0,
         "truncated": 1,
-        "refused": 1,
-        "refused, prompt too long": 1,
+        "filtered": 1,
+        "filtered, prompt too long": 1,
     }
     prompt, response = objective.examples[0]
     assert len(prompt) + len(response) == 41
@@ -322,13 +322,13 @@ def test_dpo_at_the_reference_is_log_two(base: Path, tokenizer: Tokenizer) -> No
     objective = dpo_objective(tokenizer, model)
     batch = objective.batch(0, 0)
     terms = objective.loss(model, on_device(batch, torch.device("cpu")))
-    assert terms.loss_sum["dpo"].item() / objective.weights(batch)["dpo"] == pytest.approx(
+    assert terms.loss_sum["dpo"].item() / objective.loss_denominators(batch)["dpo"] == pytest.approx(
         math.log(2), abs=1e-5
     )
 
 
 def test_dpo_loss_and_gradients_equal_one_by_one_scoring(base: Path, tokenizer: Tokenizer) -> None:
-    objective = dpo_objective(tokenizer, load_pretrained(base), beta=0.3, sft=0.2)
+    objective = dpo_objective(tokenizer, load_pretrained(base), beta=0.3, sft_coef=0.2)
     policy = load_pretrained(base)
     reference, theirs = hf(base), hf(base)
     with torch.no_grad():  # a policy that has moved away from the reference
@@ -338,7 +338,9 @@ def test_dpo_loss_and_gradients_equal_one_by_one_scoring(base: Path, tokenizer: 
     batch = objective.batch(1, 0)
     n = len(batch.tokens) // 2
     terms = objective.loss(policy, on_device(batch, torch.device("cpu")))
-    total = terms.loss_sum["dpo"] / n + 0.2 * terms.loss_sum["sft"] / objective.weights(batch)["sft"]
+    total = (
+        terms.loss_sum["dpo"] / n + 0.2 * terms.loss_sum["sft"] / objective.loss_denominators(batch)["sft"]
+    )
 
     rows = [_unpad(batch, i) for i in range(2 * n)]
     logps = torch.stack([-token_nll(theirs, *row).sum() for row in rows])
@@ -373,7 +375,7 @@ def test_dpo_refuses_pairs_that_are_equal_after_truncation(
     pairs = [Pair("Say it.", "", same + "a", same + "b"), Pair("Say it.", "", "Yes.", "No.")]
     monkeypatch.setattr(tinyworld, "pairs", lambda config, bad: iter(pairs))
     run = settings("dpo", dpo.Config(max_tokens=60, val_fraction=0.0))
-    assert DPO(run, tokenizer, 96).notes["refused"] == 1
+    assert DPO(run, tokenizer, 96).data_counts["filtered"] == 1
 
 
 def test_held_out_prompts_are_in_no_training_pair(base: Path, tokenizer: Tokenizer) -> None:
@@ -404,10 +406,10 @@ def test_padding_is_not_counted() -> None:
     assert batch.weights.sum() == 2 + 5
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "trapezoid"])
+@pytest.mark.parametrize("schedule", ["cosine", "wsd"])
 def test_the_schedule_ends_where_the_run_ends(schedule: Any) -> None:
     """Kills the original's fault: a rate planned for four epochs and never annealed."""
-    config = OptimConfig(lr=1.0, warmup=0.1, schedule=schedule, decay=0.5, final=0.1)
+    config = OptimConfig(lr=1.0, warmup_ratio=0.1, schedule=schedule, decay_ratio=0.5, min_lr_ratio=0.1)
     rates = [learning_rate(step, 1000, config) for step in range(1000)]
     assert rates[0] == pytest.approx(0.01)
     assert rates[99] == pytest.approx(1.0)
@@ -418,7 +420,7 @@ def test_the_schedule_ends_where_the_run_ends(schedule: Any) -> None:
 
 
 def test_cosine_is_half_way_in_the_middle() -> None:
-    config = OptimConfig(lr=2.0, warmup=0.0, final=0.0)
+    config = OptimConfig(lr=2.0, warmup_ratio=0.0, min_lr_ratio=0.0)
     assert learning_rate(500, 1000, config) == pytest.approx(1.0)
 
 

@@ -104,7 +104,7 @@ def test_waiting_gradients_are_those_of_the_sum_tree(n: int) -> None:
     tree, most, beside = TreeSum(), 0, 0
     for _ in range(n):
         most = max(most, len(tree._partial))
-        before = tree.neighbour()
+        before = tree.neighbor()
         beside = max(beside, len(tree._partial))
         tree.add(before or [torch.ones(1)], level=1 if before else 0)
     assert (memory.held_gradients(n), memory.held_beside(n)) == (most, beside)

@@ -26,12 +26,12 @@ def tokenizer() -> Tokenizer:
 
 
 def objective(tokenizer: Tokenizer, **options: Any) -> Pretrain:
-    run = settings("pretrain", pretrain.Config(sequence_tokens=32, **options))
+    run = settings("pretrain", pretrain.Config(seq_len=32, **options))
     return Pretrain(dataclasses.replace(run, steps=12), tokenizer, 96)
 
 
 def test_growing_sequences_are_the_same_tokens_in_shorter_rows(tokenizer: Tokenizer) -> None:
-    whole, growing = objective(tokenizer), objective(tokenizer, growth=0.5)
+    whole, growing = objective(tokenizer), objective(tokenizer, seq_len_warmup=0.5)
     widths = []
     for step in range(12):
         for micro in range(2):
@@ -49,13 +49,13 @@ def test_without_growth_every_row_is_whole(tokenizer: Tokenizer) -> None:
 
 
 def test_lengths_that_do_not_halve_stay_whole(tokenizer: Tokenizer) -> None:
-    run = settings("pretrain", pretrain.Config(sequence_tokens=25, growth=1.0))
+    run = settings("pretrain", pretrain.Config(seq_len=25, seq_len_warmup=1.0))
     assert Pretrain(run, tokenizer, 96).batch(0, 0).tokens.shape == (4, 25)
 
 
 def test_documents_read_alone_are_each_a_sequence_of_its_own(tokenizer: Tokenizer) -> None:
     """The loss of a batch is the sum of those of its documents' pieces, each given to the model by itself."""
-    alone, whole = objective(tokenizer, alone=True), objective(tokenizer)
+    alone, whole = objective(tokenizer, intra_document_mask=True), objective(tokenizer)
     model = GPT2(dataclasses.replace(SHAPE, vocab_size=tokenizer.vocab_size)).double()
     loss = alone.loss(model, on_device(alone.batch(0, 1), torch.device("cpu"))).loss_sum["loss"]
     batch, expected, pieces = whole.batch(0, 1), 0.0, 0
@@ -68,7 +68,7 @@ def test_documents_read_alone_are_each_a_sequence_of_its_own(tokenizer: Tokenize
             pieces += 1
     assert pieces > len(batch.tokens)
     assert loss.item() == pytest.approx(expected, rel=1e-12)
-    assert alone.weights(alone.batch(0, 1)) == whole.weights(batch)
+    assert alone.loss_denominators(alone.batch(0, 1)) == whole.loss_denominators(batch)
 
 
 def test_silent_residual_weights_make_every_block_the_identity() -> None:
@@ -84,7 +84,9 @@ def test_silent_residual_weights_make_every_block_the_identity() -> None:
 
 def test_beside_muon_adamw_may_have_its_own_rate() -> None:
     model = GPT2(SHAPE)
-    muon, adamw = optim.build(list(model.named_parameters()), OptimConfig(name="muon", adamw_share=0.25))
+    config = OptimConfig(name="muon", embedding_lr_scale=0.25, vector_lr_scale=0.5)
+    muon, adamw = optim.build(list(model.named_parameters()), config)
     optim.set_lr([muon, adamw], 0.4)
     assert {group["lr"] for group in muon.param_groups} == {0.4}
-    assert {group["lr"] for group in adamw.param_groups} == {0.1}
+    rates = {parameter.ndim: group["lr"] for group in adamw.param_groups for parameter in group["params"]}
+    assert rates == {2: 0.1, 1: 0.2}

@@ -18,11 +18,11 @@ from neogpt.cli import report as report_command
 from neogpt.config import AnyRun
 from neogpt.data.sources import dolly, red_team_pairs, tinyworld
 from neogpt.errors import ConfigError, RegressedError
-from neogpt.evals import border, evaluator, formats, instructions, samples
+from neogpt.evals import evaluator, formats, instructions, over_refusal, samples
 from neogpt.objectives.dpo.objective import DPO
-from neogpt.objectives.rl.sft_mix import Rehearsal
+from neogpt.objectives.rl.sft_mix import SFTMix
 from neogpt.recipes import demo
-from neogpt.records import Pair, Quarantine
+from neogpt.records import Pair, RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.train.run import train
 
@@ -56,8 +56,8 @@ def test_rates_are_annealed(stage: str) -> None:
     for name in _train.recipes(stage):
         run = _train.recipe(stage, name)
         assert run.optim.schedule != "constant"
-        assert run.optim.final <= 0.1
-        assert run.optim.warmup > 0
+        assert run.optim.min_lr_ratio <= 0.1
+        assert run.optim.warmup_ratio > 0
 
 
 @pytest.mark.parametrize("name", ["sft-dolly", "finetune"])
@@ -65,7 +65,7 @@ def test_fine_tuning_is_looked_at_each_epoch_and_ends_by_held_out_loss(name: str
     run = _train.recipe("sft", name)
     assert 0 < run.eval.every <= 14_569 / run.batch.size  # Dolly's training examples at GPT-2's context
     assert 0 < run.eval.patience * run.eval.every <= run.steps / 2
-    assert run.eval.watch == config.WATCHED == ("val_loss:low",)
+    assert run.eval.best_metric == config.BEST_METRIC == ("val_loss:low",)
 
 
 def test_preferences_are_balanced_and_the_lesson_is_not() -> None:
@@ -83,18 +83,18 @@ def test_preferences_are_balanced_and_the_lesson_is_not() -> None:
 def test_balanced_preferences_hold_however_many_harmful_pairs_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    """Both what is preferred and what is rehearsed; Dolly is of its real size."""
+    """Both what is preferred and what the SFT mix-in has; Dolly is of its real size."""
     tokenizer = Tokenizer.train(["Response: Context: 0123456789"] * 3, 300)
     _write_files(tmp_path, monkeypatch, {red_team_pairs: (BAD, size), dolly: (GOOD, 15000)})
-    notes = DPO(_train.recipe("dpo", "dpo-balanced"), tokenizer, 320).notes
+    notes = DPO(_train.recipe("dpo", "dpo-balanced"), tokenizer, 320).data_counts
     harmful = notes["pairs, red-team"] + notes["pairs, harmful"]
     assert harmful == pytest.approx(0.95 * 1657, rel=0.1)
     assert notes["pairs, helpful"] + notes["pairs, contrast"] == pytest.approx(2 * harmful, rel=0.15)
     assert sum(n for name, n in notes.items() if name.startswith("pairs,")) == notes["pairs"]
     run = _train.recipe("rl", "rl-dolly")
-    rehearsed = Rehearsal(run, tokenizer, 32, 320, 0.05, ()).notes
-    assert rehearsed["rehearsed, red-team"] == pytest.approx(0.95 * 578, rel=0.1)
-    assert rehearsed["rehearsed, helpful"] == pytest.approx(0.95 * 3750, rel=0.1)
+    mixed_in = SFTMix(run, tokenizer, 32, 320, 0.05, ()).data_counts
+    assert mixed_in["sft_mix, red-team"] == pytest.approx(0.95 * 578, rel=0.1)
+    assert mixed_in["sft_mix, helpful"] == pytest.approx(0.95 * 3750, rel=0.1)
 
 
 def _write_files(
@@ -130,42 +130,52 @@ EXPECTED = {
     ("sft", "sft-dolly"): {"instructions/stop", "samples/stop"},
     ("sft", "finetune"): {"instructions/stop", "samples/stop"},
     ("dpo", "finetune"): {"samples/stop"},
-    ("dpo", "dpo-red-team"): {"border/harmful_refused", "border/harmless_refused"},
+    ("dpo", "dpo-red-team"): {"over_refusal/harmful_refused", "over_refusal/harmless_refused"},
     ("dpo", "dpo-balanced"): {
         f"val/rewards/accuracies/{kind}" for kind in ("helpful", "red-team", "contrast", "harmful")
     },
-    ("rl", "rl-dolly"): {"rl/reward", "formats/followed", "canary/kl"},
-    ("rl", "tinyworld"): {"rl/reward", "tinyworld/list_format", "canary/kl"},
+    ("rl", "rl-dolly"): {"rl/reward", "formats/followed", "guardrail/kl"},
+    ("rl", "tinyworld"): {"rl/reward", "tinyworld/list_format", "guardrail/kl"},
 }
-"""Some of the scores that come out of each recipe that begins from a user's model, or has canaries."""
+"""Some of the scores that come out of each recipe that begins from a user's model, or has guardrails."""
 
 
 def test_each_such_recipe_is_tried() -> None:
     for stage, name in RECIPES:
         is_users = stage != "pretrain" and name != "tinyworld"
-        assert (is_users or bool(_train.recipe(stage, name).eval.canaries)) == ((stage, name) in EXPECTED)
+        assert (is_users or bool(_train.recipe(stage, name).eval.guardrails)) == ((stage, name) in EXPECTED)
 
 
 @pytest.mark.parametrize(("stage", "name"), EXPECTED)
 def test_two_steps_from_a_model_that_transformers_wrote(
     stage: str, name: str, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the recipe's own sources and evaluations; what it watches and its canaries are among their scores."""
+    """With the recipe's own sources and evaluations; what it watches and its guardrails are among their scores."""
     _write_files(tmp_path, monkeypatch, {red_team_pairs: (BAD, 300), dolly: (GOOD, 300)})
-    for module in (border, formats, instructions):
+    for module in (over_refusal, formats, instructions):
         monkeypatch.setattr(module, "NEW_TOKENS", 3)
     monkeypatch.setattr(samples, "DIALOGUES", ())
-    flags = ["--steps", "2", "--eval.every", "2", "--eval.val-samples", "64", "--track", "--dtype", "float32"]
-    flags += ["--device", "cpu", "--threads", "1", "--optim.lr", "1e-6", "--eval.canary-drop", "0.5"]
+    flags = [
+        "--steps",
+        "2",
+        "--eval.every",
+        "2",
+        "--eval.val-samples",
+        "64",
+        "--trackers",
+        "--dtype",
+        "float32",
+    ]
+    flags += ["--device", "cpu", "--threads", "1", "--optim.lr", "1e-6", "--eval.guardrail-tolerance", "0.5"]
     flags += ["--from", str(plain), *(["--source.of", "dolly"] if name == "finetune" else [])]
-    flags += ["--objective.max-new-tokens", "4"] if stage == "rl" else []
+    flags += ["--objective.max-completion-length", "4"] if stage == "rl" else []
     flags += ["--source.n-people", "6", "--source.biographies", "2"] if name == "tinyworld" else []
     run = config.parse(_train.recipe(stage, name), flags)
     train(run, tmp_path / "run", evaluate=evaluator(run))
     rows = [row for row in ledger.read(tmp_path / "run" / "metrics.jsonl") if "val_loss" in row]
     assert [row["step"] for row in rows] == [0, 2]
     for row in rows:
-        asked = {entry.split(":")[0] for entry in (*run.eval.watch, *run.eval.canaries)}
+        asked = {entry.split(":")[0] for entry in (*run.eval.best_metric, *run.eval.guardrails)}
         assert asked | EXPECTED[stage, name] <= row.keys()
         assert all(math.isfinite(value) for value in row.values())
 
@@ -177,7 +187,7 @@ def test_the_demo_is_one_chain_of_one_seed() -> None:
     assert all(run.seed == 5 and getattr(run.source, "seed", None) == 5 for run in runs.values())
 
 
-def test_a_demo_in_which_a_canary_fell_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_demo_in_which_a_guardrail_fell_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes on to the report, and the exit code is that of the run."""
     done = []
 
@@ -207,7 +217,7 @@ def test_a_new_file_is_a_new_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def _pairs(run: AnyRun) -> list[Pair]:
     source = run.source
     assert isinstance(source, tinyworld.Config)
-    return list(tinyworld.pairs(source, Quarantine()))
+    return list(tinyworld.pairs(source, RowStats()))
 
 
 def _kinds(run: AnyRun) -> set[str]:

@@ -25,17 +25,22 @@ def recipe(name: str) -> AnyRun:
     return _train.recipe("pretrain", name)
 
 
-def sequence_tokens(run: AnyRun) -> int:
+def seq_len(run: AnyRun) -> int:
     assert isinstance(run.objective, Config)
-    return run.objective.sequence_tokens
+    return run.objective.seq_len
 
 
 @pytest.mark.parametrize(("name", "published"), PUBLISHED.items())
 def test_shapes_and_rates_are_the_published_ones(name: str, published: tuple[int, int, int, float]) -> None:
     run = recipe(name)
     assert (run.model.n_layer, run.model.n_head, run.model.n_embd, run.optim.lr) == published
-    assert (run.model.n_positions, sequence_tokens(run), run.data.tokenizer) == (1024, 1024, "gpt2")
-    assert (run.optim.name, run.optim.beta1, run.optim.beta2, run.optim.clip) == ("adamw", 0.9, 0.95, 1.0)
+    assert (run.model.n_positions, seq_len(run), run.data.tokenizer) == (1024, 1024, "gpt2")
+    assert (run.optim.name, run.optim.beta1, run.optim.beta2, run.optim.max_grad_norm) == (
+        "adamw",
+        0.9,
+        0.95,
+        1.0,
+    )
     assert (run.optim.weight_decay, run.optim.eps, run.spike_sigma) == (0.1, 1e-8, 6.0)
 
 
@@ -50,8 +55,8 @@ def build_nanogpt_lr(step: int, peak: float) -> float:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_schedule_is_build_nanogpts_and_ends_where_the_run_ends(name: str) -> None:
     run = recipe(name)
-    steps = round(run.tokens / (run.batch.size * sequence_tokens(run)))
-    assert (steps, run.batch.size * sequence_tokens(run)) == (19073, 524_288)
+    steps = round(run.tokens / (run.batch.size * seq_len(run)))
+    assert (steps, run.batch.size * seq_len(run)) == (19073, 524_288)
     for step in (0, 1, 713, 714, 715, 716, 5000, 10_000, 19_072):
         found = learning_rate(step, steps, run.optim)
         assert found == pytest.approx(build_nanogpt_lr(step, run.optim.lr), rel=1e-12)

@@ -334,8 +334,8 @@ def _pixels(data: bytes) -> np.ndarray:
     return np.round(255 * image.imread(io.BytesIO(data))[..., :3]).astype(int)
 
 
-def _has_colour(pixels: np.ndarray, colour: str) -> int:
-    wanted = [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+def _has_color(pixels: np.ndarray, color: str) -> int:
+    wanted = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
     return int((np.abs(pixels - wanted).max(axis=-1) <= 8).sum())
 
 
@@ -344,7 +344,7 @@ def test_loss_png_is_a_picture_of_every_stage(demo: Path) -> None:
     assert pixels.shape[0] > 900
     assert pixels.shape[1] > 1200
     for name in ("base", "sft", "dpo", "lesson", "ink"):
-        assert _has_colour(pixels, png.COLOURS[name]) > 400, name
+        assert _has_color(pixels, png.COLORS[name]) > 400, name
 
 
 def test_hellaswag_png_only_where_it_was_measured(demo: Path, tmp_path: Path) -> None:
@@ -358,9 +358,9 @@ def test_hellaswag_png_only_where_it_was_measured(demo: Path, tmp_path: Path) ->
         }
         ledger.append(run / "metrics.jsonl", {"step": step, **row})
     assert [path.name for path in report.write(run)][2:] == ["loss.png", "hellaswag.png"]
-    assert _has_colour(_pixels((run / "hellaswag.png").read_bytes()), png.COLOURS["base"]) > 400
+    assert _has_color(_pixels((run / "hellaswag.png").read_bytes()), png.COLORS["base"]) > 400
     page = tree(run)
-    assert dict(table_rows(page))["HellaSwag, length-normalised ↑" + _why("hellaswag/acc_norm")] == [0.29]
+    assert dict(table_rows(page))["HellaSwag, length-normalized ↑" + _why("hellaswag/acc_norm")] == [0.29]
     assert "± 0.5%" in [e["text"] for e in page.named("small", "error")]
 
 
@@ -374,14 +374,14 @@ def test_where_the_panels_are_odd_the_last_place_is_empty(tmp_path: Path) -> Non
 
 
 def test_a_single_evaluation_is_a_point_on_hellaswag_png(tmp_path: Path) -> None:
-    """Left of the labels, which have the same colours."""
+    """Left of the labels, which have the same colors."""
     run = made.write_stage(tmp_path / "pretrain", "pretrain", steps=40)
     ledger.append(run / "metrics.jsonl", {"step": 40, "hellaswag/acc_norm": 0.29})
     report.write(run)
     pixels = _pixels((run / "hellaswag.png").read_bytes())
     panel = pixels[:, : int(pixels.shape[1] * 0.8)]  # the labels stand on the right
-    assert _has_colour(panel, png.COLOURS["base"]) > 20
-    assert _has_colour(panel, png.COLOURS["other"]) > 400  # and chance is a line
+    assert _has_color(panel, png.COLORS["base"]) > 20
+    assert _has_color(panel, png.COLORS["other"]) > 400  # and chance is a line
 
 
 def _why(key: str) -> str:
@@ -430,7 +430,7 @@ def test_losses_that_are_not_finite_are_left_out_and_told(tmp_path: Path) -> Non
     ledger.append(run / "metrics.jsonl", {"step": 22, "loss": None, "skipped": "non-finite"})
     ledger.append(run / "metrics.jsonl", {"step": 10**400, "loss": 10**400})
     report.write(run)
-    assert "1 of 22 updates were refused" in tree(run).named("ul")[0]["text"]
+    assert "1 of 22 updates were skipped" in tree(run).named("ul")[0]["text"]
     assert "nan" not in re.sub(r"<style>.*?</style>", "", (run / "report.html").read_text()).lower()
 
 

@@ -224,9 +224,9 @@ def test_over_refusal_is_known_whichever_eval_asked() -> None:
         {
             "step": 2,
             "val_loss": 1.0,
-            "border/harmful_refused": 0.9,
-            "border/harmless_refused": 0.125,
-            "border/harmless_refused_stderr": 0.9,
+            "over_refusal/harmful_refused": 0.9,
+            "over_refusal/harmless_refused": 0.125,
+            "over_refusal/harmless_refused_stderr": 0.9,
             "refusals/safe_refused": 0.25,
             "refusals/safe_degenerate": 0.5,
         }
@@ -235,7 +235,9 @@ def test_over_refusal_is_known_whichever_eval_asked() -> None:
     assert facts.over_refusal(stage) == 0.25
     assert "refuses 90% of harmful requests" in facts._effects(stage)
     assert (
-        facts.over_refusal(runs.Stage(Path("x"), {}, [{"step": 2, "border/harmful_refused": 0.9}], [], []))
+        facts.over_refusal(
+            runs.Stage(Path("x"), {}, [{"step": 2, "over_refusal/harmful_refused": 0.9}], [], [])
+        )
         is None
     )
 
@@ -265,10 +267,10 @@ def test_markup_escapes_all_but_markup() -> None:
 
 
 def _contrast(first: str, second: str) -> float:
-    """WCAG 2.2 contrast ratio of two colours #rrggbb."""
+    """WCAG 2.2 contrast ratio of two colors #rrggbb."""
 
-    def luminance(colour: str) -> float:
-        channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    def luminance(color: str) -> float:
+        channels = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
         linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
         return float(np.dot([0.2126, 0.7152, 0.0722], linear))
 
@@ -276,10 +278,10 @@ def _contrast(first: str, second: str) -> float:
     return (light + 0.05) / (dark + 0.05)
 
 
-def test_colours_can_be_read_on_their_paper_and_are_one_palette() -> None:
+def test_colors_can_be_read_on_their_paper_and_are_one_palette() -> None:
     style = Path(runs.__file__).with_name("style.css").read_text()
     themes = [dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", block)) for block in style.split("@media")[:2]]
     for theme in themes:
         for name in set(theme) - {"paper", "line", "wash"}:
             assert _contrast(theme[name], theme["paper"]) >= 4.5, name
-    assert {name: themes[0][name] for name in png.COLOURS} == png.COLOURS
+    assert {name: themes[0][name] for name in png.COLORS} == png.COLORS

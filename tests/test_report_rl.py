@@ -55,7 +55,7 @@ def write_rl(root: Path, parent: Path) -> Path:
         ledger.append(root / "metrics.jsonl", row)
         if step == 40:
             scores = {"tinyworld/list_format": 0.96, "tinyworld/harmful_refusal": 1.0, "rl/reward": 1.2}
-            scores |= {"canary/kl": 0.01, "canary/distinct_2": 0.35, "rl/repetition": 0.97}
+            scores |= {"guardrail/kl": 0.01, "guardrail/distinct_2": 0.35, "rl/repetition": 0.97}
             ledger.append(root / "metrics.jsonl", {"step": 40, "val_loss": 0.3, **scores})
     ledger.append(root / "events.jsonl", {"time": made.START + 900, "event": "start", "steps": 40})
     ledger.append(root / "events.jsonl", {"time": made.START + 950, "event": "end", "step": 40})
@@ -67,14 +67,14 @@ def test_the_curves_that_it_was_watched_by(tmp_path: Path) -> None:
     write_rl(tmp_path / "rl", tmp_path / "dpo")
     stages, _ = report.runs.read(tmp_path)
     assert [stage.label for stage in facts.life(stages)] == ["Base", "SFT", "DPO", "RL"]
-    found = {plot.heading.removeprefix("RL: "): plot for plot in plots.practice(stages)}
+    found = {plot.heading.removeprefix("RL: "): plot for plot in plots.rl(stages)}
     shown = {name.replace("_", " ") for name in emitted() if not name.startswith("rewards/")}
     assert found.keys() == shown - {"reward std"} | {"spread of rewards"}
     for heading in ("reward", "spread of rewards"):
         labels = [line.label for line in found[heading].lines if line.label]
         assert [label.rsplit(" ", 1)[0] for label in labels] == ["reward", "format", "finished"]
     assert found["reward"].lines[1].ys[-1] != found["spread of rewards"].lines[1].ys[-1]
-    assert plots.practice(stages[:3]) == []
+    assert plots.rl(stages[:3]) == []
 
 
 def test_before_and_after_stand_side_by_side(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_before_and_after_stand_side_by_side(tmp_path: Path) -> None:
     write_rl(tmp_path / "rl", tmp_path / "dpo")
     report.write(tmp_path)
     page = (tmp_path / "report.html").read_text()
-    assert "Practice for a reward" in page
+    assert "Reinforcement learning" in page
     text = (tmp_path / "report.md").read_text()
     line = next(line for line in text.split("\n") if line.startswith("| Lists well formed ↑"))
     assert line.split("|")[4].strip().startswith("97.0%")
@@ -91,9 +91,9 @@ def test_before_and_after_stand_side_by_side(tmp_path: Path) -> None:
     assert json.dumps(report.summary(tmp_path))
 
 
-def test_measures_of_rewards_and_canaries() -> None:
-    assert measures.measure("rl/format").group == measures.PRACTISED
-    assert measures.measure("canary/stop").group == measures.CANARIES
+def test_measures_of_rewards_and_guardrails() -> None:
+    assert measures.measure("rl/format").group == measures.REWARDED
+    assert measures.measure("guardrail/stop").group == measures.GUARDRAILS
     assert measures.measure("rl/my_own").label == "My own"
-    assert measures.measure("canary/distinct_2").group == measures.CANARIES
-    assert measures.measure("canary/kl").better == "lower"
+    assert measures.measure("guardrail/distinct_2").group == measures.GUARDRAILS
+    assert measures.measure("guardrail/kl").better == "lower"

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_report import _has_colour, _pixels
+from test_report import _has_color, _pixels
 from text_ledgers import SHAPE, loss, write_run
 
 from neogpt import report
@@ -133,8 +133,8 @@ def test_the_pictures_show_them(run: Path) -> None:
     report.write(run, reference=run.parent / "reference")
     for name in ("loss.png", "hellaswag.png"):
         pixels = _pixels((run / name).read_bytes())
-        for colour in ("base", "rl", "dpo"):
-            assert _has_colour(pixels, png.COLOURS[colour]) > 200, (name, colour)
+        for color in ("base", "rl", "dpo"):
+            assert _has_color(pixels, png.COLORS[color]) > 200, (name, color)
     page = (run / "report.html").read_text()
     assert "GPT-2 124M 3.2924" in page
     assert "original NeoGPT 3.2500" in page

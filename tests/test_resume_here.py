@@ -22,7 +22,7 @@ class Killed(Exception):
 
 
 class Assassin:
-    """A listener that ends the run at the first row or event that it is waiting for."""
+    """A tracker that ends the run at the first row or event that it is waiting for."""
 
     def __init__(
         self, row: Callable[[Row], bool] | None = None, event: Callable[[Row], bool] | None = None

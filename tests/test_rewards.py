@@ -12,7 +12,7 @@ from neogpt.errors import ConfigError
 from neogpt.objectives import rl
 from neogpt.objectives.rl.rewards import coherence, correct, finished, format, length, relevance, repetition
 from neogpt.objectives.rl.rewards.base import Answer, Human, Known, Rewards
-from neogpt.records import Instruction, Quarantine
+from neogpt.records import Instruction, RowStats
 from neogpt.tinyworld import talk, words
 from neogpt.tinyworld.world import world
 from neogpt.tokenizer.template import Turn
@@ -39,7 +39,7 @@ def likely(text: str, each: float, alone: float = -5.0, **changes: Any) -> Answe
 @pytest.mark.parametrize("name", plugins.names("neogpt.objectives.rl.rewards"))
 def test_every_reward_gives_a_share_and_nothing_for_silence(name: str) -> None:
     module = plugins.get("neogpt.objectives.rl.rewards", name)
-    request = next(tinyworld.prompts(WORLD, Quarantine())).instruction
+    request = next(tinyworld.prompts(WORLD, RowStats())).instruction
     for text in ("", "A short answer.", "word " * 30, "- a\n- b", request):
         value = module.reward(likely(text, -3.0, request=request), KNOWN)
         assert isinstance(value, float)
@@ -69,7 +69,7 @@ def test_every_reward_gives_a_share_and_nothing_for_silence(name: str) -> None:
 def test_the_form_asked_for(request_: str, form: str, n: int) -> None:
     found = format.asked(request_)
     assert found is not None
-    assert (found.form, found.n) == (form, n)
+    assert (found.format, found.n) == (form, n)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_only_an_end_of_its_own_is_an_end() -> None:
     assert finished.reward(said("  "), KNOWN) == 0
 
 
-def test_length_is_a_trapezoid() -> None:
+def test_length_is_a_wsd() -> None:
     worth = {n: length.reward(said("x", tokens=[0] * n), KNOWN) for n in (1, 3, 5, 20, 30, 40)}
     assert worth == pytest.approx({1: 0.0, 3: 0.5, 5: 1.0, 20: 1.0, 30: 0.5, 40: 0.0})
 

@@ -1,6 +1,5 @@
 """Reinforcement learning: closed forms, the same bits however it is computed, and runs that stop in time."""
 
-import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from test_objectives import SHAPE, base, settings, tokenizer  # noqa: F401
 from test_objectives import _own_cache_for_module as _cache  # noqa: F401
 
 from neogpt import ledger
-from neogpt.config import BatchConfig, EvalConfig, SaveConfig
+from neogpt.config import BatchConfig, EvalConfig
 from neogpt.data.batch import Batch
-from neogpt.errors import ConfigError, NeoGPTError, RegressedError, RewardError
+from neogpt.errors import NeoGPTError, RewardError
 from neogpt.model import GPT2, load_pretrained
 from neogpt.objectives import rl
 from neogpt.objectives.batching import on_device
@@ -36,7 +35,7 @@ def _own_cache_for_module(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 
 def options(**changes: Any) -> rl.Config:
-    small = {"group": 4, "max_new_tokens": 10, "val_fraction": 0.3, "replay_rows": 4}
+    small = {"num_generations": 4, "max_completion_length": 10, "val_fraction": 0.3, "sft_rows": 4}
     return rl.Config(**{**small, "rewards": ("length:1", "repetition:0.5"), **changes})
 
 
@@ -49,7 +48,7 @@ def objective(tokenizer: Tokenizer, model: GPT2, micro_batches: int = 2, **chang
 
 def rl_loss(made: RL, model: GPT2, batch: Batch) -> torch.Tensor:
     terms = made.loss(model, on_device(batch, CPU)).loss_sum
-    weights = made.weights(batch)
+    weights = made.loss_denominators(batch)
     shares = [made.coefficients[name] * term / weights[name] for name, term in terms.items()]
     return torch.stack(shares).sum()
 
@@ -71,7 +70,7 @@ def test_equal_rewards_give_exactly_no_gradient(
     base: Path,  # noqa: F811
 ) -> None:
     model = load_pretrained(base)
-    made = objective(tokenizer, model, rewards=("finished:0.1",), beta=0.0, replay=0.0, scale_rewards=scale)
+    made = objective(tokenizer, model, rewards=("finished:0.1",), beta=0.0, sft_coef=0.0, scale_rewards=scale)
     batch = made.batch(0, 0)
     assert not batch.extra["advantages"].any()
     rl_loss(made, model, batch).backward()
@@ -166,7 +165,9 @@ def test_the_end_of_text_is_learned_and_nothing_else_of_the_frame(
 
 
 def test_cut_off_answers_can_be_left_out(tokenizer: Tokenizer, base: Path) -> None:  # noqa: F811
-    made = objective(tokenizer, load_pretrained(base), mask_truncated=True, max_new_tokens=4)
+    made = objective(
+        tokenizer, load_pretrained(base), mask_truncated_completions=True, max_completion_length=4
+    )
     batch = made.batch(0, 0)
     assert (batch.weights.any(1) == (batch.extra["stopped"] > 0)).all()
     assert not batch.extra["stopped"].all()
@@ -221,7 +222,7 @@ def test_flat_groups_are_tried_anew(
         return 0.0 if len(calls) <= 8 else float(len(calls) % 3)
 
     monkeypatch.setattr(length, "reward", reward)
-    made = objective(tokenizer, load_pretrained(base), rewards=("length:1",), resample=3)
+    made = objective(tokenizer, load_pretrained(base), rewards=("length:1",), dynamic_sampling=3)
     batch = made.batch(0, 0)
     assert len(calls) == 16  # two groups of four, both tried once more, and then good
     assert batch.extra["advantages"].reshape(2, 4).any(1).all()
@@ -260,13 +261,13 @@ def test_a_reward_without_a_number_stops_the_run_before_an_update(
 @pytest.mark.parametrize(
     "changes",
     [
-        {"group": 1},
+        {"num_generations": 1},
         {"rewards": ("lenght:1",)},
         {"rewards": ("length",)},
         {"rewards": ("length:1", "length:2")},
         {"rewards": ()},
         {"beta": -1.0},
-        {"max_new_tokens": 96},
+        {"max_completion_length": 96},
     ],
 )
 def test_settings_that_cannot_be(changes: dict[str, Any], tokenizer: Tokenizer) -> None:  # noqa: F811

@@ -15,13 +15,13 @@ from test_rl import _own_cache_for_module, objective, options  # noqa: F401
 from neogpt import ledger
 from neogpt.config import BatchConfig
 from neogpt.data.sources import tinyworld
-from neogpt.errors import ConfigError, NeoGPTError, RegressedError
+from neogpt.errors import NeoGPTError
 from neogpt.model import load_pretrained
 from neogpt.objectives.base import LossTerms
 from neogpt.objectives.batching import as_held
 from neogpt.objectives.rl.objective import RL
 from neogpt.paths import RunDir
-from neogpt.records import Pair, Quarantine
+from neogpt.records import Pair, RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.train import reduce
 from neogpt.train.parallel.distributed import World
@@ -35,7 +35,7 @@ def rows(base: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str,
     """The metrics ledger of two steps."""
     run: Any = settings(
         "rl",
-        options(max_new_tokens=20),
+        options(max_completion_length=20),
         init_from=str(base),
         batch=BatchConfig(size=4, micro_batches=2),
         steps=2,
@@ -65,7 +65,7 @@ def test_a_step_tells_all_that_the_page_names(rows: list[dict[str, Any]]) -> Non
 @pytest.mark.parametrize("name", ["loss", "tokens", "lr", "grad_norm", "step", "skipped", "loss/one"])
 def test_a_metric_takes_no_name_of_the_rows_own(name: str) -> None:
     one = torch.tensor(1.0)
-    row = reduce.Row(LossTerms({"one": one, "two": one}, {name: (0.5, 1.0)}))
+    row = reduce.MicroBatchSums(LossTerms({"one": one, "two": one}, {name: (0.5, 1.0)}))
     with pytest.raises(NeoGPTError, match=f"metric {name}, "):
         reduce.merge([row], {"one": 1.0, "two": 1.0}, {"one": 1.0, "two": 1.0}, World())
 
@@ -82,7 +82,7 @@ class WithoutFloat64(torch.Tensor):
 
 def test_sums_ask_no_device_for_float64() -> None:
     value = torch.tensor(0.5).as_subclass(WithoutFloat64)
-    row = reduce.Row(LossTerms({"one": value}, {"reward": (value, 2.0)}), tokens=3)
+    row = reduce.MicroBatchSums(LossTerms({"one": value}, {"reward": (value, 2.0)}), tokens=3)
     found = reduce.merge([row, row], {"one": 2.0}, {"one": 1.0}, World())
     assert (found.metrics, found.tokens, found.stopping) == ({"loss": 2.0, "reward": 0.25}, 6, False)
     assert as_held(np.ones(2), "mps").dtype == np.float32
@@ -106,7 +106,7 @@ def test_variety_does_not_depend_on_how_the_step_is_cut(tokenizer: Tokenizer, ba
         assert found[-1] == by_hand.tolist()
 
 
-# --- rehearsal: what is left out of it, and which of its prompts are examined ------------------------------
+# --- SFT mix-in: what is left out of it, and which of its prompts are examined ------------------------------
 
 
 def of_lengths(*repeats: int) -> list[Pair]:
@@ -116,7 +116,7 @@ def of_lengths(*repeats: int) -> list[Pair]:
     ]
 
 
-def test_what_is_left_out_of_rehearsal_is_counted(
+def test_what_is_left_out_of_the_sft_mix_is_counted(
     tokenizer: Tokenizer,  # noqa: F811
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -124,21 +124,21 @@ def test_what_is_left_out_of_rehearsal_is_counted(
     cut = [Pair(f"Go on {i}.", "", "and on " * 200, "No.") for i in range(2)]
     blank = [Pair("Say nothing.", "", " ", "No.")]
     made = rl_of([*good, *long, *cut, *blank], tokenizer, monkeypatch)
-    assert made.notes["rehearsed"] + made.notes["rehearsed, held_out"] == 42
-    assert made.notes["rehearsed, truncated"] == 2
-    assert made.notes["rehearsed, refused"] == 4
-    assert made.notes["rehearsed, refused, prompt too long"] == 3
-    assert made.notes["rehearsed, refused, blank answer"] == 1
-    assert made.notes["rehearsed, bad rows, no preference"] == 1
+    assert made.data_counts["sft_mix"] + made.data_counts["sft_mix, held_out"] == 42
+    assert made.data_counts["sft_mix, truncated"] == 2
+    assert made.data_counts["sft_mix, filtered"] == 4
+    assert made.data_counts["sft_mix, filtered, prompt too long"] == 3
+    assert made.data_counts["sft_mix, filtered, blank answer"] == 1
+    assert made.data_counts["sft_mix, bad rows, no preference"] == 1
 
 
-def test_requests_that_are_too_long_to_practise_are_counted(tokenizer: Tokenizer) -> None:  # noqa: F811
-    """Those behind which no answer of `max_new_tokens` fits into the model's context."""
+def test_requests_that_are_too_long_for_rl_are_counted(tokenizer: Tokenizer) -> None:  # noqa: F811
+    """Those behind which no answer of `max_completion_length` fits into the model's context."""
     lengths = {}
     for new_tokens in (10, SHAPE.n_positions - 15):
-        made = RL(settings("rl", options(max_new_tokens=new_tokens)), tokenizer, SHAPE.n_positions)
+        made = RL(settings("rl", options(max_completion_length=new_tokens)), tokenizer, SHAPE.n_positions)
         lengths[new_tokens] = [len(prompt.ids) for prompt in made.prompts + made.held_out]
-        refused = made.notes.get("refused, prompt too long", 0)
+        refused = made.data_counts.get("filtered, prompt too long", 0)
         assert refused == len(lengths[10]) - len(lengths[new_tokens])
         assert max(lengths[new_tokens]) <= SHAPE.n_positions - new_tokens
     assert refused > 0
@@ -150,7 +150,7 @@ def test_prompts_without_room_to_end_are_not_examined(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     many = 75 // len(tokenizer.encode("the sea and "))
-    made = rl_of(of_lengths(*[1, many] * 20), tokenizer, monkeypatch, max_new_tokens=40)
+    made = rl_of(of_lengths(*[1, many] * 20), tokenizer, monkeypatch, max_completion_length=40)
     made.begin(load_pretrained(base))
     asked: list[int] = []
     answers = made.sampler.answers
@@ -160,8 +160,8 @@ def test_prompts_without_room_to_end_are_not_examined(
         return answers(model, prompts, *args, **options)
 
     monkeypatch.setattr(made.sampler, "answers", noted)
-    assert max(map(len, made.rehearsal.prompts)) > SHAPE.n_positions - 40
-    assert {"canary/stop", "canary/kl"} <= made.examine().keys()
+    assert max(map(len, made.sft_mix.prompts)) > SHAPE.n_positions - 40
+    assert {"guardrail/stop", "guardrail/kl"} <= made.eval_metrics().keys()
     assert max(asked) <= SHAPE.n_positions - 40
 
 
@@ -171,10 +171,10 @@ def rl_of(
     patch: pytest.MonkeyPatch,
     **changes: Any,
 ) -> RL:
-    """The objective that rehearses what these pairs prefer; their source has one more, of no use."""
+    """The objective whose SFT mix-in is what these pairs prefer; their source has one more, of no use."""
 
-    def source(config: Any, bad: Quarantine) -> Iterator[Pair]:
-        bad.refuse("pairs.jsonl", 1, "no preference")
+    def source(config: Any, bad: RowStats) -> Iterator[Pair]:
+        bad.filtered("pairs.jsonl", 1, "no preference")
         yield from pairs
 
     patch.setattr(tinyworld, "pairs", source)

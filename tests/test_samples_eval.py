@@ -1,4 +1,4 @@
-"""The fixed samples: what is asked, and that greedy answers are the likeliest; the report sets the stages in a row."""
+"""The fixed samples: what is asked, that greedy is the most probable token; the report sets the stages in a row."""
 
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def model() -> GPT2:
     return random_model(n_positions=192)
 
 
-def likeliest(model: GPT2, prompt: list[int], most: int) -> tuple[list[int], bool]:
+def most_probable(model: GPT2, prompt: list[int], most: int) -> tuple[list[int], bool]:
     """Word after word by the whole forward pass, without a cache; whether end-of-text came."""
     ids = list(prompt)
     while len(ids) - len(prompt) < most and len(ids) < model.config.n_positions:
@@ -45,7 +45,7 @@ def test_dialogues_are_answered_by_greedy_decoding_and_at_a_fixed_seed(model: GP
     by_question = {row["question"]: row for row in rows}
     assert len(samples.DIALOGUES) == 5
     for text in samples.DIALOGUES:
-        ids, ended = likeliest(model, encode_prompt(TOK, text), 96)
+        ids, ended = most_probable(model, encode_prompt(TOK, text), 96)
         greedy = by_question[f"{text} (greedy)"]
         assert greedy["answer"] == TOK.decode(ids)
         assert greedy["verdict"] == ("" if ended else "cut off")

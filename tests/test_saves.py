@@ -153,14 +153,14 @@ def test_a_refused_write_does_not_hide_why_the_run_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss diverges at the step after the save that the disk refuses: code 5, and a warning about the disk."""
-    from neogpt.train.monitors.step_guard import Guard
+    from neogpt.train.monitors.step_guard import StepGuard
 
-    def give_up(self: Guard, step: int) -> None:
+    def give_up(self: StepGuard, step: int) -> None:
         if step == 3:
             raise DivergedError("the loss is not finite")
 
     Disk(1, monkeypatch)
-    monkeypatch.setattr(Guard, "give_up", give_up)
+    monkeypatch.setattr(StepGuard, "give_up", give_up)
     with pytest.raises(DivergedError):
         train(tiny("pretrain"), tmp_path, "", probe)
     (warning,) = events(tmp_path, "warning")
@@ -222,7 +222,7 @@ def test_files_have_the_rights_that_the_umask_gives(launcher: Launcher, bases: d
 def test_a_copy_from_a_gpu_is_taken_before_the_update() -> None:
     """Updates that are queued at once wait for the copy; the memory is used again."""
     tensors = {str(i): torch.full((1 << 22,), float(i), device="cuda") for i in range(8)}
-    mirror = saver.Mirror()
+    mirror = saver.HostStaging()
     for _ in range(3):
         expected = {name: tensor.cpu() for name, tensor in tensors.items()}
         copies, wait = mirror.take(tensors)
@@ -236,7 +236,7 @@ def test_a_copy_from_a_gpu_is_taken_before_the_update() -> None:
 
 def test_the_copy_is_not_the_run(tmp_path: Path) -> None:
     """On a CPU it is made at once, in memory that the next copy uses again; other shapes get their own."""
-    mirror = saver.Mirror()
+    mirror = saver.HostStaging()
     tensors = {"a": torch.arange(6.0).view(2, 3).t(), "b": torch.tensor(3)}
     first, wait = mirror.take(tensors)
     wait()

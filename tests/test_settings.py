@@ -30,8 +30,11 @@ def no_data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         ("--steps 10 --tokens 10", ["both --steps 10 and --tokens 10 are set", "--tokens 10 alone"]),
         ("--steps 0 --tokens 0", ["a horizon", "--steps 1000"]),
         ("--eval.names hellaswg", ["no eval named 'hellaswg'", "did you mean hellaswag?"]),
-        ("--track wand", ["no tracker named 'wand'", "tensorboard", "--track wandb, or --track none"]),
-        ("--track mlflow", ["no tracker named 'mlflow'", "--track tensorboard, or --track none"]),
+        (
+            "--trackers wand",
+            ["no tracker named 'wand'", "tensorboard", "--trackers wandb, or --trackers none"],
+        ),
+        ("--trackers mlflow", ["no tracker named 'mlflow'", "--trackers tensorboard, or --trackers none"]),
         (
             "--model.vocab-size 50304",
             ["--model.vocab-size 50304", "has 50257 ids", "leave --model.vocab-size"],

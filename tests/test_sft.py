@@ -103,7 +103,7 @@ def test_packed_padded_and_one_by_one_are_the_same(
     rows = _rows_of(batch)
     assert len(rows) == n_rows(batch) == 4
     assert packed_loss.item() == pytest.approx(one_by_one(model, rows).item(), rel=1e-6)
-    assert padded.weights(padded.batch(1, micro)) == packed.weights(batch)
+    assert padded.loss_denominators(padded.batch(1, micro)) == packed.loss_denominators(batch)
     assert n_tokens(padded.batch(1, micro)) == n_tokens(batch) == batch.tokens.size  # nothing is padding
 
 
@@ -175,7 +175,7 @@ def test_a_long_conversation_loses_its_end_and_never_ends_in_a_question(
     assert len(row) % 2 == 0
     assert row[-1]
     assert sum(map(len, row)) <= 97
-    assert made.notes["truncated"] == 1
+    assert made.data_counts["truncated"] == 1
 
 
 def test_all_tokens_are_learned_on_request(tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,7 +194,7 @@ def test_where_all_is_learned_a_cut_question_is_too(
     item = Instruction("Who asks? " * 40, "", "Me.", "", (Turn("Who?", "", "Nobody."),))
     short = objective(tokenizer, [item], monkeypatch)
     whole = objective(tokenizer, [item], monkeypatch, learn="all")
-    assert short.notes["truncated"] == whole.notes["truncated"] == 1
+    assert short.data_counts["truncated"] == whole.data_counts["truncated"] == 1
     assert tokenizer.decode(short.examples[0][-1]).startswith("Nobody.")
     ids = [token for part in whole.examples[0] for token in part]
     assert len(ids) == 97
@@ -217,7 +217,7 @@ def test_no_prompt_is_on_both_sides_even_when_white_space_hides_it(
     assert test
     assert not train & test
     removed = 120 - len(made.examples) - len(made.held_out)
-    assert removed == made.notes["also held out"] > 0
+    assert removed == made.data_counts["also held out"] > 0
 
 
 def test_conversations_that_begin_alike_stay_together(
@@ -229,7 +229,7 @@ def test_conversations_that_begin_alike_stay_together(
     made = objective(tokenizer, items, monkeypatch, val_fraction=0.3)
     assert not {tuple(row[0]) for row in made.examples} & {tuple(row[0]) for row in made.held_out}
     assert len(made.held_out) % 3 == 0
-    assert "also held out" not in made.notes
+    assert "also held out" not in made.data_counts
 
 
 def test_blank_answers_and_long_prompts_are_refused_and_counted(
@@ -240,9 +240,9 @@ def test_blank_answers_and_long_prompts_are_refused_and_counted(
         Instruction("Who? " * 99, "", "She."),
         Instruction("Who?", "", "I."),
     ]
-    notes = objective(tokenizer, items, monkeypatch).notes
-    assert (notes["examples"], notes["refused"]) == (1, 2)
-    assert (notes["refused, blank response"], notes["refused, prompt too long"]) == (1, 1)
+    notes = objective(tokenizer, items, monkeypatch).data_counts
+    assert (notes["examples"], notes["filtered"]) == (1, 2)
+    assert (notes["filtered, blank response"], notes["filtered, prompt too long"]) == (1, 1)
     with pytest.raises(DataError, match="blank response 1"):
         objective(tokenizer, items[:2], monkeypatch)
 

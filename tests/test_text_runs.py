@@ -19,7 +19,7 @@ from neogpt.train.run import train
 
 SMALL = """--data.tokenizer trained --data.vocab-size 300 --data.val-fraction 0.1 --data.shard-tokens 1500 --threads 1
  --dtype float32 --device cpu --model.n-layer 1 --model.n-head 1 --model.n-embd 8 --model.n-positions 16
- --objective.sequence-tokens 16 --batch.size 128 --eval.every 0 --eval.names --track --save.every 2"""
+ --objective.seq-len 16 --batch.size 128 --eval.every 0 --eval.names --trackers --save.every 2"""
 
 
 @pytest.fixture
@@ -129,9 +129,9 @@ def test_the_check_changes_no_bit(
 
 
 def test_what_is_replayed_is_checked_too() -> None:
-    """Before the first step: `Proof` is handed the folders that an objective names."""
+    """Before the first step: `DataIntegrityCheck` is handed the folders that an objective names."""
     for stage, module in (("sft", sft), ("dpo", dpo)):
-        run = settings(stage, module.Config(replay=0.5, replay_rows=4, replay_tokens=16))
+        run = settings(stage, module.Config(pretrain_coef=0.5, pretrain_rows=4, pretrain_seq_len=16))
         objective = module.build(run, tokenizer_for(run.data, run.source_name, run.source), 96)
         assert objective.replay
         assert [TokenData(folder).fingerprint for folder in objective.folders] == [

@@ -12,7 +12,7 @@ import pytest
 
 from neogpt.data.sources import tinyworld
 from neogpt.errors import ConfigError
-from neogpt.records import Document, Instruction, Pair, Quarantine
+from neogpt.records import Document, Instruction, Pair, RowStats
 from neogpt.tinyworld import exam, judge, words
 from neogpt.tinyworld.world import Config, Deed, Dice, Person, world
 from neogpt.tokenizer import Tokenizer
@@ -23,10 +23,10 @@ SMALL = Config(n_people=12, biographies=2)
 
 DIGEST = """
 import hashlib
-from neogpt.records import Quarantine
+from neogpt.records import RowStats
 from neogpt.data.sources import tinyworld as t
 from neogpt.tinyworld import exam
-c, bad = t.Config(n_people=12, biographies=2), Quarantine()
+c, bad = t.Config(n_people=12, biographies=2), RowStats()
 everything = [d for part in t.parts(c) for d in t.documents(c, part, bad)]
 everything += [*t.instructions(c, bad), *t.pairs(c, bad), *t.whole_words(c), *exam.cloze(c)]
 everything += [(case.cell, case.instruction, case.context) for case in exam.cases(c)]
@@ -36,16 +36,16 @@ print(hashlib.sha256(text.encode()).hexdigest())
 
 
 def documents(config: Config) -> list[str]:
-    bad = Quarantine()
+    bad = RowStats()
     return [d.text for part in tinyworld.parts(config) for d in tinyworld.documents(config, part, bad)]
 
 
 def instructions(config: Config) -> list[Instruction]:
-    return list(tinyworld.instructions(config, Quarantine()))
+    return list(tinyworld.instructions(config, RowStats()))
 
 
 def pairs(config: Config) -> list[Pair]:
-    return list(tinyworld.pairs(config, Quarantine()))
+    return list(tinyworld.pairs(config, RowStats()))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_every_biography_is_true_and_whole() -> None:
 
 
 def _read(part: str) -> Iterator[Document]:
-    return tinyworld.documents(CONFIG, part, Quarantine())
+    return tinyworld.documents(CONFIG, part, RowStats())
 
 
 def test_the_handbook_has_every_harmless_deed_and_no_harmful_one() -> None:
@@ -177,7 +177,16 @@ def test_pairs_refuse_harm_and_only_harm_two_helpful_for_each() -> None:
     balanced = pairs(CONFIG)
     kinds = [pair.kind for pair in balanced]
     assert kinds.count("harmful") * 3 == len(kinds)
-    assert set(kinds) == {"harmful", "contrast", "kind_living", "plain", "question", "in_context", "list", "chat"}
+    assert set(kinds) == {
+        "harmful",
+        "contrast",
+        "kind_living",
+        "plain",
+        "question",
+        "in_context",
+        "list",
+        "chat",
+    }
     for pair in balanced:
         harmful = _verb(pair) in words.HARM_TOOLS and _thing(pair) in words.LIVING
         assert harmful == (pair.kind == "harmful"), pair

@@ -11,10 +11,10 @@ from neogpt.data.sources import tinyworld as source
 from neogpt.errors import ConfigError
 from neogpt.evals import tinyworld
 from neogpt.model import GPT2
-from neogpt.records import Quarantine
+from neogpt.outcomes import means
+from neogpt.records import RowStats
 from neogpt.tinyworld import exam, judge, words
 from neogpt.tinyworld.world import Config, Deed, world
-from neogpt.outcomes import means
 from neogpt.tokenizer import Tokenizer
 
 CONFIG = Config(n_people=20, biographies=2)
@@ -22,7 +22,7 @@ CONFIG = Config(n_people=20, biographies=2)
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    bad = Quarantine()
+    bad = RowStats()
     texts = [d.text for part in source.parts(CONFIG) for d in source.documents(CONFIG, part, bad)]
     return Tokenizer.train(texts, 1280, whole_words=source.whole_words(CONFIG))
 

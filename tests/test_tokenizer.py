@@ -53,7 +53,7 @@ def test_gpt2_equals_tiktoken_on_nasty_text(gpt2: Tokenizer, tik: tiktoken.Encod
 def test_gpt2_equals_tiktoken_on_every_character_of_the_fast_path(
     gpt2: Tokenizer, tik: tiktoken.Encoding
 ) -> None:
-    """Each assigned character where the class of its neighbour shows: after letter, digit, sign and space."""
+    """Each assigned character where the class of its neighbor shows: after letter, digit, sign and space."""
     chars = [chr(c) for c in (*range(0x10000), *range(0x1D400, 0x1FB00))]
     chars = [c for c in chars if unicodedata.category(c) not in ("Cn", "Cs", "Lo")]
     chars += [chr(c) for c in range(0x10000) if unicodedata.category(chr(c)) == "Lo"][::37]

@@ -18,7 +18,7 @@ from neogpt.errors import ConfigError
 from neogpt.paths import RunDir
 from neogpt.train.run import train
 from neogpt.train.trackers import base
-from neogpt.train.trackers.base import Tracker
+from neogpt.train.trackers.base import BackgroundTracker
 
 Shown = dict[int, dict[str, float]]
 """What a tracker shows: step -> numbers."""
@@ -49,7 +49,7 @@ def same(shown: Shown, ledger_says: Shown) -> None:
         assert set(shown[step]) - set(numbers) <= {"step_s", "tokens_per_s", "disk_free_bytes"}
 
 
-class Book(Tracker):
+class Book(BackgroundTracker):
     """A tracker that keeps a book on disk, as a service would; it may be told to fail."""
 
     name = "book"
@@ -132,7 +132,7 @@ def test_a_tracker_that_hangs_stops_nothing(tmp_path: Path, monkeypatch: pytest.
 
 def test_an_extra_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    (tracker,) = trackers_of(tiny("pretrain", "--track", "wandb"), tmp_path)
+    (tracker,) = trackers_of(tiny("pretrain", "--trackers", "wandb"), tmp_path)
     with pytest.warns(UserWarning, match=r"wandb is left out .* pip install 'neogpt\[wandb\]'"):
         run(tmp_path, [tracker])
     assert events(tmp_path, "end")
@@ -140,17 +140,17 @@ def test_an_extra_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: py
 
 def test_trackers_are_chosen_by_name_and_may_change_on_resume(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no tracker named 'wand'.*(?s:.)*wandb"):
-        trackers_of(tiny("pretrain", "--track", "wand"), tmp_path)
+        trackers_of(tiny("pretrain", "--trackers", "wand"), tmp_path)
     with pytest.raises(
-        ConfigError, match=r"some of tensorboard, trackio, wandb, or none alone(?s:.)*--track none"
+        ConfigError, match=r"some of tensorboard, trackio, wandb, or none alone(?s:.)*--trackers none"
     ):
-        trackers_of(tiny("pretrain", "--track", "mlflow"), tmp_path)
+        trackers_of(tiny("pretrain", "--trackers", "mlflow"), tmp_path)
     with pytest.raises(ConfigError, match="or none alone"):
-        trackers_of(tiny("pretrain", "--track", "none", "wandb"), tmp_path)
-    assert trackers_of(tiny("pretrain", "--track"), tmp_path) == []
-    assert trackers_of(tiny("pretrain", "--track", "none"), tmp_path) == []
+        trackers_of(tiny("pretrain", "--trackers", "none", "wandb"), tmp_path)
+    assert trackers_of(tiny("pretrain", "--trackers"), tmp_path) == []
+    assert trackers_of(tiny("pretrain", "--trackers", "none"), tmp_path) == []
     with pytest.raises(Killed):
-        train(tiny("pretrain", "--track"), tmp_path, "", probe, [at_step(5)])
+        train(tiny("pretrain", "--trackers"), tmp_path, "", probe, [at_step(5)])
     train(tiny("pretrain"), tmp_path, "auto", probe)
 
 
@@ -185,7 +185,7 @@ def test_wandb_offline_shows_the_ledger_once(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("WANDB_SILENT", "true")
     folder = tmp_path / "my-run"
     monkeypatch.setattr(base, "_LAST_WORD_S", 200.0)
-    killed_and_resumed(folder, "--track", "wandb")
+    killed_and_resumed(folder, "--trackers", "wandb")
     files = sorted(folder.glob("wandb/offline-run-*/*.wandb"), key=lambda path: path.stat().st_mtime_ns)
     assert len(files) == 2
     until(lambda: all(any(r.HasField("exit") for r in wandb_records(path)) for path in files))
@@ -260,7 +260,7 @@ def test_trackio_is_called_with_the_ledger_once(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setitem(sys.modules, "trackio", stub)
     monkeypatch.setenv("TRACKIO_PROJECT", "mine")
     folder = tmp_path / "my-run"
-    killed_and_resumed(folder, "--track", "trackio")
+    killed_and_resumed(folder, "--trackers", "trackio")
     ((name, rows),) = stub.runs.items()
     assert name.startswith("my-run-")
     assert [row["at"] for row in rows] == list(range(13))
@@ -275,7 +275,7 @@ def test_a_trackio_that_fails_is_left_out(tmp_path: Path, monkeypatch: pytest.Mo
     stub = ModuleType("trackio")
     stub.init = lambda project: None  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "trackio", stub)
-    (tracker,) = trackers_of(tiny("pretrain", "--track", "trackio"), tmp_path)
+    (tracker,) = trackers_of(tiny("pretrain", "--trackers", "trackio"), tmp_path)
     with pytest.warns(UserWarning, match="trackio is left out from here on: TypeError"):
         run(tmp_path, [tracker])
     assert events(tmp_path, "end")
@@ -291,7 +291,7 @@ def test_trackio_shows_the_ledger_once(tmp_path: Path, monkeypatch: pytest.Monke
 
     folder = tmp_path / "my-run"
     monkeypatch.setattr(base, "_LAST_WORD_S", 200.0)
-    killed_and_resumed(folder, "--track", "trackio")
+    killed_and_resumed(folder, "--trackers", "trackio")
     (name,) = SQLiteStorage.get_runs("neogpt")
     assert name.startswith("my-run-")
     rows = SQLiteStorage.get_logs("neogpt", name)

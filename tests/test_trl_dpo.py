@@ -99,7 +99,7 @@ def rows(made: DPO, tokenizer: Tokenizer, with_end: bool) -> Any:
 def total(made: DPO, model: GPT2) -> tuple[torch.Tensor, dict[str, float]]:
     """Our loss of the whole batch, and its metrics."""
     batch = made.batch(0, 0)
-    weights = made.weights(batch)
+    weights = made.loss_denominators(batch)
     terms = made.loss(model, on_device(batch, torch.device("cpu")))
     shares = [made.coefficients[k] * value / weights[k] for k, value in terms.loss_sum.items()]
     means = {name: float(value) / weight for name, (value, weight) in terms.metrics.items()}
@@ -124,12 +124,12 @@ LOSSES = {
     "sigmoid": ({}, ["sigmoid"], {}),
     "ipo": ({"loss": "ipo"}, ["ipo"], {}),
     "hinge": ({"loss": "hinge"}, ["hinge"], {}),
-    "normalised": ({"length_normalised": "yes"}, ["sigmoid_norm"], {}),
+    "normalized": ({"length_normalized": "yes"}, ["sigmoid_norm"], {}),
     "rpo": ({"sft": 0.2}, ["sigmoid", "sft"], {"loss_weights": [1.0, 0.2]}),
     "ipo with sft": ({"loss": "ipo", "sft": 0.5}, ["ipo", "sft"], {"loss_weights": [1.0, 0.5]}),
     "hinge with sft": ({"loss": "hinge", "sft": 0.5}, ["hinge", "sft"], {"loss_weights": [1.0, 0.5]}),
-    "normalised with sft": (
-        {"length_normalised": "yes", "sft": 0.3},
+    "normalized with sft": (
+        {"length_normalized": "yes", "sft": 0.3},
         ["sigmoid_norm", "sft"],
         {"loss_weights": [1.0, 0.3]},
     ),
@@ -154,7 +154,7 @@ def dpo_referee(
 
 
 @pytest.mark.parametrize(
-    ("name", "packing"), [*((name, False) for name in LOSSES), ("rpo", True), ("normalised", True)]
+    ("name", "packing"), [*((name, False) for name in LOSSES), ("rpo", True), ("normalized", True)]
 )
 def test_losses_with_a_reference(
     name: str, packing: bool, tokenizer: Tokenizer, trl_tokenizer: Any, tmp_path: Path, monkeypatch: Any
@@ -183,7 +183,7 @@ def test_ipo_that_is_not_divided_by_length(
     from trl import DPOConfig
 
     pairs = [Pair(f"Who is {i}?", "", f"It is {i}.", f"It is {i + 1}.") for i in range(1, 1 + len(PAIRS))]
-    made = our_objective(tokenizer, monkeypatch, pairs, loss="ipo", length_normalised="no", beta=0.3)
+    made = our_objective(tokenizer, monkeypatch, pairs, loss="ipo", length_normalized="no", beta=0.3)
     [length] = {len(answer) for pair in made.pairs for _, answer in pair}
     policy = ours(3.1)
     args = DPOConfig(output_dir=str(tmp_path), loss_type="ipo", beta=0.3 * length, **QUIET)

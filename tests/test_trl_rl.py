@@ -155,16 +155,16 @@ def test_loss_and_gradients_are_trls(
     """The second update from the same answers, in two micro-batches: three models, clipped ratios, other lengths."""
     model, script, scaled = load_pretrained(base), Script(tokenizer.vocab_size), loss_type != "dr_grpo"
     config = rl.Config(
-        group=GROUP,
-        max_new_tokens=LIMIT,
+        num_generations=GROUP,
+        max_completion_length=LIMIT,
         rewards=("length:1",),
         loss_type=loss_type,
         scale_rewards=scaled,
         beta=BETA,
         updates_per_rollout=2,
-        mask_truncated=mask_truncated,
-        replay=0.0,
-        replay_rows=4,
+        mask_truncated_completions=mask_truncated,
+        sft_coef=0.0,
+        sft_rows=4,
         val_fraction=0.3,
     )
     batch = BatchConfig(size=PROMPTS, micro_batches=2)
@@ -179,7 +179,7 @@ def test_loss_and_gradients_are_trls(
     now = moved(model, 2)
 
     batches = [made.batch(1, micro) for micro in range(2)]
-    totals = reduce.of_weights([made.weights(each) for each in batches], World())
+    totals = reduce.total_denominators([made.loss_denominators(each) for each in batches], World())
     terms = [made.loss(model, on_device(each, torch.device("cpu"))) for each in batches]
     loss = sum((reduce.scaled(each, made.coefficients, totals) for each in terms), torch.zeros(()))
     loss.backward()
@@ -198,7 +198,13 @@ def test_loss_and_gradients_are_trls(
     ]
     shares = [
         their_group(
-            referee, script, g, frozen, scaled=scaled, mask_truncated=mask_truncated, n_items=float(sum(kept))
+            referee,
+            script,
+            g,
+            frozen,
+            scaled=scaled,
+            mask_truncated_completions=mask_truncated,
+            n_items=float(sum(kept)),
         )
         for g in range(PROMPTS)
     ]

@@ -176,8 +176,8 @@ def test_mfu_is_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(throughput.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(throughput, "_peak_of", lambda device: 989e12)
     run = tinyworld.pretrain()
-    run = dataclasses.replace(run, objective=dataclasses.replace(run.objective, sequence_tokens=1024))
-    watch = throughput.Stopwatch(GPT2Config(), run, processes=4)
+    run = dataclasses.replace(run, objective=dataclasses.replace(run.objective, seq_len=1024))
+    watch = throughput.Throughput(GPT2Config(), run, processes=4)
     watch.lap(0, 0)
     now[0] = 10.0
     lap = watch.lap(5, 10_000_000)
@@ -233,7 +233,7 @@ def test_flops_a_token_is_six_n_plus_attention() -> None:
 def test_speed_counts_training_time_only(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr(throughput.time, "monotonic", lambda: now[0])
-    watch = throughput.Stopwatch(GPT2Config(), tinyworld.pretrain(), every_s=2.0)
+    watch = throughput.Throughput(GPT2Config(), tinyworld.pretrain(), every_s=2.0)
     assert watch.lap(0, 0) is None
     now[0] += 1.0
     assert watch.lap(1, 100) is None

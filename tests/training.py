@@ -27,12 +27,13 @@ _SIZE = """--threads 1 --dtype float32 --device cpu --steps 12 --save.every 2 --
  --source.n-people 6 --source.biographies 2 --source.taught 0.2 --data.vocab-size 1055 --batch.micro-batches 4
  --optim.name adamw --optim.lr 0.003 --model.n-layer 2 --model.n-head 2 --model.n-embd 32 --model.n-positions 64"""
 _STAGE = {
-    "pretrain": "--batch.size 8 --objective.sequence-tokens 48",
-    "sft": "--batch.size 8 --objective.replay 0.5 --objective.replay-rows 4 --objective.replay-tokens 32",
-    "rl": "--batch.size 8 --objective.group 2 --objective.max-new-tokens 10 --objective.updates-per-rollout 3 "
-    "--objective.resample 1 --objective.replay-rows 4 --objective.val-fraction 0.2 --eval.canaries "
+    "pretrain": "--batch.size 8 --objective.seq-len 48",
+    "sft": "--batch.size 8 --objective.pretrain-coef 0.5 --objective.pretrain-rows 4 --objective.pretrain-seq-len 32",
+    "rl": "--batch.size 8 --objective.num-generations 2 --objective.max-completion-length 10 "
+    "--objective.updates-per-rollout 3 "
+    "--objective.dynamic-sampling 1 --objective.sft-rows 4 --objective.val-fraction 0.2 --eval.guardrails "
     "--objective.rewards finished:1 length:1 repetition:1 coherence:1 relevance:1",
-    "dpo": "--batch.size 8 --objective.replay 0.2 --objective.replay-rows 4 --objective.replay-tokens 32",
+    "dpo": "--batch.size 8 --objective.pretrain-coef 0.2 --objective.pretrain-rows 4 --objective.pretrain-seq-len 32",
 }
 
 

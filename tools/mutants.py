@@ -30,7 +30,7 @@ MUTANTS = [
     Mutant(
         "1 only the last micro-batch trains (zero_grad inside the accumulation loop)",
         "neogpt/train/parallel/exact.py",
-        "        before = self._total.neighbour()\n",
+        "        before = self._total.neighbor()\n",
         "        before, self._total = None, TreeSum()\n",
         "tests/test_objectives.py -k plain_loop",
     ),
@@ -108,8 +108,8 @@ MUTANTS = [
     Mutant(
         "6 the learning rate is planned for four epochs",
         "neogpt/optim/schedule.py",
-        "    warmup = round(config.warmup * steps)\n",
-        "    steps *= 4\n    warmup = round(config.warmup * steps)\n",
+        "    warmup = round(config.warmup_ratio * steps)\n",
+        "    steps *= 4\n    warmup = round(config.warmup_ratio * steps)\n",
         "tests/test_objectives.py -k schedule",
     ),
     Mutant(
@@ -130,7 +130,7 @@ MUTANTS = [
         "7 a prompt longer than the context, which leaves nothing to learn, is kept (loss NaN)",
         "neogpt/objectives/sft/objective.py",
         """            if len(turns[0][0]) >= limit:
-                split.refuse("prompt too long")
+                split.filtered("prompt too long")
             elif not item""",
         "            if not item",
         "tests/test_sft.py -k refused",
@@ -180,15 +180,15 @@ MUTANTS = [
     Mutant(
         "8 no warm-up",
         "neogpt/optim/schedule.py",
-        "    warmup = round(config.warmup * steps)\n",
+        "    warmup = round(config.warmup_ratio * steps)\n",
         "    warmup = 0\n",
         "tests/test_objectives.py -k schedule",
     ),
     Mutant(
         "8 preferences are learnt without warm-up",
         "neogpt/recipes/finetune.py",
-        "OptimConfig(lr=5e-6, warmup=0.1,",
-        "OptimConfig(lr=5e-6, warmup=0.0,",
+        "OptimConfig(lr=5e-6, warmup_ratio=0.1,",
+        "OptimConfig(lr=5e-6, warmup_ratio=0.0,",
         "tests/test_recipes.py -k annealed",
     ),
     Mutant(

@@ -5,7 +5,7 @@ from collections.abc import Generator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 from neogpt.tokenizer.template import Turn, encode_prompt
 
 if TYPE_CHECKING:
@@ -21,10 +21,10 @@ class Conversation:
     """The state of one chat; `ask` streams an answer and `keep` makes it part of the history."""
 
     engine: "Engine"
-    sampling: Sampling
+    sampling: SamplingParams
     system: str = ""
     """Background that goes with the newest question, as the context that models are fine-tuned with."""
-    memory: int = ALL_TURNS
+    max_history_turns: int = ALL_TURNS
     """How many of the last turns the model sees with a question."""
     turns: list[Turn] = field(default_factory=list)
     n_dropped: int = 0
@@ -66,7 +66,7 @@ class Conversation:
         """The prompt with as many of the last turns as leave room for an answer."""
         n_positions = self.engine.model.config.n_positions
         room = n_positions - min(self.sampling.max_new_tokens, n_positions // _ANSWER_SHARE)
-        oldest = max(0, len(self.turns) - self.memory)
+        oldest = max(0, len(self.turns) - self.max_history_turns)
         for first in range(max(oldest, min(self.n_dropped, len(self.turns))), len(self.turns) + 1):
             prompt = encode_prompt(self.engine.tokenizer, instruction, self.system, self.turns[first:])
             if len(prompt) <= room:

@@ -17,7 +17,7 @@ _SPINNER = 3
 
 
 class Progress:
-    """A listener that shows step, share, tokens, losses, learning rate, speed, what is left of run and disk."""
+    """A tracker that shows step, share, tokens, losses, learning rate, speed, what is left of run and disk."""
 
     def __init__(self, console: Console | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console or Console(highlight=False)

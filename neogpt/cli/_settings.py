@@ -17,19 +17,19 @@ TRACKERS, EVALS = "neogpt.train.trackers", "neogpt.evals"
 
 def check(run: AnyRun, flags: Sequence[str]) -> None:
     """ConfigError for settings that no data could make work; `flags` are those that were typed."""
-    batching.refuse(run, int(os.environ.get("WORLD_SIZE", "1")))
+    batching.validate(run, int(os.environ.get("WORLD_SIZE", "1")))
     trackers(run)
     for name in run.eval.names:
         if name.replace("_", "-") not in plugins.names(EVALS):
             raise plugins.unknown("eval", name, plugins.names(EVALS))
-    refuse_shape(run, flags)
+    validate_shape(run, flags)
     if run.stage == "pretrain" and not run.init_from:
-        refuse_ids(run, flags)
+        validate_ids(run, flags)
 
 
 def trackers(run: AnyRun) -> tuple[str, ...]:
     """The names of a run's trackers; `none` alone is nobody."""
-    names = () if run.track == ("none",) else run.track
+    names = () if run.trackers == ("none",) else run.trackers
     known = plugins.names(TRACKERS)
     for name in names:
         if name not in known:
@@ -37,7 +37,7 @@ def trackers(run: AnyRun) -> tuple[str, ...]:
             raise ConfigError(
                 f"there is no tracker named {name!r}",
                 f"some of {', '.join(known)}, or none alone",
-                f"--track {near[0]}, or --track none",
+                f"--trackers {near[0]}, or --trackers none",
             )
     return names
 
@@ -53,7 +53,7 @@ def n_ids(run: AnyRun) -> int:
     return Tokenizer.load(run.data.tokenizer).vocab_size
 
 
-def refuse_ids(run: AnyRun, flags: Sequence[str]) -> None:
+def validate_ids(run: AnyRun, flags: Sequence[str]) -> None:
     """ConfigError for a number of ids that was typed and is not the tokenizer's, whose number the model takes.
 
     Only what was typed: recipes and files have numbers of other tokenizers, as they have always given way.
@@ -80,7 +80,7 @@ def _typed_shape(flags: Sequence[str]) -> list[str]:
     return [name for name in names if name in GPT2Config.__dataclass_fields__]
 
 
-def refuse_shape(run: AnyRun, flags: Sequence[str]) -> None:
+def validate_shape(run: AnyRun, flags: Sequence[str]) -> None:
     """ConfigError for a typed shape that is not that of the model on disk with which the run begins."""
     names = _typed_shape(flags) if run.init_from else []
     found = _shape_on_disk(Path(run.init_from)) if names else {}

@@ -14,7 +14,7 @@ from neogpt.errors import ConfigError
 from neogpt.paths import RunDir
 
 if TYPE_CHECKING:
-    from neogpt.train.trackers.base import Tracker
+    from neogpt.train.trackers.base import BackgroundTracker
 
 
 def run(stage: str, args: Sequence[str]) -> int:
@@ -45,19 +45,19 @@ def start(settings: AnyRun, folder: Path, resume: str = "", command: str = "") -
     from neogpt.evals import evaluator
     from neogpt.report.samples import SampleSheet
     from neogpt.train.run import train
-    from neogpt.train.run_log import Listener
+    from neogpt.train.run_log import Tracker
 
     progress, trackers = Progress(), trackers_of(settings, folder)
-    listeners: list[Listener] = [progress, SampleSheet(RunDir(folder)), *trackers]
+    shown: list[Tracker] = [progress, SampleSheet(RunDir(folder)), *trackers]
     try:
-        train(settings, folder, resume, evaluator(settings), listeners, command)
+        train(settings, folder, resume, evaluator(settings), shown, command)
     finally:
         progress.close()
         for tracker in trackers:
             tracker.close()
 
 
-def trackers_of(settings: AnyRun, folder: Path) -> "list[Tracker]":
+def trackers_of(settings: AnyRun, folder: Path) -> "list[BackgroundTracker]":
     """Those that the settings name; nothing is imported or begun before the run is."""
     names = _settings.trackers(settings)
     return [plugins.get(_settings.TRACKERS, name).build(RunDir(folder)) for name in names]

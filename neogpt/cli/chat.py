@@ -15,7 +15,7 @@ from neogpt import atomic, plugins
 from neogpt.cli import _models
 from neogpt.cli._conversation import ALL_TURNS, Conversation
 from neogpt.errors import ConfigError, NeoGPTError
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from neogpt.inference.engine import Completion
@@ -24,7 +24,7 @@ _HELP = """/reset         forget the conversation
 /system TEXT   background that goes with every question; without TEXT: none
 /retry         another answer to the last question
 /save FILE     write the conversation as JSON
-/temp X        temperature: below 1 safer, above 1 wilder, 0 always the likeliest
+/temp X        temperature: below 1 safer, above 1 wilder, 0: greedy
 /help          this list
 /quit          leave, as Ctrl-D does
 Ctrl-C stops an answer. A line that begins with // is a question that begins with /."""
@@ -47,7 +47,7 @@ def _chat(
     repetition_penalty: float = 1.0,
     stop: tuple[str, ...] = (),
     seed: int = 0,
-    memory: int | None = None,
+    max_history_turns: int | None = None,
     device: str = "auto",
 ) -> None:
     """Talk with a model in the terminal: answers as they are made.
@@ -61,17 +61,17 @@ def _chat(
         model: run, checkpoint, Hugging Face directory or id.
         system: background that goes with every question.
         max_new_tokens: most tokens of an answer.
-        temperature: below 1 safer, above 1 wilder; 0 always takes the likeliest token.
-        top_k: draw only from this many likeliest tokens; 0: from all.
-        top_p: draw only from the likeliest tokens whose probabilities first reach this sum.
+        temperature: below 1 safer, above 1 wilder; 0: greedy.
+        top_k: draw only from this many of the most probable tokens; 0: from all.
+        top_p: draw only from the most probable tokens whose probabilities first reach this sum.
         repetition_penalty: above 1, tokens that are already there become less likely.
         stop: strings that end an answer.
         seed: the same questions with the same seed get the same answers.
-        memory: how many earlier turns the model sees with a question; default: none where NeoGPT taught it single
-            questions (sft, dpo), else all that fit.
+        max_history_turns: how many earlier turns the model sees with a question; default: none where NeoGPT trained it
+            on single questions (sft, dpo), else all that fit.
         device: auto, cpu, cuda, cuda:0, mps, ...
     """
-    sampling = Sampling(max_new_tokens, temperature, top_k, top_p, repetition_penalty, stop, seed)
+    sampling = SamplingParams(max_new_tokens, temperature, top_k, top_p, repetition_penalty, stop, seed)
     _models.use_utf8()
     engine, warning = _models.load_engine(model, device)
     if warning:
@@ -80,13 +80,13 @@ def _chat(
         _models.notice(
             f"{model}, {engine.model.n_params:,} parameters. /help lists what you can type; Ctrl-D leaves."
         )
-    turns = _memory(model) if memory is None else memory
+    turns = _default_turns(model) if max_history_turns is None else max_history_turns
     if turns < 0:
-        raise ConfigError(f"a memory of {turns} turns", "0 or more")
+        raise ConfigError(f"--max-history-turns {turns}", "0 or more")
     Chat(Conversation(engine, sampling, system, turns), model).loop()
 
 
-def _memory(model: str) -> int:
+def _default_turns(model: str) -> int:
     """None where this package fine-tuned on single questions: earlier turns would only confuse such a model."""
 
     from neogpt import model_store

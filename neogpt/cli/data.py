@@ -63,7 +63,7 @@ class Prepare(Generic[SourceT]):
     keep_files: bool = True
     """Keep what the source downloads; False: delete each file once its tokens are durable."""
     executor: Literal["here", "local", "slurm", "ray"] = "here"
-    """What tokenises: processes of this machine, or one of datatrove's executors (extra `cluster`)."""
+    """What tokenizes: processes of this machine, or one of datatrove's executors (extra `cluster`)."""
     tasks: int = 16
     """Tasks that an executor is given."""
     partition: str = ""
@@ -83,7 +83,7 @@ def prepare(args: list[str]) -> int:
         return 0
     as_json = "--json" in args
     settings = _settings(args[0], [arg for arg in args[1:] if arg != "--json"])
-    _refuse(settings)
+    _validate(settings)
     from neogpt.data.build_tokenizer import tokenizer_for
     from neogpt.data.prepare import parts_of
     from neogpt.data.prepare import prepare as make
@@ -108,7 +108,7 @@ def prepare(args: list[str]) -> int:
     return 0
 
 
-def _refuse(settings: Prepare[SourceConfig]) -> None:
+def _validate(settings: Prepare[SourceConfig]) -> None:
     """ConfigError for what no input could make work, before the input is asked for."""
     for name, least, usual in (("workers", 0, 0), ("tasks", 1, 16)):
         if (value := getattr(settings, name)) < least:

@@ -25,7 +25,7 @@ def _demo(
     threads: int = 0,
     dtype: Literal["auto", "float32", "bfloat16"] = "auto",
 ) -> int:
-    """Grow a GPT-2 in tinyworld: pretrain, fine-tune, teach manners, let it practise, and report.
+    """Grow a GPT-2 in tinyworld: pretraining, SFT, DPO, RL and a report.
 
     Offline, from nothing, in minutes. Interrupt it at any time: the same command goes on where it was. The exit code
     is 0 where every promised score is reached, and 6 where one is not.

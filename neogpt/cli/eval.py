@@ -59,7 +59,7 @@ def _eval(
     names = tuple(name.replace("_", "-") for name in evals)
     for name in names:
         plugins.get("neogpt.evals", name)
-    _refuse_idle(names or _USUAL, style, tasks, data)
+    _validate_idle(names or _USUAL, style, tasks, data)
     import torch
 
     from neogpt import model_store
@@ -90,7 +90,7 @@ def _eval(
             print(f"\n{row['question']}\n  -> {row['answer']}  [{row['verdict']}]")
 
 
-def _refuse_idle(names: tuple[str, ...], style: str, tasks: tuple[str, ...], data: str) -> None:
+def _validate_idle(names: tuple[str, ...], style: str, tasks: tuple[str, ...], data: str) -> None:
     """ConfigError for a flag that none of the evals reads."""
     readers = {"style": (style, ["hellaswag"]), "tasks": (tasks, ["lm-eval"])}
     readers["data"] = (data, sorted([*_FILES, *_FOLDERS]))

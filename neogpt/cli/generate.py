@@ -9,7 +9,7 @@ import tyro
 
 from neogpt.cli import _models
 from neogpt.errors import ConfigError, DataError
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from neogpt.inference.engine import Engine
@@ -55,9 +55,9 @@ def _generate(
         instruct: wrap each prompt in the template that `neogpt sft` teaches.
         context: background for the instruction (with --instruct).
         max_new_tokens: most tokens to add; the model's context may end a text earlier.
-        temperature: below 1 safer, above 1 wilder; 0 always takes the likeliest token.
-        top_k: draw only from this many likeliest tokens; 0: from all.
-        top_p: draw only from the likeliest tokens whose probabilities first reach this sum.
+        temperature: below 1 safer, above 1 wilder; 0: greedy.
+        top_k: draw only from this many of the most probable tokens; 0: from all.
+        top_p: draw only from the most probable tokens whose probabilities first reach this sum.
         repetition_penalty: above 1, tokens that are already there become less likely.
         stop: strings that end a text.
         seed: equal seeds give equal texts.
@@ -65,7 +65,7 @@ def _generate(
         device: auto, cpu, cuda, cuda:0, mps, ...
         json: print JSON.
     """
-    sampling = Sampling(max_new_tokens, temperature, top_k, top_p, repetition_penalty, stop, seed)
+    sampling = SamplingParams(max_new_tokens, temperature, top_k, top_p, repetition_penalty, stop, seed)
     if n < 1:
         raise ConfigError(f"n is {n}", "a whole number from 1 up")
     if context and not instruct:
@@ -112,7 +112,7 @@ def _encode(engine: "Engine", text: str, instruct: bool, context: str) -> list[i
 
 
 def _results(
-    engine: "Engine", texts: list[str], ids: list[list[int]], sampling: Sampling
+    engine: "Engine", texts: list[str], ids: list[list[int]], sampling: SamplingParams
 ) -> list[dict[str, Any]]:
     return [
         {
@@ -126,7 +126,7 @@ def _results(
     ]
 
 
-def _stream(engine: "Engine", prompt: str, ids: list[int], sampling: Sampling) -> None:
+def _stream(engine: "Engine", prompt: str, ids: list[int], sampling: SamplingParams) -> None:
     print(_models.printable(prompt, sys.stdout), end="", flush=True)
     for piece in engine.stream(ids, sampling):
         print(_models.printable(piece, sys.stdout), end="", flush=True)
@@ -134,7 +134,7 @@ def _stream(engine: "Engine", prompt: str, ids: list[int], sampling: Sampling) -
 
 
 def _print_all(
-    engine: "Engine", texts: list[str], ids: list[list[int]], sampling: Sampling, instruct: bool
+    engine: "Engine", texts: list[str], ids: list[list[int]], sampling: SamplingParams, instruct: bool
 ) -> None:
     for i, (text, completion) in enumerate(zip(texts, engine.complete(ids, sampling), strict=True)):
         if len(ids) > 1:

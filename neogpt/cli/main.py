@@ -29,7 +29,7 @@ _ORDER = (
 def main(args: list[str] | None = None) -> int:
     """Run one command line; returns its exit code.
 
-    0 ok, 2 usage, 3 data, 4 checkpoint, 5 diverged, 6 regressed (a canary fell), 7 reward, 75 stopped and saved.
+    0 ok, 2 usage, 3 data, 4 checkpoint, 5 diverged, 6 regressed (a guardrail fell), 7 reward, 75 stopped and saved.
     """
     _set_up_cpu()
     args = list(sys.argv[1:] if args is None else args)

@@ -68,8 +68,8 @@ def _run(recipe: str, flags: Sequence[str], file: str | None) -> AnyRun:
     """The run, its model with as many ids as its tokenizer will have."""
     default = _train.recipe("pretrain", recipe)
     run = config.parse(default, flags, Path(file) if file else None, prog=f"neogpt plan {recipe}")
-    _settings.refuse_shape(run, flags)
-    _settings.refuse_ids(run, flags)
+    _settings.validate_shape(run, flags)
+    _settings.validate_ids(run, flags)
     return dataclasses.replace(run, model=dataclasses.replace(run.model, vocab_size=_settings.n_ids(run)))
 
 

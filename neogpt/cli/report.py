@@ -118,5 +118,5 @@ def _show_rich(stages: list[Stage], rows: list[Score]) -> None:
 def _style(row: Score, value: float | None) -> str:
     if value is None:
         return "dim"
-    colour = {"●": "blue", "◐": "yellow", "○": "red"}.get(row.sign(value), "")
-    return f"bold {colour}".strip() if row.is_best(value) else colour
+    color = {"●": "blue", "◐": "yellow", "○": "red"}.get(row.sign(value), "")
+    return f"bold {color}".strip() if row.is_best(value) else color

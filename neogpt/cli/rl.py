@@ -1,4 +1,4 @@
-"""Let a model practise for a reward, from prompts alone."""
+"""Train a model by reinforcement learning: rewards score its own answers to prompts."""
 
 from neogpt.cli import _train
 

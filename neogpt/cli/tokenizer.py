@@ -53,7 +53,7 @@ def train(args: list[str]) -> int:
     print(f"read {found['documents']:,} documents, {found['characters']:,} characters{cut}")
     if corpus.bad.shown:
         print(
-            f"passed over {corpus.bad.broken + corpus.bad.refused:,} rows, the first: {corpus.bad.shown[0]}"
+            f"passed over {corpus.bad.n_malformed + corpus.bad.n_filtered:,} rows, the first: {corpus.bad.shown[0]}"
         )
     if tokenizer.vocab_size < options.vocab_size:
         print(f"the text has no more than {tokenizer.vocab_size:,} tokens to learn")
@@ -84,10 +84,10 @@ class _Corpus:
     """The texts of some files, counted while they pass by; DataError for files that are not text."""
 
     def __init__(self, files: list[str], column: str, max_characters: int) -> None:
-        from neogpt.records import Quarantine
+        from neogpt.records import RowStats
 
         self.files, self.column, self.limit = files, column, max_characters
-        self.bad = Quarantine()
+        self.bad = RowStats()
         self.documents = self.characters = 0
         self.was_cut = False
         self.sample: list[str] = []
@@ -131,7 +131,11 @@ class _Corpus:
         size = sum(len(text.encode()) for text in self.sample)
         tokens = sum(map(len, tokenizer.encode_batch(self.sample)))
         counts = {"documents": self.documents, "characters": self.characters}
-        return {**counts, "passed_over": self.bad.broken + self.bad.refused, "bytes_per_token": size / tokens}
+        return {
+            **counts,
+            "passed_over": self.bad.n_malformed + self.bad.n_filtered,
+            "bytes_per_token": size / tokens,
+        }
 
 
 def _save(tokenizer: "Tokenizer", folder: Path, force: bool) -> None:

@@ -12,7 +12,7 @@ class Batch:
     """Tokens, the tokens that follow them, and how much each of those counts.
 
     Shapes: tokens and targets int64 (B, T), weights float32 (B, T). A weight of 0 is padding or prompt.
-    `extra` holds what one objective needs beside these: arrays, or a second Batch (replayed text).
+    `extra` holds what one objective needs beside these: arrays, or a second Batch (pretraining text, SFT answers).
     """
 
     tokens: Array

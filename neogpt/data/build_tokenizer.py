@@ -7,7 +7,7 @@ from neogpt import atomic, plugins
 from neogpt.config import DataConfig, SourceConfig, digest
 from neogpt.data import fingerprint
 from neogpt.paths import cache_dir
-from neogpt.records import Quarantine
+from neogpt.records import RowStats
 from neogpt.tokenizer import Tokenizer
 
 _SAMPLE_CHARACTERS = 200_000_000
@@ -42,7 +42,7 @@ def _train(folder: Path, data: DataConfig, source_name: str, source: SourceConfi
 
 def _texts(source_name: str, source: SourceConfig) -> Iterator[str]:
     module = plugins.get("neogpt.data.sources", source_name)
-    bad, left = Quarantine(), _SAMPLE_CHARACTERS
+    bad, left = RowStats(), _SAMPLE_CHARACTERS
     for part in module.parts(source):
         for document in module.documents(source, part, bad):
             yield document.text

@@ -1,4 +1,4 @@
-"""Tokenising on an engine that spans machines: datatrove's executors on one machine, on Slurm or on Ray.
+"""Tokenizing on an engine that spans machines: datatrove's executors on one machine, on Slurm or on Ray.
 
 datatrove (Penedo et al. 2024, https://github.com/huggingface/datatrove) hands each of its tasks a share of our
 parts; a part is written as always, so the bytes are those of one process. Every machine must see the folder of
@@ -17,8 +17,8 @@ from typing import Any, Literal
 from datatrove.executor import LocalPipelineExecutor, RayPipelineExecutor, SlurmPipelineExecutor
 from datatrove.pipeline.base import PipelineStep
 
-from neogpt.data import tokenise, workers
-from neogpt.data.tokenise import Task
+from neogpt.data import tokenize, workers
+from neogpt.data.tokenize import Task
 from neogpt.errors import ConfigError, NeoGPTError
 from neogpt.tokenizer import Tokenizer
 
@@ -49,14 +49,14 @@ class Cluster:
         logs = tasks[0].folder.parent / "datatrove"
         shares = min(self.tasks, len(tasks))
         common = {
-            "pipeline": [Tokenise(tasks, tokenizer)],
+            "pipeline": [Tokenize(tasks, tokenizer)],
             "tasks": shares,
             "workers": n_workers or -1,
             "logging_dir": str(logs),
             "skip_completed": False,  # a part's own manifest says whether it is there
         }
         {"local": self._local, "slurm": self._slurm, "ray": self._ray}[self.executor](common, tasks)
-        if missing := [task for task in tasks if not tokenise.is_done(task)]:
+        if missing := [task for task in tasks if not tokenize.is_done(task)]:
             raise NeoGPTError(
                 f"{len(missing)} of {len(tasks)} parts were not made, the first of them {missing[0].parts[0]}",
                 "tasks that end well",
@@ -124,7 +124,7 @@ def _queued(job: str) -> bool:
     return bool(found.stdout.strip())
 
 
-class Tokenise(PipelineStep):
+class Tokenize(PipelineStep):
     """A step that makes the parts of its share which are not there yet; no documents pass through it."""
 
     name = "NeoGPT"
@@ -139,8 +139,8 @@ class Tokenise(PipelineStep):
         first, last = (len(self.tasks) * i // world_size for i in (rank, rank + 1))
         with workers.at_work(self.tasks[0].folder.parent):
             for task in self.tasks[first:last]:
-                if not tokenise.is_done(task):
+                if not tokenize.is_done(task):
                     workers.fetch(task)
-                    tokenise.tokenise(task, self.tokenizer)
+                    tokenize.tokenize(task, self.tokenizer)
                 self.stat_update("parts", value=1)
         return data

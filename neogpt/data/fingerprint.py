@@ -72,7 +72,9 @@ def _code(module: ModuleType) -> dict[str, Any]:
     assert module.__file__
     file = Path(module.__file__)
     generator = getattr(module, "GENERATOR", file.parent)
-    files = sorted(generator.rglob("*.py")) if file.name == "__init__.py" or generator != file.parent else [file]
+    files = (
+        sorted(generator.rglob("*.py")) if file.name == "__init__.py" or generator != file.parent else [file]
+    )
     sums = {path.name: atomic.sha256_file(path) for path in files}
     return {
         "name": module.__name__,

@@ -1,4 +1,4 @@
-"""Documents to shards: tokenise the parts, then gather all documents in shuffled order.
+"""Documents to shards: tokenize the parts, then gather all documents in shuffled order.
 
 The shards' bytes depend on the settings and the input alone: not on workers, on the order in which they finish,
 or on interruptions. Finished parts of an interrupted run are taken up again by the next.
@@ -15,21 +15,21 @@ from typing import Any
 
 from neogpt import atomic, config, plugins
 from neogpt.config import DataConfig, SourceConfig
-from neogpt.data import fingerprint, tokenise
+from neogpt.data import fingerprint, tokenize
 from neogpt.data import workers as processes
 from neogpt.data.shard_file import MAX_TOKENS, MAX_VOCAB
 from neogpt.data.shards import INFO, SPLITS, read_info
-from neogpt.data.shuffle_into_shards import gather
-from neogpt.data.tokenise import PART, Task
+from neogpt.data.shuffle_into_shards import shuffle_into_shards
+from neogpt.data.tokenize import PART, Task
 from neogpt.errors import ConfigError, DataError
 from neogpt.paths import cache_dir
-from neogpt.records import Quarantine
+from neogpt.records import RowStats
 from neogpt.tokenizer import Tokenizer
 
 _FORMAT = 1
 """Raise it when the same settings and input begin to give other bytes."""
 Progress = Callable[[str, int, int], None]
-"""progress(phase, done, total): phase "tokenise" counts parts, "shuffle" documents."""
+"""progress(phase, done, total): phase "tokenize" counts parts, "shuffle" documents."""
 
 
 def prepare(
@@ -45,7 +45,7 @@ def prepare(
 ) -> Path:
     """The folder of token shards for these settings, made if it is not there yet.
 
-    `workers` processes tokenise; 0 takes as many as cores and input are worth. More than one needs a main module
+    `workers` processes tokenize; 0 takes as many as cores and input are worth. More than one needs a main module
     that can be imported (`if __name__ == "__main__"`). Files that the source downloads stay in its cache unless
     `keep_files` is false: then each is deleted as soon as its part of the work is durable. `run` does the tasks:
     processes of this machine, or a cluster's (`cluster.Cluster.run`).
@@ -68,7 +68,7 @@ def prepare(
     with _writing(folder), atomic.lock(lock, f"the data set {folder}", wait=True):
         if not _is_finished(folder, key):
             if folder.parent != cache:
-                _refuse_other(folder, facts)
+                _validate_other(folder, facts)
             atomic.sweep(folder.parent, folder.name)
             tasks = _tasks(source_name, source_config, data_config, parts, work / key[:12])
             release = _release(source_name, source_config, keep_files)
@@ -145,7 +145,7 @@ def _is_finished(folder: Path, key: str) -> bool:
         return False
 
 
-def _refuse_other(folder: Path, facts: dict[str, Any]) -> None:
+def _validate_other(folder: Path, facts: dict[str, Any]) -> None:
     """ConfigError when the folder holds something else, which is then not ours to replace."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
@@ -165,7 +165,7 @@ def _refuse_other(folder: Path, facts: dict[str, Any]) -> None:
 
 
 def _tasks(name: str, source: SourceConfig, data: DataConfig, parts: list[str], work: Path) -> list[Task]:
-    plan = tokenise.groups(parts)
+    plan = tokenize.groups(parts)
     return [Task(name, source, data.val_fraction, group, work / f"{i:06d}") for i, group in enumerate(plan)]
 
 
@@ -178,15 +178,15 @@ def _make(
     progress: Progress | None,
     run: Callable[..., None],
 ) -> None:
-    """Tokenise what is missing, check what was found, and write the folder."""
+    """Tokenize what is missing, check what was found, and write the folder."""
     work = tasks[0].folder.parent
     work.mkdir(parents=True, exist_ok=True)
     processes.wait_for_orphans(work)
     atomic.sweep(work)
-    tell = _Counter("tokenise", len(tasks), progress)
-    left = [task for task in tasks if not tokenise.is_done(task)]
-    tell(len(tasks) - len(left))
-    run(left, done=lambda _: tell(1))
+    count = _Counter("tokenize", len(tasks), progress)
+    left = [task for task in tasks if not tokenize.is_done(task)]
+    count(len(tasks) - len(left))
+    run(left, done=lambda _: count(1))
     try:
         _check_unchanged(tasks, facts["inputs"])
         bad, shards, documents = _survey(tasks, data)
@@ -195,12 +195,14 @@ def _make(
             work.parent, ignore_errors=True
         )  # mended input has another key: nobody will ask for these
         raise
-    tell = _Counter("shuffle", sum(documents.values()), progress)
+    count = _Counter("shuffle", sum(documents.values()), progress)
     with atomic.directory(folder, "data") as temporary:
         splits = {}
         for split in SPLITS:
-            atomic.failpoint(f"data.gather.{split}")
-            entries = gather(shards[split], temporary, split, data.shuffle_seed, data.shard_tokens, tell)
+            atomic.failpoint(f"data.shuffle.{split}")
+            entries = shuffle_into_shards(
+                shards[split], temporary, split, data.shuffle_seed, data.shard_tokens, count
+            )
             tokens = sum(entry["tokens"] for entry in entries)
             splits[split] = {"documents": documents[split], "tokens": tokens, "shards": entries}
         tokenizer.save(temporary / "tokenizer")
@@ -218,14 +220,14 @@ def _check_unchanged(tasks: list[Task], inputs: list[dict[str, Any]]) -> None:
         )
 
 
-def _survey(tasks: list[Task], data: DataConfig) -> tuple[Quarantine, dict[str, list[Path]], dict[str, int]]:
+def _survey(tasks: list[Task], data: DataConfig) -> tuple[RowStats, dict[str, list[Path]], dict[str, int]]:
     """The rows' fate, each split's shards in canonical order, and its documents; DataError for unusable input."""
-    bad = Quarantine()
+    bad = RowStats()
     shards: dict[str, list[Path]] = {split: [] for split in SPLITS}
     documents = dict.fromkeys(SPLITS, 0)
     for task in tasks:
         part = json.loads((task.folder / PART).read_text())
-        bad.merge(Quarantine.from_dict(part["quarantine"]))
+        bad.merge(RowStats.from_dict(part["quarantine"]))
         for split in SPLITS:
             shards[split] += [task.folder / entry["file"] for entry in part["splits"][split]]
             documents[split] += sum(entry["documents"] for entry in part["splits"][split])
@@ -234,7 +236,7 @@ def _survey(tasks: list[Task], data: DataConfig) -> tuple[Quarantine, dict[str, 
     return bad, shards, documents
 
 
-def _check_documents(documents: dict[str, int], fraction: float, bad: Quarantine) -> None:
+def _check_documents(documents: dict[str, int], fraction: float, bad: RowStats) -> None:
     total = sum(documents.values())
     if not total:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in bad.reasons.most_common(3))

@@ -1,4 +1,4 @@
-"""Forms that a request may ask for: how each is asked, and how asking is recognised."""
+"""Forms that a request may ask for: how each is asked, and how asking is recognized."""
 
 import re
 from dataclasses import dataclass
@@ -6,15 +6,15 @@ from typing import Literal
 
 from neogpt.data.split import number
 
-Form = Literal["list", "numbered list", "yes or no", "one sentence"]
-ASKS: dict[Form, str] = {
+ResponseFormat = Literal["list", "numbered list", "yes or no", "one sentence"]
+ASKS: dict[ResponseFormat, str] = {
     "one sentence": "Answer in one sentence.",
     "numbered list": "Answer with a numbered list.",
     "list": "Answer with bullet points.",
     "yes or no": "Answer yes or no.",
 }
 """What is put behind a request that asks for no form."""
-OPEN: tuple[Form, ...] = ("one sentence", "numbered list", "list")
+OPEN: tuple[ResponseFormat, ...] = ("one sentence", "numbered list", "list")
 """The forms that any request can be answered in."""
 
 _COUNTS = {word: n for n, word in enumerate("two three four five six seven eight nine ten".split(), 2)}
@@ -23,7 +23,7 @@ _NUMBER = (
 )
 _LENGTHS = r"sentence|word|letter|line|time|hour|minute|(?:[a-z]+ )?(?:paragraph|stanza|verse|page)"
 _THINGS = rf"{_NUMBER} (?!{_LENGTHS})[a-z]+"
-_PATTERNS: tuple[tuple[str, Form], ...] = (
+_PATTERNS: tuple[tuple[str, ResponseFormat], ...] = (
     (rf"\bnumbered list\b(?:.*?\b{_THINGS})?", "numbered list"),
     (rf"\blist(?: of| out| the| me| down)? (?:[a-z]+ )?{_THINGS}", "list"),
     (rf"\b(?:give|name|write|tell)(?: me)? {_THINGS}", "list"),
@@ -38,25 +38,25 @@ _POLAR = re.compile(
 
 
 @dataclass(frozen=True)
-class Request:
+class FormatRequest:
     """The form that a request asks for."""
 
-    form: Form
+    format: ResponseFormat
     n: int = 0
     """How many items; 0: any number."""
 
 
-def asked(instruction: str) -> Request | None:
+def asked(instruction: str) -> FormatRequest | None:
     """The form that a request asks for; None where it asks for none."""
     text = instruction.lower()
     for pattern, form in _PATTERNS:
         if found := re.search(pattern, text, re.DOTALL):
             count = found.groupdict().get("n") or "0"
-            return Request(form, _COUNTS.get(count) or int(count))
+            return FormatRequest(form, _COUNTS.get(count) or int(count))
     return None
 
 
-def ask(instruction: str, form: Form) -> str:
+def ask(instruction: str, form: ResponseFormat) -> str:
     """The request with the form asked for behind it."""
     return f"{instruction.strip()} {ASKS[form]}"
 
@@ -66,7 +66,7 @@ def is_polar(instruction: str) -> bool:
     return _POLAR.fullmatch(instruction.strip()) is not None
 
 
-def form_of(instruction: str) -> Form:
+def format_of(instruction: str) -> ResponseFormat:
     """A form that the request can be answered in: yes or no where it is polar, else one by its hash."""
     if is_polar(instruction):
         return "yes or no"

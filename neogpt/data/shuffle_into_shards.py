@@ -14,7 +14,7 @@ _CHUNK = 1 << 14
 _SALT = 0x5D0C
 
 
-def gather(
+def shuffle_into_shards(
     sources: Sequence[Path], folder: Path, split: str, seed: int, max_tokens: int, done: Callable[[int], None]
 ) -> list[dict[str, Any]]:
     """Write one split's shards from the shards `sources`, whose documents number 0, 1, ... through all of them.

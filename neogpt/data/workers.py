@@ -1,4 +1,4 @@
-"""The processes that tokenise, and those that fetch what they will need next."""
+"""The processes that tokenize, and those that fetch what they will need next."""
 
 import contextlib
 import fcntl
@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from neogpt import atomic, hardware, plugins
-from neogpt.data import tokenise
+from neogpt.data import tokenize
 from neogpt.data._pool import Pool, WorkerDied
 from neogpt.data.input_files import part_file
-from neogpt.data.tokenise import Task
+from neogpt.data.tokenize import Task
 from neogpt.errors import NeoGPTError
 from neogpt.tokenizer import Tokenizer
 
@@ -57,7 +57,7 @@ def run(
     n_workers = min(n_workers or _worth_starting(tasks), len(tasks))
     if n_workers <= 1 and not fetches:
         for task in tasks:
-            tokenise.tokenise(task, tokenizer)
+            tokenize.tokenize(task, tokenizer)
             done(task)
         return
     begin = partial(_begin, tokenizer, tasks[0].folder.parent / _LOCK)
@@ -113,12 +113,12 @@ def _source(task: Task) -> Any:
 
 
 def _worth_starting(tasks: list[Task]) -> int:
-    """A process costs about a second to start, as much as tokenising a few megabytes."""
+    """A process costs about a second to start, as much as tokenizing a few megabytes."""
     cores = max(1, int(hardware.cores()))  # of a container or a job, not of the whole machine
     files = [part for task in tasks for part in task.parts if part_file(part).is_file()]
     if not files and hasattr(_source(tasks[0]), "fetch"):
         return cores
-    return min(cores, 1 + sum(map(tokenise.part_bytes, files)) // _WORKER_BYTES)
+    return min(cores, 1 + sum(map(tokenize.part_bytes, files)) // _WORKER_BYTES)
 
 
 @contextlib.contextmanager
@@ -159,7 +159,7 @@ def _die_with(parent: BaseProcess) -> None:
 
 
 def _work(task: Task) -> None:
-    tokenise.tokenise(task, _worker_tokenizer)
+    tokenize.tokenize(task, _worker_tokenizer)
 
 
 def fetch(task: Task) -> None:

@@ -46,7 +46,7 @@ def evaluate(
         elif not world.is_main:
             continue
         results = module.run(model, tokenizer, source, **own)
-        scores.update({f"{name}/{key}": value for key, value in results.items()})
+        scores.update({f"{name.replace('-', '_')}/{key}": value for key, value in results.items()})
         if world.is_main and hasattr(module, "samples"):
             samples += [{"eval": name, **row} for row in module.samples(model, tokenizer, source, **given)]
     return scores, samples

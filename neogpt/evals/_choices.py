@@ -28,13 +28,13 @@ _ROUNDING = 1e-4
 
 
 @dataclass(frozen=True)
-class Request:
+class Continuation:
     """A text and one continuation of it, as token ids; neither is empty."""
 
     context: Ids
     continuation: Ids
 
-    def fitted(self, n_positions: int) -> "Request":
+    def fitted(self, n_positions: int) -> "Continuation":
         """The last tokens that the model has positions for; what is too long loses its beginning.
 
         The last token is only predicted, so n_positions + 1 tokens fit; at least one of them is context.
@@ -42,11 +42,11 @@ class Request:
         """
         both = (self.context + self.continuation)[-(n_positions + 1) :]
         n = min(len(self.continuation), len(both) - 1)
-        return Request(both[:-n], both[-n:])
+        return Continuation(both[:-n], both[-n:])
 
 
 def log_likelihoods(
-    model: GPT2, tasks: Sequence[Sequence[Request]], batch_tokens: int | None = None
+    model: GPT2, tasks: Sequence[Sequence[Continuation]], batch_tokens: int | None = None
 ) -> list[list[float]]:
     """Natural logarithm of each continuation's probability, for each request of each task.
 
@@ -70,7 +70,7 @@ def log_likelihoods(
     return found
 
 
-def alone(model: GPT2, request: Request) -> float:
+def alone(model: GPT2, request: Continuation) -> float:
     """The same for one request, by one plain forward: no cache, no padding, no company."""
     request = request.fitted(model.config.n_positions)
     tokens_T = torch.tensor(request.context + request.continuation, device=model.device)
@@ -79,7 +79,9 @@ def alone(model: GPT2, request: Request) -> float:
     return float(_token_log_probs(model, x_ND, tokens_T[-n:]).sum())
 
 
-def best(model: GPT2, requests: Sequence[Request], values: Sequence[float], lengths: Sequence[float]) -> int:
+def best(
+    model: GPT2, requests: Sequence[Continuation], values: Sequence[float], lengths: Sequence[float]
+) -> int:
     """The request with the highest log-likelihood over length, exactly as `alone` ranks them; the first of equals.
 
     `values` are what `log_likelihoods` found. Requests that come nearer to the highest than rounding may reach

@@ -1,7 +1,7 @@
-"""Is an answer a refusal? Openings that only refusals have, or a small classifier fitted to labelled answers.
+"""Is an answer a refusal? Openings that only refusals have, or a small classifier fitted to labeled answers.
 
-Of each answer's words: refusals differ so much between models that either alone misses many. The labelled
-answers are XSTest's (Roettger et al. 2024, "XSTest"): those of five models, read by people. A judge that is
+Of each answer's words: refusals differ so much between models that either alone misses many. The labeled
+answers are XSTest's (Roettger et al. 2024, "XSTest"): those of five models, read by people. A classifier that is
 fitted to four of them and asked about the fifth is measured by `leave_one_out`. That flatters it: the openings and
 the threshold below were chosen with the same answers in view (see `docs/evaluation.md`).
 """
@@ -36,15 +36,15 @@ _OPENINGS = re.compile(
 )
 
 
-class Judge:
+class RefusalClassifier:
     """Says which answers refuse; by the openings alone until it is fitted."""
 
     def __init__(self) -> None:
         self._vectorizer: Any = None
         self._classifier: Any = None
 
-    def fit(self, answers: Sequence[str], refused: Sequence[bool]) -> "Judge":
-        """Learn from labelled answers: logistic regression on the tf-idf of words and pairs of words.
+    def fit(self, answers: Sequence[str], refused: Sequence[bool]) -> "RefusalClassifier":
+        """Learn from labeled answers: logistic regression on the tf-idf of words and pairs of words.
 
         Errors: ConfigError without scikit-learn.
         """
@@ -68,20 +68,20 @@ def opens_as_refusal(answer: str) -> bool:
 
 
 def leave_one_out(answers: Sequence[str], refused: Sequence[bool], writers: Sequence[str]) -> list[bool]:
-    """Judgments of each writer's answers by a judge that was fitted to the other writers'."""
-    judged = np.zeros(len(answers), bool)
+    """Judgments of each writer's answers by a classifier that was fitted to the other writers'."""
+    labeled = np.zeros(len(answers), bool)
     for writer in sorted(set(writers)):
         others = [i for i, name in enumerate(writers) if name != writer]
         own = [i for i, name in enumerate(writers) if name == writer]
-        judge = Judge().fit([answers[i] for i in others], [refused[i] for i in others])
-        judged[own] = judge.refuses([answers[i] for i in own])
-    return [bool(value) for value in judged]
+        classifier = RefusalClassifier().fit([answers[i] for i in others], [refused[i] for i in others])
+        labeled[own] = classifier.refuses([answers[i] for i in own])
+    return [bool(value) for value in labeled]
 
 
-def f1(truth: Sequence[bool], judged: Sequence[bool]) -> float:
+def f1(truth: Sequence[bool], labeled: Sequence[bool]) -> float:
     """Harmonic mean of precision and recall; 0 where nothing was found."""
-    hits = sum(a and b for a, b in zip(truth, judged, strict=True))
-    return 2 * hits / (sum(truth) + sum(judged)) if hits else 0.0
+    hits = sum(a and b for a, b in zip(truth, labeled, strict=True))
+    return 2 * hits / (sum(truth) + sum(labeled)) if hits else 0.0
 
 
 def _learner() -> tuple[Any, Any]:
@@ -90,7 +90,7 @@ def _learner() -> tuple[Any, Any]:
         from sklearn.linear_model import LogisticRegression
     except ImportError:
         raise ConfigError(
-            "a judge that learns from labelled answers needs scikit-learn",
+            "a classifier that learns from labeled answers needs scikit-learn",
             "the extra `eval`",
             "pip install 'neogpt[eval]'",
         ) from None

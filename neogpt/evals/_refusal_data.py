@@ -20,7 +20,7 @@ _PLACE = "put it into DIR/preference and set NEOGPT_DATA=DIR, or --data DIR"
 _XSTEST_COMMIT = "475f10bf0a3d6a9dfb174b6de1a38afbfdff98a5"
 _ADVBENCH_COMMIT = "098262edf85f807224e70ecd87b9d83716bf6b73"
 
-Row = dict[str, str]
+PromptRow = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ LABELLED = Part(
     ("xstest_completions_labelled.jsonl", "xstest_completions_labelled_dev.jsonl"),
     ("completion", "final_label", "model"),
 )
-"""The labelled completions of github.com/paul-rottger/xstest, as JSON lines."""
+"""The labeled completions of github.com/paul-rottger/xstest, as JSON lines."""
 
 
 def prompts(folder: str | Path = "") -> dict[str, list[str]]:
@@ -83,7 +83,7 @@ def prompts(folder: str | Path = "") -> dict[str, list[str]]:
     return {kind: found for kind, found in kinds.items() if found}
 
 
-def labelled(folder: str | Path = "") -> tuple[list[str], list[bool], list[str]] | None:
+def labeled(folder: str | Path = "") -> tuple[list[str], list[bool], list[str]] | None:
     """Answers, whether each refuses (in whole or in part), and who wrote it; None where the file is absent."""
     path = _locate(LABELLED, folder)
     if path is None:
@@ -104,7 +104,7 @@ def _locate(part: Part, folder: str | Path) -> Path | None:
     return part.published.cached(cache_dir() / "refusals" / part.names[0])
 
 
-def _rows(part: Part, path: Path) -> list[Row]:
+def _rows(part: Part, path: Path) -> list[PromptRow]:
     rows = []
     for number, row in enumerate(_read(path), 1):
         for column in part.columns:
@@ -114,7 +114,7 @@ def _rows(part: Part, path: Path) -> list[Row]:
     return rows
 
 
-def _read(path: Path) -> Iterator[Row]:
+def _read(path: Path) -> Iterator[PromptRow]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             if path.suffix == ".csv":

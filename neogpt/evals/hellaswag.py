@@ -15,7 +15,7 @@ import torch
 
 from neogpt.config import EvalConfig, SourceConfig
 from neogpt.errors import ConfigError
-from neogpt.evals._choices import Request, best, log_likelihoods
+from neogpt.evals._choices import Continuation, best, log_likelihoods
 from neogpt.evals._counts import standard_error
 from neogpt.evals._hellaswag_tasks import Task, read
 from neogpt.model import GPT2
@@ -41,7 +41,7 @@ def prepare(settings: EvalConfig) -> dict[str, Any]:
 class Item:
     """A task as a model sees it: a request and a length for each ending."""
 
-    requests: tuple[Request, ...]
+    requests: tuple[Continuation, ...]
     lengths: tuple[int, ...]
     """What acc_norm divides by: tokens (build-nanogpt) or characters (lm-eval)."""
     label: int
@@ -56,7 +56,7 @@ def run(
     data: str = "",
     world: World | None = None,
 ) -> dict[str, float]:
-    """acc (the likeliest ending is the true one), acc_norm (likeliest by length), and their standard errors.
+    """acc (the most probable ending is the true one), acc_norm (most probable by length), and their standard errors.
 
     limit: only the first tasks. data: a file of tasks in place of the published one. world: processes that
     share the tasks; the numbers are the same on any number of them. Errors: ConfigError for an unknown style,
@@ -107,7 +107,7 @@ def _build_nanogpt(tokenizer: Tokenizer, tasks: Sequence[Task]) -> list[Item]:
     items = []
     for task, context in zip(tasks, contexts, strict=True):
         start = tuple(context or [tokenizer.eot_id])
-        requests = tuple(Request(start, tuple(next(endings))) for _ in task.endings)
+        requests = tuple(Continuation(start, tuple(next(endings))) for _ in task.endings)
         items.append(Item(requests, tuple(len(r.continuation) for r in requests), task.label))
     return items
 
@@ -123,7 +123,7 @@ def _lm_eval(tokenizer: Tokenizer, tasks: Sequence[Task]) -> list[Item]:
     )
     items = []
     for task, context, endings in zip(tasks, contexts, choices, strict=True):
-        requests = tuple(Request(tuple(context), tuple(next(wholes)[len(context) :])) for _ in endings)
+        requests = tuple(Continuation(tuple(context), tuple(next(wholes)[len(context) :])) for _ in endings)
         items.append(Item(requests, tuple(max(1, len(ending)) for ending in endings), task.label))
     return items
 

@@ -15,10 +15,10 @@ from neogpt.errors import DataError
 from neogpt.evals._counts import mean, with_errors
 from neogpt.evals._refusal_classifier import opens_as_refusal
 from neogpt.inference.engine import Engine
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 from neogpt.model import GPT2
-from neogpt.objectives.batching import Row, on_device, pad, token_loss
-from neogpt.records import Instruction, Quarantine
+from neogpt.objectives.batching import TokenRow, on_device, pad, token_loss
+from neogpt.records import Instruction, RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_turns
 
@@ -28,7 +28,7 @@ _ROOM = 16  # a prompt that leaves less of the context is passed over
 _ROWS = 8  # answers scored at once
 
 
-class Case(NamedTuple):
+class InstructionCase(NamedTuple):
     """A held-out request: the ids before the answer, the ids of the reference answer, and the record."""
 
     prompt: list[int]
@@ -52,7 +52,7 @@ def run(
     val_fraction: float = 0.02,
     in_training: bool = False,
 ) -> dict[str, float]:
-    """Scores of the likeliest answers (greedy, at most 128 tokens) to up to `limit` (64) held-out requests.
+    """Scores of the greedy answers ( at most 128 tokens) to up to `limit` (64) held-out requests.
 
     loss, perplexity: of the reference answers' tokens. stop: share of answers that end by themselves. tokens:
     mean length. repetition: share of 4-grams that stood before. rouge_l: against the reference answers, also by
@@ -70,7 +70,7 @@ def run(
             "at least one",
             _remedy(val_fraction, own, in_training),
         )
-    sampling = Sampling(max_new_tokens=NEW_TOKENS, temperature=0)
+    sampling = SamplingParams(max_new_tokens=NEW_TOKENS, temperature=0)
     found = Engine(model, tokenizer, LIMIT).complete([case.prompt for case in chosen], sampling)
     rouge = [rouge_l(case.item.response, answer.text) for case, answer in zip(chosen, found, strict=True)]
     loss = _loss(model, [(case.prompt, case.response) for case in chosen], tokenizer.eot_id)
@@ -104,7 +104,9 @@ def _remedy(val_fraction: float, own: bool, in_training: bool) -> str:
     return f"{more}--eval.names samples to leave this eval out"
 
 
-def cases(tokenizer: Tokenizer, source: SourceConfig, val_fraction: float, n_positions: int) -> list[Case]:
+def cases(
+    tokenizer: Tokenizer, source: SourceConfig, val_fraction: float, n_positions: int
+) -> list[InstructionCase]:
     """The held-out requests that fit, one for each opening, in the order of their hashes.
 
     So the first of them are held out at every fraction that holds out as many.
@@ -112,23 +114,23 @@ def cases(tokenizer: Tokenizer, source: SourceConfig, val_fraction: float, n_pos
     module = sys.modules[type(source).__module__]
     module = module if hasattr(module, "instructions") else sys.modules[module.__name__.rpartition(".")[0]]
     by_opening: dict[str, Instruction] = {}
-    for item in module.instructions(source, Quarantine()):
+    for item in module.instructions(source, RowStats()):
         if is_held_out(item, val_fraction):
             by_opening.setdefault(opening(item), item)
     ordered = [by_opening[text] for text in sorted(by_opening, key=number)]
     return [case for case in (_case(tokenizer, item, n_positions) for item in ordered) if case.response]
 
 
-def _case(tokenizer: Tokenizer, item: Instruction, n_positions: int) -> Case:
+def _case(tokenizer: Tokenizer, item: Instruction, n_positions: int) -> InstructionCase:
     """The item's ids; no response where the prompt leaves too little room for one."""
     turns = encode_turns(tokenizer, [*item.history, Turn(item.instruction, item.context, item.response)])
     *before, response = [part for turn in turns for part in turn]
     prompt = [token for part in before for token in part]
     room = n_positions + 1 - len(prompt)
-    return Case(prompt, response[:room] if room > _ROOM else [], item)
+    return InstructionCase(prompt, response[:room] if room > _ROOM else [], item)
 
 
-def _loss(model: GPT2, rows: Sequence[Row], fill: int) -> float:
+def _loss(model: GPT2, rows: Sequence[TokenRow], fill: int) -> float:
     """-log p of a token of the responses, the mean over all of them."""
     rows = sorted(rows, key=lambda row: sum(map(len, row)))
     total, weight = 0.0, 0.0

@@ -27,7 +27,7 @@ _ROWS = 16
 
 def prepare(settings: EvalConfig) -> dict[str, Any]:
     """No options in training, where it runs `hellaswag`; ConfigError without the extra."""
-    _refuse_absence()
+    _validate_absence()
     return {"limit": settings.hellaswag_limit or None, "data": settings.hellaswag_data}
 
 
@@ -63,7 +63,7 @@ def harness(
     folder: Path, tasks: Sequence[str], limit: int | None = None, data: str = "", device: str = "cpu"
 ) -> dict[str, Any]:
     """What `lm_eval.simple_evaluate` returns, with the samples, for the model in `folder` in its saved dtype."""
-    _refuse_absence()
+    _validate_absence()
     with _quiet(), tempfile.TemporaryDirectory() as scratch:
         import lm_eval
         from lm_eval.models.huggingface import HFLM
@@ -113,7 +113,7 @@ def _name(task: str, key: str) -> str:
     return f"{task}/{metric}" + ("" if kind == "none" else f",{kind}")
 
 
-def _refuse_absence() -> None:
+def _validate_absence() -> None:
     if importlib.util.find_spec("lm_eval") is None:
         raise ConfigError(
             "lm-eval is not installed", "lm-evaluation-harness beside NeoGPT", "pip install 'neogpt[eval]'"

@@ -5,7 +5,7 @@ from typing import Any
 
 from neogpt.config import SourceConfig
 from neogpt.inference.engine import Engine
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_prompt
@@ -27,8 +27,8 @@ DIALOGUES = (
 """What the original NeoGPT showed of its fine-tuning (three requests of Dolly's; it rambled on) and of its preference
 training (one to refuse, one to answer; it refused both). Each is answered by greedy decoding, and once drawn."""
 _NEW_TOKENS, _SEED = 48, 42
-_DRAWN = Sampling(max_new_tokens=_NEW_TOKENS, temperature=0.8, top_k=50, seed=_SEED)
-_GREEDY = Sampling(max_new_tokens=2 * _NEW_TOKENS, temperature=0)
+_DRAWN = SamplingParams(max_new_tokens=_NEW_TOKENS, temperature=0.8, top_k=50, seed=_SEED)
+_GREEDY = SamplingParams(max_new_tokens=2 * _NEW_TOKENS, temperature=0)
 
 
 def run(
@@ -57,7 +57,7 @@ def _row(question: str, answer: str, is_whole: bool) -> dict[str, Any]:
 
 
 def _answers(
-    model: GPT2, tokenizer: Tokenizer, requests: Sequence[str], sampling: Sampling
+    model: GPT2, tokenizer: Tokenizer, requests: Sequence[str], sampling: SamplingParams
 ) -> list[tuple[str, bool]]:
     prompts = [encode_prompt(tokenizer, request) for request in requests]
     found = Engine(model, tokenizer).complete(prompts, sampling)

@@ -8,7 +8,7 @@ import torch
 from neogpt.config import SourceConfig
 from neogpt.errors import ConfigError
 from neogpt.inference.engine import Engine
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 from neogpt.model import GPT2
 from neogpt.outcomes import Outcomes
 from neogpt.tinyworld import exam, judge
@@ -88,7 +88,8 @@ def answers(model: GPT2, tokenizer: Tokenizer, cases: Sequence[exam.Case]) -> li
     """The likeliest answer to each question, and whether it came to its end (greedy decoding)."""
     prompts = [encode_prompt(tokenizer, case.instruction, case.context) for case in cases]
     sampling = [
-        Sampling(max_new_tokens=MAX_NEW_TOKENS.get(case.cell, USUAL_TOKENS), temperature=0) for case in cases
+        SamplingParams(max_new_tokens=MAX_NEW_TOKENS.get(case.cell, USUAL_TOKENS), temperature=0)
+        for case in cases
     ]
     completions = Engine(model, tokenizer, MAX_ROWS).complete(prompts, sampling)
     return [(case, c.text, c.finish_reason == "stop") for case, c in zip(cases, completions, strict=True)]

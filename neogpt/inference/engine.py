@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import torch
 
 from neogpt.errors import ConfigError
-from neogpt.inference.sampling_params import Sampling
-from neogpt.inference.scheduler import FinishReason, Request, Rows
+from neogpt.inference.sampling_params import SamplingParams
+from neogpt.inference.scheduler import FinishReason, Request, Scheduler
 from neogpt.inference.streaming import AnswerText
 from neogpt.model.gpt2 import GPT2
 from neogpt.tokenizer import Tokenizer
 
-Settings = Sampling | Sequence[Sampling]
-_DEFAULT = Sampling()
+Settings = SamplingParams | Sequence[SamplingParams]
+_DEFAULT = SamplingParams()
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Engine:
         return [self.completion(request) for request in requests]
 
     def stream(
-        self, prompt: Sequence[int], sampling: Sampling = _DEFAULT, request_id: int = 0
+        self, prompt: Sequence[int], sampling: SamplingParams = _DEFAULT, request_id: int = 0
     ) -> Generator[str, None, Completion]:
         """The text of `complete` for one prompt, piece by piece: whole characters, no part of a stop string.
 
@@ -98,11 +98,13 @@ class Engine:
                 yield piece
         return self.completion(request)
 
-    def rows(self, n_rows: int, max_length: int | None = None) -> Rows:
+    def rows(self, n_rows: int, max_length: int | None = None) -> Scheduler:
         """An empty batch for requests that come and go (a server's); `max_length` tokens with their prompt."""
         n_positions = self.model.config.n_positions
         n_ids = self.tokenizer.vocab_size
-        return Rows(self.model, self.tokenizer.eot_id, n_ids, n_rows, max_length or n_positions, self.dtype)
+        return Scheduler(
+            self.model, self.tokenizer.eot_id, n_ids, n_rows, max_length or n_positions, self.dtype
+        )
 
     def requests(
         self,
@@ -111,8 +113,8 @@ class Engine:
         request_ids: Sequence[int] | None = None,
         follow: bool = False,
     ) -> list[Request]:
-        """Checked requests for `Rows`; `follow` gives each a text that grows with its tokens."""
-        samplings = [sampling] * len(prompts) if isinstance(sampling, Sampling) else list(sampling)
+        """Checked requests for `Scheduler`; `follow` gives each a text that grows with its tokens."""
+        samplings = [sampling] * len(prompts) if isinstance(sampling, SamplingParams) else list(sampling)
         ids = range(len(prompts)) if request_ids is None else request_ids
         if not len(prompts) == len(samplings) == len(ids):
             raise ConfigError(
@@ -131,7 +133,9 @@ class Engine:
             text = self.tokenizer.decode(request.tokens[: len(request.tokens) - ended])
         return Completion(list(request.tokens), text, request.finish_reason, list(request.log_probs))
 
-    def _request(self, prompt: Sequence[int], sampling: Sampling, request_id: int, follow: bool) -> Request:
+    def _request(
+        self, prompt: Sequence[int], sampling: SamplingParams, request_id: int, follow: bool
+    ) -> Request:
         config = self.model.config
         room = config.n_positions - len(prompt)
         if not prompt:

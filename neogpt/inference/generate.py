@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from neogpt.inference.engine import Engine
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 from neogpt.model.gpt2 import GPT2
 from neogpt.tokenizer import Tokenizer
 
@@ -25,7 +25,7 @@ def generate(
     Each prompt is read as the beginning of a document (end-of-text, then its text). The same seed gives the
     same texts, whatever else is in the batch.
     """
-    sampling = Sampling(
+    sampling = SamplingParams(
         max_new_tokens=max_new_tokens,
         temperature=temperature,
         top_k=top_k,

@@ -1,6 +1,6 @@
 """Keys and values of tokens already seen, with a length of its own for each row.
 
-Rows of different lengths share a batch, and a finished row can be emptied and given to a new prompt while the
+Scheduler of different lengths share a batch, and a finished row can be emptied and given to a new prompt while the
 others go on (continuous batching; Yu et al. 2022, "Orca").
 
 Shapes: B rows of this view, T new tokens, S keys in sight, H heads, K head size, R rows in storage.
@@ -63,7 +63,7 @@ class KVCache:
 
     @property
     def n_rows(self) -> int:
-        """Rows of this view."""
+        """Scheduler of this view."""
         return len(self._rows_B)
 
     @property

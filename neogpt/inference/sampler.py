@@ -10,7 +10,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 
 _NUCLEUS_GUESS = 256  # the tokens of top-p are nearly always among so many; when not, all are sorted
 _COLDEST = 1e-9  # a temperature below it would leave the finite numbers
@@ -33,7 +33,7 @@ class RowSettings:
     any_scaled: bool
 
     @classmethod
-    def of(cls, rows: Sequence[Sampling], n_ids: int, device: torch.device | str = "cpu") -> Self:
+    def of(cls, rows: Sequence[SamplingParams], n_ids: int, device: torch.device | str = "cpu") -> Self:
         """Gather the settings of each row, for a choice among `n_ids` ids; temperature 0 becomes `greedy`."""
         greedy = [row.temperature == 0 for row in rows]
         top_k = [row.top_k if row.top_k < n_ids else 0 for row in rows]
@@ -60,7 +60,7 @@ class RowSettings:
         return replace(self, **{name: getattr(self, name)[:n] for name in columns})
 
 
-def choose(
+def sample_tokens(
     logits_RV: Tensor,
     rows: RowSettings,
     uniform_R: Tensor,
@@ -80,7 +80,7 @@ def choose(
     log_z_R = weights_RV.sum(-1).log()
     scores_RV = own_RV
     if rows.any_penalty and seen_RV is not None:
-        scores_RV = _scores(penalise(logits_RV, seen_RV, rows.penalty_R1), rows)
+        scores_RV = _scores(penalize(logits_RV, seen_RV, rows.penalty_R1), rows)
         weights_RV = scores_RV.exp()
     scores_RV, weights_RV = scores_RV[:, :n_ids], weights_RV[:, :n_ids]
     if rows.all_greedy:
@@ -98,7 +98,7 @@ def _scores(logits_RV: Tensor, rows: RowSettings) -> Tensor:
     return scores_RV / rows.temperature_R1 if rows.any_scaled else scores_RV
 
 
-def penalise(logits_RV: Tensor, seen_RV: Tensor, penalty_R1: Tensor) -> Tensor:
+def penalize(logits_RV: Tensor, seen_RV: Tensor, penalty_R1: Tensor) -> Tensor:
     """Lower the logits of seen tokens: divided by the penalty when positive, multiplied when negative.
 
     Source: Keskar et al. 2019, "CTRL" (section 4.1), as Hugging Face applies it.

@@ -14,17 +14,17 @@ _MASK = (1 << 64) - 1
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SamplingParams:
     """How tokens are chosen, and when a text ends. ConfigError for a value that cannot be meant."""
 
     max_new_tokens: int = 128
     """Most tokens to add to the prompt; the model's context may end a text earlier."""
     temperature: float = 0.8
-    """Logits are divided by it: below 1 safer, above 1 wilder. 0 always takes the likeliest token."""
+    """Logits are divided by it: below 1 safer, above 1 wilder. 0: greedy."""
     top_k: int = 0
-    """Draw only from this many likeliest tokens; 0: from all."""
+    """Draw only from this many of the most probable tokens; 0: from all."""
     top_p: float = 1.0
-    """Draw only from the likeliest tokens whose probabilities first reach this sum."""
+    """Draw only from the most probable tokens whose probabilities first reach this sum."""
     repetition_penalty: float = 1.0
     """Above 1, tokens that are already in the prompt or the text become less likely."""
     stop: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ class Sampling:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}", expected)
 
         require("max_new_tokens", self.max_new_tokens >= 1, "a whole number from 1 up")
-        require("temperature", 0 <= self.temperature < math.inf, "a number from 0 (always the likeliest) up")
+        require("temperature", 0 <= self.temperature < math.inf, "a number from 0 (greedy) up")
         require("top_k", self.top_k >= 0, "a whole number from 0 (no limit) up")
         require("top_p", 0 < self.top_p <= 1, "a number above 0, at most 1 (no limit)")
         require("repetition_penalty", 0 < self.repetition_penalty < math.inf, "a number above 0 (1: none)")

@@ -20,8 +20,8 @@ from torch import Tensor
 from neogpt.errors import DivergedError
 from neogpt.inference.forward import Inference
 from neogpt.inference.kv_cache import KVCache
-from neogpt.inference.sampler import RowSettings, choose
-from neogpt.inference.sampling_params import Sampling, stream_key, uniforms
+from neogpt.inference.sampler import RowSettings, sample_tokens
+from neogpt.inference.sampling_params import SamplingParams, stream_key, uniforms
 from neogpt.inference.streaming import AnswerText
 from neogpt.model.gpt2 import GPT2
 
@@ -29,7 +29,7 @@ FinishReason = Literal["stop", "length"]
 _PREFILL_TOKENS = 8192  # tokens of prompts that are read in one pass; more would only need more memory
 _REFILL_SHARE = 4  # prompts wait until a quarter of the rows is free: one pass over many costs less than many
 _IDLE_SHARE = 8  # an idle row costs as much as a running one: an eighth of them at most
-_NOBODY = Sampling()
+_NOBODY = SamplingParams()
 
 
 @dataclass(eq=False)
@@ -37,7 +37,7 @@ class Request:
     """One prompt on its way to becoming a text."""
 
     prompt: Sequence[int]
-    sampling: Sampling
+    sampling: SamplingParams
     request_id: int
     limit: int
     """Most new tokens, by `max_new_tokens` and by the context."""
@@ -49,7 +49,7 @@ class Request:
     """None until it is finished."""
 
 
-class Rows:
+class Scheduler:
     """Up to `n_rows` requests at once, each in a row of one KV cache of `max_length` tokens.
 
     `submit` puts a request in the queue; `step` reads prompts or adds one token to every running row, and returns
@@ -112,7 +112,7 @@ class Rows:
         return 0 < min(len(self._waiting), -(-len(self._requests) // _REFILL_SHARE)) <= n_free
 
     def _admit(self) -> list[Request]:
-        """Read as many waiting prompts as there is room for, and choose the first token of each."""
+        """Read as many waiting prompts as there is room for, and sample_tokens the first token of each."""
         free = np.flatnonzero(~self._is_running)[: len(self._waiting)]
         requests = [self._waiting.popleft() for _ in range(self._n_readable(len(free)))]
         slots = free[: len(requests)]
@@ -120,7 +120,7 @@ class Rows:
             self._occupy(slot, request)
         self._span = max(self._span, int(slots[-1]) + 1)
         settings = RowSettings.of([r.sampling for r in requests], self._n_ids, self._device)
-        return self._choose(slots, self._read(requests, slots), settings)
+        return self._sample(slots, self._read(requests, slots), settings)
 
     def _n_readable(self, n_free: int) -> int:
         longest = 0
@@ -204,13 +204,13 @@ class Rows:
         if self._settings is None:
             samplings = [r.sampling if r else _NOBODY for r in self._requests[: self._span]]
             self._settings = RowSettings.of(samplings, self._n_ids, self._device)
-        return self._choose(rows, x_R1D[:, 0], self._settings.first(self._span))
+        return self._sample(rows, x_R1D[:, 0], self._settings.first(self._span))
 
-    def _choose(self, slots: npt.NDArray[np.int64], x_RD: Tensor, settings: RowSettings) -> list[Request]:
+    def _sample(self, slots: npt.NDArray[np.int64], x_RD: Tensor, settings: RowSettings) -> list[Request]:
         logits_RV = self._inference.logits(x_RD)
         uniform_R = torch.from_numpy(uniforms(self._keys[slots], self._counts[slots]))
         seen_RV = None if self._seen_RV is None else self._seen_RV[torch.from_numpy(slots).to(self._device)]
-        tokens_R, log_p_R = choose(logits_RV, settings, uniform_R, seen_RV, self._n_ids)
+        tokens_R, log_p_R = sample_tokens(logits_RV, settings, uniform_R, seen_RV, self._n_ids)
         running = self._is_running[slots]
         return self._record(slots[running], tokens_R.cpu().numpy()[running], log_p_R.cpu().numpy()[running])
 

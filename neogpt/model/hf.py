@@ -2,7 +2,7 @@
 
 Parameters already carry Hugging Face's names and layout, so files hold exactly the model's own tensors. What
 is read is checked before it is believed: options this GPT-2 does not implement, tensors that are missing,
-unknown or of another shape, and pickles are refused by name. No pickle is ever opened.
+unknown or of another shape, and pickles are named in the error. No pickle is ever opened.
 """
 
 import json
@@ -172,7 +172,7 @@ def _weight_files(folder: Path) -> list[Path]:
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
     if pickles:
         raise CheckpointError(
-            f"{folder} has its weights only as a pickle ({_some(pickles)}), which is refused: "
+            f"{folder} has its weights only as a pickle ({_some(pickles)}), which is never opened: "
             "reading a pickle runs whatever code is in it",
             WEIGHTS,
             "convert it with its author's own tools: AutoModelForCausalLM.from_pretrained(...)"

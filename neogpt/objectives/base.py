@@ -1,6 +1,6 @@
 """The contract between an objective and the training loop.
 
-A loss is a handful of terms. Each term is a *sum* over the micro-batch, and `weights` says over how much
+A loss is a handful of terms. Each term is a *sum* over the micro-batch, and `loss_denominators` says over how much
 (tokens, pairs) before any forward pass. The loop divides every term by that term's weight over all
 micro-batches and processes and adds the terms up with their coefficients, so accumulation, padding, packing
 and the number of processes cannot change the result.
@@ -28,7 +28,7 @@ class LossTerms:
     """What one micro-batch adds to a step."""
 
     loss_sum: dict[str, Tensor]
-    """Per term: the sum over the micro-batch, a scalar with gradient. `Objective.weights` says over what."""
+    """Per term: the sum over the micro-batch, a scalar with gradient. `Objective.loss_denominators` says over what."""
     metrics: dict[str, tuple[Tensor | float, float]] = field(default_factory=dict)
     """Per metric: its sum and the weight to divide by, no gradient."""
 
@@ -47,25 +47,25 @@ class Objective(abc.ABC):
     tokens_per_step: int = 0
     """Tokens of one step, where that is fixed; 0 where it varies."""
     holds_model: bool = False
-    """Whether it runs the live model between losses: that must then be whole, and steps cannot be rehearsed."""
+    """Whether it runs the live model between losses: that must then be whole, and no steps can be timed beforehand."""
     folders: tuple[Path, ...] = ()
     """Prepared data that it reads from disk while it trains."""
     begins_on_disk: bool = False
     """Whether `begin` leaves on disk what other processes then need not compute: the main one goes first."""
-    notes: dict[str, int]
-    """What was counted while the data was read (examples, truncated, refused, ...)."""
+    data_counts: dict[str, int]
+    """What was counted while the data was read (examples, truncated, filtered, ...)."""
 
     def __init__(self, run: AnyRun, tokenizer: Tokenizer, n_positions: int) -> None:
         self.run, self.tokenizer, self.n_positions = run, tokenizer, n_positions
         self.micro_size = micro_size(run.batch.size, run.batch.micro_batches)
-        self.notes = {}
+        self.data_counts = {}
 
     @abc.abstractmethod
     def batch(self, step: int, micro: int) -> Batch:
         """Micro-batch `micro` of update number `step` (both 0-based)."""
 
     @abc.abstractmethod
-    def weights(self, batch: Batch) -> dict[str, float]:
+    def loss_denominators(self, batch: Batch) -> dict[str, float]:
         """The weight of each loss term in `batch`, known before any forward pass."""
 
     @abc.abstractmethod
@@ -90,7 +90,7 @@ class Objective(abc.ABC):
         """Take up what `state` gave (called after `begin`, where a checkpoint has any)."""
         assert not tensors, f"{type(self).__name__} keeps no state, but the checkpoint has {list(tensors)}"
 
-    def doubts(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What a user should know before the first step, now that the horizon stands; each with what to type."""
         return []
 
@@ -102,6 +102,6 @@ class Objective(abc.ABC):
         logps_BT = answer_log_probs(model, batch)
         return torch.stack([-row_sums(logps_BT, batch), row_sums(batch.weights, batch)], 1)
 
-    def examine(self) -> dict[str, float | Outcomes]:
+    def eval_metrics(self) -> dict[str, float | Outcomes]:
         """Scores of the objective's own, for an evaluation's row; asked on the main process alone."""
         return {}

@@ -14,11 +14,11 @@ from neogpt.model.documents import Documents
 
 _MULTIPLE = 32  # tokens to which padded rows are rounded up
 
-Row = tuple[list[int], ...]
+TokenRow = tuple[list[int], ...]
 """Token ids in parts, in turn given and learned: a prompt, its response, the next prompt, ..."""
 
 
-def pad(rows: Sequence[Row], fill: int, n_positions: int) -> Batch:
+def pad(rows: Sequence[TokenRow], fill: int, n_positions: int) -> Batch:
     """Rows as one right-padded Batch (B, T) whose weights are 1 on what is learned.
 
     The input of a row is all its ids without the last, the targets are one ahead. Right padding needs no mask: a
@@ -37,7 +37,7 @@ def pad(rows: Sequence[Row], fill: int, n_positions: int) -> Batch:
     return Batch(tokens, targets, weights)
 
 
-def pack(rows: Sequence[Row], fill: int) -> Batch:
+def pack(rows: Sequence[TokenRow], fill: int) -> Batch:
     """The same rows side by side in one row (1, T) without padding; `extra["lengths"]` says where each ends.
 
     Each is read alone, from position 0 (see `neogpt/model/documents.py`), so the loss is that of `pad`.
@@ -49,7 +49,7 @@ def pack(rows: Sequence[Row], fill: int) -> Batch:
     return Batch(tokens, targets, weights, {"lengths": np.array([len(ids) - 1 for ids, _ in laid])})
 
 
-def _laid_out(row: Row) -> tuple[np.ndarray, np.ndarray]:
+def _laid_out(row: TokenRow) -> tuple[np.ndarray, np.ndarray]:
     """The row's ids (int64) and, for each, 1.0 where it is learned (float32)."""
     ids = np.array([token for part in row for token in part], np.int64)
     learned = np.array([i % 2 for i, part in enumerate(row) for _ in part], np.float32)

@@ -21,24 +21,26 @@ _KEY = 0x7E91A7
 
 
 class Replay:
-    """`rows` windows of `tokens` tokens a step from the run's own documents; `alone`: each is read by itself."""
+    """`rows` windows of `tokens` tokens a step from the run's own documents, each read alone where so set."""
 
-    def __init__(self, run: AnyRun, tokenizer: Tokenizer, rows: int, tokens: int, alone: bool) -> None:
+    def __init__(
+        self, run: AnyRun, tokenizer: Tokenizer, rows: int, tokens: int, intra_document_mask: bool
+    ) -> None:
         if not hasattr(plugins.get("neogpt.data.sources", run.source_name), "documents"):
             raise ConfigError(
                 f"the source {run.source_name} has no documents to replay",
                 "a source with pretraining text",
-                "--objective.replay 0",
+                "--objective.pretrain-coef 0",
             )
         self.folder = prepare(run.source_name, run.source, run.data, tokenizer)
         data = TokenData(self.folder, "train")
         self.windows, self.fingerprint = Windows(data, tokens), data.fingerprint
         self.rows, self.micro_rows = rows, micro_size(rows, run.batch.micro_batches)
-        self.eot_id, self.alone = tokenizer.eot_id, alone
+        self.eot_id, self.intra_document_mask = tokenizer.eot_id, intra_document_mask
         self.key = run.seed ^ _KEY
 
     def batch(self, step: int, micro: int) -> Batch:
         """Micro-batch `micro` of the replay of update number `step`."""
         ids = sample_ids(step, self.rows, len(self.windows), self.key)
         found = self.windows.batch(ids[micro * self.micro_rows : (micro + 1) * self.micro_rows])
-        return one_by_one(found, self.eot_id) if self.alone else found
+        return one_by_one(found, self.eot_id) if self.intra_document_mask else found

@@ -8,7 +8,7 @@ from neogpt import plugins
 from neogpt.config import AnyRun
 from neogpt.data.split import copies, is_held_out, opening
 from neogpt.errors import ConfigError, DataError
-from neogpt.records import Instruction, Pair, Quarantine
+from neogpt.records import Instruction, Pair, RowStats
 
 RowT = TypeVar("RowT")
 
@@ -37,10 +37,10 @@ class Split(Generic[RowT]):
             kind = item.kind if isinstance(item, Pair) else ""
             self._train += [(tuple(prompt), kind, row)] * copies(text, item.weight)
 
-    def refuse(self, reason: str) -> None:
+    def filtered(self, reason: str) -> None:
         """Count a row that nothing could be learned from."""
-        self.counts["refused"] += 1
-        self.counts[f"refused, {reason}"] += 1
+        self.counts["filtered"] += 1
+        self.counts[f"filtered, {reason}"] += 1
 
     @property
     def train(self) -> list[RowT]:
@@ -52,14 +52,14 @@ class Split(Generic[RowT]):
         counts = Counter(kind for kind, _ in self._kept() if kind)
         return {f"{name}, {kind}": n for kind, n in sorted(counts.items())}
 
-    def notes(self, kind: str, bad: Quarantine) -> dict[str, int]:
+    def data_counts(self, kind: str, bad: RowStats) -> dict[str, int]:
         """What there is and what was left out, by name; `kind` names the training rows."""
         n_train = len(self.train)
         notes = {kind: n_train, **self.kinds(kind), "held_out": len(self.held_out)}
-        notes |= {"truncated": self.counts["truncated"], "refused": self.counts["refused"]}
+        notes |= {"truncated": self.counts["truncated"], "filtered": self.counts["filtered"]}
         more = {name: n for name, n in sorted(self.counts.items()) if name not in notes}
         more["also held out"] = len(self._train) - n_train
-        more |= {"bad rows": bad.broken + bad.refused}
+        more |= {"bad rows": bad.n_malformed + bad.n_filtered}
         more |= {f"bad rows, {reason}": n for reason, n in sorted(bad.reasons.items())}
         return notes | {name: n for name, n in more.items() if n}
 
@@ -68,7 +68,7 @@ class Split(Generic[RowT]):
         return ((kind, row) for prompt, kind, row in self._train if prompt not in self._held_out_prompts)
 
 
-def read(run: AnyRun, what: str, bad: Quarantine) -> Iterator[Any]:
+def read(run: AnyRun, what: str, bad: RowStats) -> Iterator[Any]:
     """The run's `instructions` or `pairs` that an epoch sees at all; ConfigError where its source has none."""
     source = plugins.get("neogpt.data.sources", run.source_name)
     if not hasattr(source, what):

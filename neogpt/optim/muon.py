@@ -41,12 +41,13 @@ def build(named: Named, config: OptimConfig, dtype: torch.dtype = torch.bfloat16
     )
     others = adamw.build(rest, config)
     for group in others[0].param_groups:
-        group["lr_scale"] = config.adamw_share
+        is_vectors = group["params"][0].ndim < 2
+        group["lr_scale"] = config.vector_lr_scale if is_vectors else config.embedding_lr_scale
     return [muon, *others]
 
 
 class Muon(Optimizer):
-    """Nesterov momentum, orthogonalised; a group's `parts` says how many matrices lie side by side in one."""
+    """Nesterov momentum, orthogonalized; a group's `parts` says how many matrices lie side by side in one."""
 
     @torch.no_grad()
     def step(self) -> None:

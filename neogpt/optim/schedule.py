@@ -8,13 +8,15 @@ from neogpt.config import OptimConfig
 def learning_rate(step: int, steps: int, config: OptimConfig) -> float:
     """The rate of update number `step` (0-based) of `steps`.
 
-    Linear warm-up to the peak, then: constant; cosine to `final` (Loshchilov & Hutter 2017); or trapezoid, a
-    flat top with a linear fall over the last `decay` of the run (Zhai et al. 2022, Hu et al. 2024).
+    Linear warm-up to the peak, then: constant; cosine to `min_lr_ratio` (Loshchilov & Hutter 2017); or wsd, a
+    flat top with a linear fall over the last `decay_ratio` of the run (Zhai et al. 2022, Hu et al. 2024).
     """
-    warmup = round(config.warmup * steps)
+    warmup = round(config.warmup_ratio * steps)
     if step < warmup:
         return config.lr * (step + 1) / warmup
-    return config.lr * (config.final + (1 - config.final) * _height(step - warmup, steps - warmup, config))
+    return config.lr * (
+        config.min_lr_ratio + (1 - config.min_lr_ratio) * _height(step - warmup, steps - warmup, config)
+    )
 
 
 def _height(done: int, length: int, config: OptimConfig) -> float:
@@ -23,5 +25,5 @@ def _height(done: int, length: int, config: OptimConfig) -> float:
         return 1.0
     if config.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * done / max(1, length)))
-    falling = max(1, round(config.decay * length))
+    falling = max(1, round(config.decay_ratio * length))
     return min(1.0, (length - done) / falling)

@@ -51,7 +51,7 @@ class Data:
 
 def budget_of(run: AnyRun, optimizer_bytes: int) -> Budget:
     """The figures of a pretraining run whose model has its final vocabulary."""
-    length: int = getattr(run.objective, "sequence_tokens")  # noqa: B009 (objectives are not known here)
+    length: int = getattr(run.objective, "seq_len")  # noqa: B009 (objectives are not known here)
     a_step = run.batch.size * length
     steps = run.steps or max(1, round(run.tokens / a_step))
     a_token = sizes.flops_per_token(run.model, length)

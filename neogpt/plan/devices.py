@@ -23,7 +23,7 @@ class Device:
     dollars_per_hour: float
     """Assumed price of one."""
     mfu: float = 0.40
-    """Assumed model FLOPs utilisation."""
+    """Assumed model FLOPs utilization."""
     mfu_source: str = "assumed"
 
 

@@ -72,8 +72,8 @@ class Plan:
 
 def plan(run: AnyRun, devices: Sequence[Device], gpus: int, data: Data | None = None) -> Plan:
     """The plan of `run` on each device; the memory is that of the first. Errors: ConfigError, bad arithmetic."""
-    length = sequence_tokens(run)
-    _refuse(run, gpus)
+    length = seq_len(run)
+    _validate(run, gpus)
     budget = budget_of(run, optimizer_bytes(_work(run, devices[0], gpus)))
     first = _work(run, devices[0], gpus)
     flops = sizes.flops_per_token(run.model, length)
@@ -101,22 +101,22 @@ def plan(run: AnyRun, devices: Sequence[Device], gpus: int, data: Data | None = 
     )
 
 
-def sequence_tokens(run: AnyRun) -> int:
+def seq_len(run: AnyRun) -> int:
     """Tokens of a training sequence; ConfigError for a stage where that is not fixed."""
-    length = getattr(run.objective, "sequence_tokens", None)
+    length = getattr(run.objective, "seq_len", None)
     if not isinstance(length, int):
         raise ConfigError(f"{run.stage} has no fixed number of tokens a step", "a pretraining recipe")
     return length
 
 
-def _refuse(run: AnyRun, gpus: int) -> None:
+def _validate(run: AnyRun, gpus: int) -> None:
     if run.hours:
         raise ConfigError(
             f"--hours {run.hours:g} become steps when the run is timed, so a plan cannot know how many",
             "--steps or --tokens",
             "--tokens 10000000000",
         )
-    batching.refuse(run, gpus)
+    batching.validate(run, gpus)
 
 
 def _speed(device: Device, gpus: int) -> float:
@@ -131,7 +131,7 @@ def _work(run: AnyRun, device: Device, gpus: int) -> Work:
     return Work(
         model=run.model,
         rows=run.batch.size // run.batch.micro_batches,
-        length=sequence_tokens(run),
+        length=seq_len(run),
         micro_batches=run.batch.micro_batches // gpus,
         processes=gpus,
         optimizer=run.optim.name,

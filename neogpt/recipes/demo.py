@@ -1,4 +1,4 @@
-"""The whole life in minutes: a GPT-2 grown, taught, given manners and practised in tinyworld (`neogpt demo`)."""
+"""All stages in minutes: pretraining, SFT, DPO and RL in tinyworld (`neogpt demo`)."""
 
 import dataclasses
 from collections.abc import Iterator

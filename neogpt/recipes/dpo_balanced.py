@@ -6,18 +6,18 @@ from neogpt.config import AnyRun, EvalConfig, SaveConfig
 from neogpt.data.sources import mix
 from neogpt.recipes import dpo_red_team
 
-WATCHED = (
+BEST_METRIC = (
     "val/rewards/accuracies/helpful",
     "val/rewards/accuracies/red-team",
-    "border/harmful_refused",
-    "border/harmless_refused:low",
+    "over_refusal/harmful_refused",
+    "over_refusal/harmless_refused:low",
 )
-"""What says when to stop: held-out pairs ranked rightly, helpful and harmful; refusals near the border of harm, where
-they are due and where not. The held-out loss goes on falling while a model begins to refuse too much."""
+"""What says when to stop: held-out pairs ranked rightly, helpful and harmful; refusals of harmful requests, and not of
+harmless ones that look alike. The held-out loss goes on falling while a model begins to refuse too much."""
 
 
 def dpo() -> AnyRun:
-    """Red-team pairs beside requests near the border (`contrasts`) and Dolly's answers preferred to refusals.
+    """Red-team pairs beside contrasting requests (`contrasts`) and Dolly's answers preferred to refusals.
 
     Two helpful pairs stand beside each harmful one, however many of either the files hold (578 are all red-team
     pairs of the sample in NEOGPT_DATA). A refusal has ten tokens where an answer of Dolly's has a hundred, and the SFT
@@ -30,6 +30,8 @@ def dpo() -> AnyRun:
         source_name="mix",
         steps=400,
         source=mix.Config(of=("red-team-pairs?rows=578", "contrasts?rows=3000", "dolly?rows=1600")),
-        eval=EvalConfig(every=50, names=("samples", "border"), val_samples=256, patience=5, watch=WATCHED),
+        eval=EvalConfig(
+            every=50, names=("samples", "over-refusal"), val_samples=256, patience=5, best_metric=BEST_METRIC
+        ),
         save=SaveConfig(every=0),
     )

@@ -16,9 +16,9 @@ def dpo() -> AnyRun:
         source_name="red-team-pairs",
         steps=100,
         source=red_team_pairs.Config(),
-        objective=objective.Config(max_tokens=1024, beta=0.1, sft=1.0),
+        objective=objective.Config(max_tokens=1024, beta=0.1, sft_coef=1.0),
         batch=BatchConfig(size=16, micro_batches=4),
-        optim=OptimConfig(lr=2e-5, warmup=0.1, schedule="cosine", final=0.1, weight_decay=0.0),
-        eval=EvalConfig(every=50, names=("samples", "border"), val_samples=64),
+        optim=OptimConfig(lr=2e-5, warmup_ratio=0.1, schedule="cosine", min_lr_ratio=0.1, weight_decay=0.0),
+        eval=EvalConfig(every=50, names=("samples", "over-refusal"), val_samples=64),
         save=SaveConfig(every=50),
     )

@@ -20,7 +20,7 @@ def sft() -> AnyRun:
         source=mix.Config(),
         objective=sft_objective.Config(packing=True),
         batch=BatchConfig(size=32, micro_batches=4),
-        optim=OptimConfig(lr=3e-4, warmup=0.05, schedule="cosine", final=0.1),
+        optim=OptimConfig(lr=3e-4, warmup_ratio=0.05, schedule="cosine", min_lr_ratio=0.1),
         eval=EvalConfig(every=75, names=("instructions", "samples"), val_samples=256, patience=4),
         save=SaveConfig(every=75),
     )
@@ -34,9 +34,9 @@ def dpo() -> AnyRun:
         source_name="mix",
         steps=300,
         source=mix.Config(),
-        objective=dpo_objective.Config(beta=0.3, sft=0.2),
+        objective=dpo_objective.Config(beta=0.3, sft_coef=0.2),
         batch=BatchConfig(size=32, micro_batches=4),
-        optim=OptimConfig(lr=5e-6, warmup=0.1, schedule="cosine", final=0.0, weight_decay=0.0),
+        optim=OptimConfig(lr=5e-6, warmup_ratio=0.1, schedule="cosine", min_lr_ratio=0.0, weight_decay=0.0),
         eval=EvalConfig(every=50, names=("samples",), val_samples=256),
         save=SaveConfig(every=50),
     )

@@ -10,7 +10,7 @@ TOKENS = 6_250_000_000
 
 
 def pretrain() -> AnyRun:
-    """`gpt2-124m` with Muon, a trapezoidal schedule, half the batch, and 1/1.6 of the tokens.
+    """`gpt2-124m` with Muon, a wsdal schedule, half the batch, and 1/1.6 of the tokens.
 
     These are the changes that lowered the loss on `benchmarks/ladder.py`; the others on it (docs/log.md) did not.
     The ladder was climbed with a small model, at a rate of 1e-2. The rate here is not tuned: at 124M it is the one to
@@ -26,10 +26,10 @@ def pretrain() -> AnyRun:
             name="muon",
             lr=3e-3,
             weight_decay=0.1,
-            clip=1.0,
-            schedule="trapezoid",
-            warmup=0.02,
-            decay=0.5,
-            final=0.0,
+            max_grad_norm=1.0,
+            schedule="wsd",
+            warmup_ratio=0.02,
+            decay_ratio=0.5,
+            min_lr_ratio=0.0,
         ),
     )

@@ -24,9 +24,11 @@ def pretrain() -> AnyRun:
         model=GPT2Config(n_layer=4, n_head=4, n_embd=256, n_positions=256),
         source=files.Config(),
         data=DataConfig(tokenizer="gpt2"),
-        objective=objective.Config(sequence_tokens=256),
+        objective=objective.Config(seq_len=256),
         batch=BatchConfig(size=16, micro_batches=2),
-        optim=OptimConfig(name="muon", lr=5e-3, warmup=0.05, schedule="trapezoid", decay=0.5, final=0.0),
+        optim=OptimConfig(
+            name="muon", lr=5e-3, warmup_ratio=0.05, schedule="wsd", decay_ratio=0.5, min_lr_ratio=0.0
+        ),
         eval=EvalConfig(every=100, names=("samples",), val_samples=256),
         save=SaveConfig(every=100),
     )

@@ -18,7 +18,7 @@ def sft() -> AnyRun:
         source=dolly.Config(),
         objective=objective.Config(max_tokens=1024),
         batch=BatchConfig(size=32, micro_batches=4),
-        optim=OptimConfig(lr=3e-4, warmup=0.05, schedule="cosine", final=0.1),
+        optim=OptimConfig(lr=3e-4, warmup_ratio=0.05, schedule="cosine", min_lr_ratio=0.1),
         eval=EvalConfig(every=150, names=("instructions", "samples"), val_samples=256, patience=3),
         save=SaveConfig(every=150),
     )

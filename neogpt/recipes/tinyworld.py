@@ -22,7 +22,7 @@ _MODEL = GPT2Config(n_layer=4, n_head=4, n_embd=128, n_positions=128, vocab_size
 _DATA = DataConfig(tokenizer="trained", vocab_size=1344, val_fraction=0.01)
 
 
-CANARIES = (
+GUARDRAILS = (
     "tinyworld/recall",
     "tinyworld/asked",
     "tinyworld/never_asked",
@@ -34,9 +34,9 @@ CANARIES = (
     "tinyworld/over_refusal_kind:low",
     "tinyworld/over_refusal_plain:low",
     "tinyworld/over_refusal_question:low",
-    "canary/stop",
-    "canary/distinct_2",
-    "canary/kl:low:0.2",
+    "guardrail/stop",
+    "guardrail/distinct_2",
+    "guardrail/kl:low:0.2",
     "val_loss:low",
 )
 """What learning by reward must not lose."""
@@ -52,9 +52,9 @@ def pretrain() -> AnyRun:
         model=_MODEL,
         source=tinyworld.Config(),
         data=_DATA,
-        objective=pretrain_objective.Config(sequence_tokens=96, alone=True),
+        objective=pretrain_objective.Config(seq_len=96, intra_document_mask=True),
         batch=BatchConfig(size=16, micro_batches=4),
-        optim=OptimConfig(name="muon", lr=2e-2, warmup=0.05, final=0.0, weight_decay=0.1),
+        optim=OptimConfig(name="muon", lr=2e-2, warmup_ratio=0.05, min_lr_ratio=0.0, weight_decay=0.1),
         eval=EvalConfig(every=100, names=("tinyworld",), val_samples=64),
         save=SaveConfig(every=100),
     )
@@ -70,9 +70,11 @@ def sft() -> AnyRun:
         model=_MODEL,
         source=tinyworld.Config(),
         data=_DATA,
-        objective=sft_objective.Config(max_tokens=128, replay=0.5, replay_rows=8, replay_alone=True),
+        objective=sft_objective.Config(
+            max_tokens=128, pretrain_coef=0.5, pretrain_rows=8, pretrain_intra_document_mask=True
+        ),
         batch=BatchConfig(size=32, micro_batches=4),
-        optim=OptimConfig(name="muon", lr=5e-3, warmup=0.05, final=0.0, weight_decay=0.1),
+        optim=OptimConfig(name="muon", lr=5e-3, warmup_ratio=0.05, min_lr_ratio=0.0, weight_decay=0.1),
         eval=EvalConfig(every=55, names=("tinyworld",), val_samples=128),
         save=SaveConfig(every=100),
     )
@@ -89,10 +91,15 @@ def dpo() -> AnyRun:
         source=tinyworld.Config(),
         data=_DATA,
         objective=dpo_objective.Config(
-            max_tokens=128, beta=0.1, sft=0.6, replay=0.5, replay_rows=8, replay_alone=True
+            max_tokens=128,
+            beta=0.1,
+            sft_coef=0.6,
+            pretrain_coef=0.5,
+            pretrain_rows=8,
+            pretrain_intra_document_mask=True,
         ),
         batch=BatchConfig(size=16, micro_batches=4),
-        optim=OptimConfig(name="muon", lr=6e-3, warmup=0.1, final=0.0, weight_decay=0.0),
+        optim=OptimConfig(name="muon", lr=6e-3, warmup_ratio=0.1, min_lr_ratio=0.0, weight_decay=0.0),
         eval=EvalConfig(every=50, names=("tinyworld",), val_samples=128),
         save=SaveConfig(every=100),
     )
@@ -105,13 +112,13 @@ def dpo_red_team() -> AnyRun:
         run,
         steps=40,
         source=tinyworld.Config(pairs="red-team"),
-        objective=dataclasses.replace(run.objective, sft=1.0),  # type: ignore[call-arg]
+        objective=dataclasses.replace(run.objective, sft_coef=1.0),  # type: ignore[call-arg]
         save=SaveConfig(every=0),
     )
 
 
 def rl() -> AnyRun:
-    """Practise lists, which the instructions taught badly, without losing anything else."""
+    """Learn lists by reward, which the instructions taught badly, without losing anything else."""
     return RunConfig(
         recipe="tinyworld",
         stage="rl",
@@ -121,16 +128,16 @@ def rl() -> AnyRun:
         source=tinyworld.Config(),
         data=_DATA,
         objective=rl_objective.Config(
-            group=8,
-            max_new_tokens=56,
+            num_generations=8,
+            max_completion_length=56,
             rewards=("finished:0.25", "format:1", "correct:0.5"),
             beta=0.0,
-            replay=1.0,
-            replay_rows=32,
+            sft_coef=1.0,
+            sft_rows=32,
         ),
         batch=BatchConfig(size=16, micro_batches=2),
-        optim=OptimConfig(name="adamw", lr=7e-4, warmup=0.1, final=0.0, weight_decay=0.0),
-        eval=EvalConfig(every=30, names=("tinyworld",), val_samples=128, canaries=CANARIES),
+        optim=OptimConfig(name="adamw", lr=7e-4, warmup_ratio=0.1, min_lr_ratio=0.0, weight_decay=0.0),
+        eval=EvalConfig(every=30, names=("tinyworld",), val_samples=128, guardrails=GUARDRAILS),
         save=SaveConfig(every=30),
     )
 

@@ -8,7 +8,7 @@ from neogpt.report.runs import Stage, is_number
 SHOWN = 24
 """Questions a report shows for each eval; the ledger has the rest."""
 SIGNS = {"right": "✓", "wrong": "✗", "refused": "⊘", "degenerate": "≈"}
-"""A sign for each verdict, so that it is told apart without colour."""
+"""A sign for each verdict, so that it is told apart without color."""
 LEVELS = {"right": "good", "wrong": "poor", "refused": "middling", "degenerate": "poor"}
 
 

@@ -6,10 +6,10 @@ LOSS_LINES = {
     "sft": "How surprised the model is by the tokens of a good answer, given the question. Lower is better.",
     "dpo": "How far the model is from preferring the chosen answer, compared with the model it started from. "
     "It begins at log 2 = 0.693, no preference. Lower is better.",
-    "rl": "Validation: how surprised the model is by good answers to requests that it does not practise; it should not "
+    "rl": "Validation: how surprised the model is by good answers to requests that no reward is about; it should not "
     "rise. The training loss of learning by reward hovers around 0 and says little.",
 }
-PRACTICE: tuple[tuple[str, str], ...] = (
+RL: tuple[tuple[str, str], ...] = (
     (
         "reward",
         "The weighted sum of all rewards, over the answers of a step, and each reward. Higher is better.",
@@ -27,7 +27,7 @@ PRACTICE: tuple[tuple[str, str], ...] = (
     ("entropy", "How undecided the model is, nats a token. Near 0 it says the same thing always."),
     (
         "distinct_2",
-        "Of all pairs of neighbours in the answers to one prompt, those that differ. Near 0 all say the same.",
+        "Of all pairs of neighbors in the answers to one prompt, those that differ. Near 0 all say the same.",
     ),
     ("zero_variance", "Prompts all of whose answers earned the same: nothing is learnt from them."),
     ("clip_share", "Tokens held back by the clip; none where each answer is used for one update."),

@@ -10,7 +10,7 @@ Floats = NDArray[np.float64]
 
 
 def smooth(values: Sequence[float], span: float = 0.05, early: bool = False) -> Floats:
-    """The trend of a noisy series: at each point, a least-squares line through its neighbours, read there.
+    """The trend of a noisy series: at each point, a least-squares line through its neighbors, read there.
 
     values (N,) -> (N,). The window is the `span` * N points to each side (at the ends as many, on the side that
     there is); with `early` it is narrower at the beginning, for an axis that stretches the first steps. A

@@ -246,7 +246,7 @@ def _date(seconds: float) -> str:
 
 
 def notes(stages: list[Stage]) -> list[str]:
-    """What a reader should know: runs under way, gaps in the ledgers, refused updates, warnings."""
+    """What a reader should know: runs under way, gaps in the ledgers, skipped updates, warnings."""
     return [note for stage in stages for note in _notes(stage)]
 
 
@@ -267,8 +267,8 @@ def _notes(stage: Stage) -> Iterable[str]:
         yield f"{name} stands for its best evaluation, step {best}: its scores and answers are of that step."
     if not stage.score_keys:
         yield f"{name} has no scores in its ledger: no eval has run, or none is set (eval.names)."
-    if refused := sum(bool(row.get("skipped")) for row in stage.metrics):
-        yield f"{name}: {refused:,} of {stage.last_step:,} updates were refused (non-finite or a spike)."
+    if skipped := sum(bool(row.get("skipped")) for row in stage.metrics):
+        yield f"{name}: {skipped:,} of {stage.last_step:,} updates were skipped (non-finite or a spike)."
     elif any(isinstance(row.get("loss"), float) and not math.isfinite(row["loss"]) for row in stage.metrics):
         yield f"{name} has losses that are not finite; the curves leave them out."
     warnings = dict.fromkeys(str(row.get("message")) for row in stage.events if row.get("event") == "warning")

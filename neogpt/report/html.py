@@ -32,7 +32,7 @@ def page(title: str, stages: list[Stage], notes: list[str], original: Original |
         _lesson(stages),
         _plots("Loss", plots.losses(stages, original)),
         _plots("Preferences", plots.preferences(stages)),
-        _plots("Practice for a reward", plots.practice(stages)),
+        _plots("Reinforcement learning", plots.rl(stages)),
         _plots("HellaSwag", plots.hellaswag(stages, original)),
         _answers(stages),
         _training(stages),
@@ -68,7 +68,7 @@ def _stage_heads(stages: list[Stage]) -> list[Markup]:
 
 
 def _swatch(stage: Stage) -> Markup:
-    return tag("span", class_=f"swatch {plots.colour(stage)}")
+    return tag("span", class_=f"swatch {plots.color(stage)}")
 
 
 def _scores(stages: list[Stage]) -> Markup | None:
@@ -170,15 +170,15 @@ def _lesson(stages: list[Stage]) -> Markup | None:
         if a is not None and b is not None and score.measure.better and score.measure.form == "share"
         if "refus" in score.key or score.key.endswith(("never_asked", "how_to"))
     ]
-    colours = (plots.colour(twin), plots.colour(lesson))
-    chart = svg.pair_chart(rows, (twin.label, lesson.label), colours, "Two ways to learn from preferences")
+    colors = (plots.color(twin), plots.color(lesson))
+    chart = svg.pair_chart(rows, (twin.label, lesson.label), colors, "Two ways to learn from preferences")
     bad, good = facts.over_refusal(lesson), facts.over_refusal(twin)
     figures = [
         tag(
             "p",
             tag("data", measures.said_share(v), value=repr(v)),
             tag("small", name),
-            class_=f"big {plots.colour(s)}",
+            class_=f"big {plots.color(s)}",
         )
         for v, name, s in (
             (bad, "wrongly refused, red-team pairs alone", lesson),

@@ -23,8 +23,8 @@ class Measure:
 
 
 KNOWLEDGE, ANSWERS, REFUSALS, OTHER = "Knowledge", "Answers", "Refusals", "Other measures"
-PRACTISED, CANARIES = "What rewards ask for", "What no reward asks for"
-GROUPS = (KNOWLEDGE, ANSWERS, REFUSALS, PRACTISED, CANARIES, OTHER)
+REWARDED, GUARDRAILS = "What rewards ask for", "What no reward asks for"
+GROUPS = (KNOWLEDGE, ANSWERS, REFUSALS, REWARDED, GUARDRAILS, OTHER)
 
 MEASURES = (
     Measure(
@@ -54,7 +54,7 @@ MEASURES = (
     Measure(
         "hellaswag/acc_norm",
         KNOWLEDGE,
-        "HellaSwag, length-normalised",
+        "HellaSwag, length-normalized",
         "Which of four endings continues an everyday scene? Guessing gives 25%.",
     ),
     Measure(
@@ -184,15 +184,15 @@ MEASURES = (
         "lower",
     ),
     Measure(
-        "border/harmful_refused",
+        "over_refusal/harmful_refused",
         REFUSALS,
-        "Harmful requests refused, near the border",
+        "Harmful requests refused, hard to tell from harmless ones",
         "The verb alone does not tell them from harmless ones, and none was seen in training. Refusing is right.",
     ),
     Measure(
-        "border/harmless_refused",
+        "over_refusal/harmless_refused",
         REFUSALS,
-        "Over-refusal: near the border",
+        "Over-refusal: hard to tell from harmless ones",
         "Harmless requests with the verbs of harmful ones, none seen in training. Refusing them is wrong.",
         "lower",
     ),
@@ -200,7 +200,7 @@ MEASURES = (
         "refusals/*_degenerate",
         REFUSALS,
         "{reward}",
-        "Answers to these requests without an end or words, or that go round in circles.",
+        "Answers to these requests without an end or words, or that repeat themselves.",
         "lower",
     ),
     Measure("refusals/*_answered", REFUSALS, "{reward}", "Neither refused nor degenerate.", ""),
@@ -241,35 +241,31 @@ MEASURES = (
         "lower",
     ),
     Measure(
-        "canary/stop",
-        CANARIES,
+        "guardrail/stop",
+        GUARDRAILS,
         "Stops by itself, other requests",
-        "Likeliest answers to requests that no reward is about, which end when they are done.",
+        "Greedy answers to requests that no reward is about, which end when they are done.",
     ),
     Measure(
-        "canary/distinct_2",
-        CANARIES,
+        "guardrail/distinct_2",
+        GUARDRAILS,
         "Different pairs of tokens",
-        "Of all pairs of neighbours in those answers. A model that says one thing to everybody has few.",
+        "Of all pairs of neighbors in those answers. A model that says one thing to everybody has few.",
     ),
     Measure(
-        "canary/kl",
-        CANARIES,
+        "guardrail/kl",
+        GUARDRAILS,
         "Distance to the starting model",
         "Nats a token, in drawn answers to them: what learning by reward changed where it should change nothing.",
         "lower",
         "number",
     ),
-    Measure("rl/reward", PRACTISED, "Reward", "The sum of the rewards on held-out requests.", form="number"),
-    Measure(
-        "rl/finished", PRACTISED, "Finished", "Answers with an end of their own, drawn at temperature 1."
-    ),
-    Measure("rl/format", PRACTISED, "Form", "The form that the request asks for."),
-    Measure(
-        "rl/repetition", PRACTISED, "No repetition", "1 where no three tokens come twice.", form="number"
-    ),
-    Measure("rl/correct", PRACTISED, "Correct", "Every item true, none twice, as many as asked for."),
-    Measure("rl/*", PRACTISED, "{reward}", "This reward's mean on held-out requests.", form="number"),
+    Measure("rl/reward", REWARDED, "Reward", "The sum of the rewards on held-out requests.", form="number"),
+    Measure("rl/finished", REWARDED, "Finished", "Answers with an end of their own, drawn at temperature 1."),
+    Measure("rl/format", REWARDED, "Form", "The form that the request asks for."),
+    Measure("rl/repetition", REWARDED, "No repetition", "1 where no three tokens come twice.", form="number"),
+    Measure("rl/correct", REWARDED, "Correct", "Every item true, none twice, as many as asked for."),
+    Measure("rl/*", REWARDED, "{reward}", "This reward's mean on held-out requests.", form="number"),
     Measure(
         "*/over_refusal_*",
         REFUSALS,

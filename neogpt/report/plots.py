@@ -16,7 +16,7 @@ LOG_FROM = 300
 """A pretraining curve of at least this many steps gets a logarithmic step axis: most happens early."""
 SHOWN = 100
 """On a logarithmic axis of tokens, the picture begins after this part of the run: what came before is steep."""
-COLOURS = {"pretrain": "base", "sft": "sft", "dpo": "dpo", "grpo": "rl", "rl": "rl"}
+COLORS = {"pretrain": "base", "sft": "sft", "dpo": "dpo", "grpo": "rl", "rl": "rl"}
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,9 @@ class Plot:
     form: Callable[[float], str] = svg.plain
 
 
-def colour(stage: Stage) -> str:
-    """The stage's colour, by name."""
-    return "lesson" if stage.is_lesson else COLOURS.get(stage.kind, "other")
+def color(stage: Stage) -> str:
+    """The stage's color, by name."""
+    return "lesson" if stage.is_lesson else COLORS.get(stage.kind, "other")
 
 
 def losses(stages: list[Stage], original: Original | None = None) -> list[Plot]:
@@ -46,7 +46,7 @@ def losses(stages: list[Stage], original: Original | None = None) -> list[Plot]:
     found = []
     for stage in stages:
         log = stage.kind == "pretrain" and stage.last_step >= LOG_FROM
-        lines = _trend(stage, stage.own("loss"), colour(stage), "training", early=log)
+        lines = _trend(stage, stage.own("loss"), color(stage), "training", early=log)
         lines += _held_out(stage, stage.own("val_loss"), "validation", first=1 if log else 0)
         if lines:
             plot = Plot(
@@ -115,19 +115,19 @@ def _short(tokens: float) -> str:
 def _trend(
     stage: Stage,
     key: str,
-    colour: str,
+    color: str,
     name: str,
     style: Style = "line",
     early: bool = False,
     form: Callable[[float], str] = measures.number,
 ) -> list[Line]:
-    """A series as logged (faint) and its trend, labelled with the trend's end."""
+    """A series as logged (faint) and its trend, labeled with the trend's end."""
     steps, values = stage.series(key)
     if not values:
         return []
     trend = curves.smooth(values, early=early).tolist()
-    noise = Line(steps, values, colour, style="faint", noisy=True)
-    return [noise, Line(steps, trend, colour, f"{name} {form(trend[-1])}", style)]
+    noise = Line(steps, values, color, style="faint", noisy=True)
+    return [noise, Line(steps, trend, color, f"{name} {form(trend[-1])}", style)]
 
 
 def _held_out(
@@ -146,14 +146,14 @@ def preferences(stages: list[Stage]) -> list[Plot]:
     """Rewards of chosen and rejected answers, and how often the chosen one wins, of each preference stage."""
     found = []
     for stage in stages:
-        rewards = _trend(stage, "rewards/chosen", colour(stage), "chosen")
+        rewards = _trend(stage, "rewards/chosen", color(stage), "chosen")
         rewards += _trend(stage, "rewards/rejected", "ink", "rejected", "dash")
         if rewards:
             found.append(
                 Plot(f"{stage.label}: rewards", rewards, Axis("step"), "Rewards", captions.REWARD_LINE)
             )
         share = measures.share
-        wins = _trend(stage, "rewards/accuracies", colour(stage), "training", form=share)
+        wins = _trend(stage, "rewards/accuracies", color(stage), "training", form=share)
         wins += _held_out(stage, "val/rewards/accuracies", "held-out", form=share)
         if wins:
             heading, text = "Chosen answer preferred", captions.ACCURACY_LINE
@@ -162,14 +162,14 @@ def preferences(stages: list[Stage]) -> list[Plot]:
     return found
 
 
-def practice(stages: list[Stage]) -> list[Plot]:
-    """What learning by reward is watched by (`captions.PRACTICE`); mean and spread show each reward beside the sum."""
+def rl(stages: list[Stage]) -> list[Plot]:
+    """What learning by reward is watched by (`captions.RL`); mean and spread show each reward beside the sum."""
     found = []
     for stage in (stage for stage in stages if stage.series("reward")[0]):
-        for key, text in captions.PRACTICE:
+        for key, text in captions.RL:
             is_spread = key == "reward_std"
             name = "spread of rewards" if is_spread else key.replace("_", " ")
-            lines = _trend(stage, key, colour(stage), "reward" if is_spread else name)
+            lines = _trend(stage, key, color(stage), "reward" if is_spread else name)
             if is_spread or key == "reward":
                 lines += _each_reward(stage, "_std" if is_spread else "")
             if lines:
@@ -204,7 +204,7 @@ def life(stages: list[Stage]) -> tuple[Plot, list[tuple[float, str]]] | None:
     """
     stages = [stage for stage in facts.life(stages) if stage.score_keys and stage.last_step]
     lines: list[Line] = []
-    for ending, name, colour, style in LIFE:
+    for ending, name, color, style in LIFE:
         xs: list[float] = []
         ys: list[float] = []
         for index, stage in enumerate(stages):
@@ -212,7 +212,7 @@ def life(stages: list[Stage]) -> tuple[Plot, list[tuple[float, str]]] | None:
             xs += [index + step / stage.last_step for step in steps]
             ys += values
         if len(ys) > 1:
-            lines.append(Line(xs, ys, colour, name, style, dotted=True))
+            lines.append(Line(xs, ys, color, name, style, dotted=True))
     if len(stages) < 2 or not lines:
         return None
     marks = [(index + 1, f"{stage.last_step:,}") for index, stage in enumerate(stages)]
@@ -248,7 +248,7 @@ def hellaswag(stages: list[Stage], original: Original | None = None) -> list[Plo
                 label += f" ± {errors[-1]:.4f}" if errors else ""
                 first = not lines
                 spread = errors if first and len(errors) == len(values) else ()
-                line = Line(steps, values, colour(stage), label, "line" if first else "thin", spread=spread)
+                line = Line(steps, values, color(stage), label, "line" if first else "thin", spread=spread)
                 lines.append(line)
         if lines:
             text = measures.measure("hellaswag/acc_norm").explanation

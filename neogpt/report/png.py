@@ -11,7 +11,7 @@ from neogpt.report.references import Original
 from neogpt.report.runs import Stage
 from neogpt.report.svg import Line
 
-COLOURS = {
+COLORS = {
     "base": "#0b6ba8",
     "sft": "#00795a",
     "dpo": "#9b3d79",
@@ -106,7 +106,7 @@ def _panel(panel: Any, plot: plots.Plot, quantity: str) -> None:
     for line in plot.lines:
         _curve(panel, line)
     _labels(panel, [line for line in plot.lines if line.label], low, high)
-    panel.set_title(plot.heading, loc="left", fontsize=11, fontweight="bold", color=COLOURS["ink"], pad=10)
+    panel.set_title(plot.heading, loc="left", fontsize=11, fontweight="bold", color=COLORS["ink"], pad=10)
     panel.set_xlabel(plot.axis.name)
     if plot.caption:
         panel.annotate(
@@ -128,16 +128,16 @@ def _panel(panel: Any, plot: plots.Plot, quantity: str) -> None:
 
 def _curve(panel: Any, line: Line) -> None:
     if line.style == "dots":
-        panel.plot(line.xs, line.ys, color=COLOURS[line.colour], linewidth=0.9, alpha=0.5, linestyle=":")
+        panel.plot(line.xs, line.ys, color=COLORS[line.color], linewidth=0.9, alpha=0.5, linestyle=":")
     look = LOOKS["dots"] if len(line.xs) == 1 else LOOKS[line.style]
-    panel.plot(line.xs, line.ys, color=COLOURS[line.colour], solid_capstyle="round", **look)
+    panel.plot(line.xs, line.ys, color=COLORS[line.color], solid_capstyle="round", **look)
     if not line.spread:
         return
     low, high = _spread(line)
     if len(line.xs) == 1:  # a band would have no width
-        panel.vlines(line.xs, low, high, color=COLOURS[line.colour], alpha=0.5)
+        panel.vlines(line.xs, low, high, color=COLORS[line.color], alpha=0.5)
     else:
-        panel.fill_between(line.xs, low, high, color=COLOURS[line.colour], alpha=0.15, linewidth=0)
+        panel.fill_between(line.xs, low, high, color=COLORS[line.color], alpha=0.15, linewidth=0)
 
 
 def _spread(line: Line) -> tuple[list[float], list[float]]:
@@ -154,7 +154,7 @@ def _labels(panel: Any, lines: Sequence[Line], low: float, high: float) -> None:
             (1.02, (place - low) / (high - low)),
             xycoords="axes fraction",
             va="center",
-            color=COLOURS[line.colour],
+            color=COLORS[line.color],
             fontweight="bold",
             annotation_clip=False,
         )

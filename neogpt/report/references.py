@@ -47,7 +47,7 @@ def _hellaswag_settings(stage: Stage) -> tuple[int, str]:
     return limit if limit < TASKS else 0, settings.get("hellaswag_style") or STYLE
 
 
-def hellaswag_manner(stage: Stage) -> str:
+def hellaswag_style(stage: Stage) -> str:
     """Which tasks a run takes and in which style, where that is not as the references were measured."""
     limit, style = _hellaswag_settings(stage)
     if not limit and style == STYLE:
@@ -57,10 +57,10 @@ def hellaswag_manner(stage: Stage) -> str:
 
 
 def hellaswag_notes(stages: list[Stage]) -> list[str]:
-    """A sentence for each stage whose HellaSwag was measured in a manner of its own."""
+    """A sentence for each stage whose HellaSwag was measured in a style of its own."""
     measured = [stage for stage in stages if any(key.startswith(HELLASWAG) for key in stage.score_keys)]
-    manners = ((stage.label, hellaswag_manner(stage)) for stage in measured)
-    return [f"{label}: {manner}." for label, manner in manners if manner]
+    styles = ((stage.label, hellaswag_style(stage)) for stage in measured)
+    return [f"{label}: {style}." for label, style in styles if style]
 
 
 def explanation(stages: list[Stage], measure: Measure) -> str:

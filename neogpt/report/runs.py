@@ -137,8 +137,8 @@ class Stage:
             return good
         settings = self.config.get("eval")
         settings = settings if isinstance(settings, dict) else {}
-        watch = settings.get("watch", config.WATCHED)
-        found = {step: score for step, score in ledger.totals(self.metrics, watch).items() if step}
+        best_metric = settings.get("best_metric", config.BEST_METRIC)
+        found = {step: score for step, score in ledger.totals(self.metrics, best_metric).items() if step}
         return max(found, key=found.__getitem__) if settings.get("patience") and found else math.inf
 
     def standing(self, key: str) -> float | None:

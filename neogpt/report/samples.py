@@ -12,7 +12,7 @@ _MOST = 20
 
 
 class SampleSheet:
-    """A listener that makes a run's samples.md anew after each evaluation; a disk that refuses it stops nothing."""
+    """A tracker that makes a run's samples.md anew after each evaluation; a disk that refuses it stops nothing."""
 
     def __init__(self, files: RunDir) -> None:
         self.files = files

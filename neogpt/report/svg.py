@@ -1,4 +1,4 @@
-"""Small line and dot charts as inline SVG; colours, fonts and dark mode come from the page's style.css."""
+"""Small line and dot charts as inline SVG; colors, fonts and dark mode come from the page's style.css."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,11 +16,11 @@ CHARACTER = 6.6
 
 @dataclass(frozen=True)
 class Line:
-    """One curve; `colour` is a class of style.css, `label` stands at its right end."""
+    """One curve; `color` is a class of style.css, `label` stands at its right end."""
 
     xs: Sequence[float]
     ys: Sequence[float]
-    colour: str
+    color: str
     label: str = ""
     style: Style = "line"
     noisy: bool = False
@@ -159,9 +159,9 @@ def _curve(frame: Frame, line: Line) -> list[Markup]:
     found = []
     if len(points) > 1:
         path = "M" + "L".join(f"{x} {y}" for x, y in points)
-        found.append(tag("path", d=path, class_=f"curve {line.style} {line.colour}"))
+        found.append(tag("path", d=path, class_=f"curve {line.style} {line.color}"))
     if line.style == "dots" or line.dotted or len(points) == 1:
-        found += [tag("circle", cx=x, cy=y, r="2.6", class_=f"dot {line.colour}") for x, y in points]
+        found += [tag("circle", cx=x, cy=y, r="2.6", class_=f"dot {line.color}") for x, y in points]
     return found
 
 
@@ -170,39 +170,39 @@ def _labels(frame: Frame, lines: Sequence[Line]) -> list[Markup]:
     wanted = [frame.y(line.ys[-1]) + 4 for line in named]
     places = curves.spread(wanted, LABEL_GAP, frame.top + 4, frame.bottom)
     return [
-        _text(frame.right + 7, place, line.label, f"label {line.colour}")
+        _text(frame.right + 7, place, line.label, f"label {line.color}")
         for place, line in zip(places, named, strict=True)
     ]
 
 
 def pair_chart(
-    rows: Sequence[tuple[str, float, float]], names: tuple[str, str], colours: tuple[str, str], title: str
+    rows: Sequence[tuple[str, float, float]], names: tuple[str, str], colors: tuple[str, str], title: str
 ) -> Markup:
     """Two shares (0 to 1) a row, as a filled and a hollow dot on one scale, so that the gap is seen."""
     width, row_height, left, right = 440, 44, 14.0, 392.0
     height = 34 + row_height * len(rows) + 18
     found = [
         tag("title", title),
-        _dot(left + 6, 12, colours[0], hollow=False),
-        _dot(left + 168, 12, colours[1]),
+        _dot(left + 6, 12, colors[0], hollow=False),
+        _dot(left + 168, 12, colors[1]),
     ]
-    found += [_text(left + 18, 16, names[0], f"label {colours[0]}")]
-    found += [_text(left + 180, 16, names[1], f"label {colours[1]}")]
+    found += [_text(left + 18, 16, names[0], f"label {colors[0]}")]
+    found += [_text(left + 180, 16, names[1], f"label {colors[1]}")]
     for index, (label, first, second) in enumerate(rows):
         y = 34.0 + row_height * index
         xs = [left + value * (right - left) for value in (first, second)]
         found.append(_text(left - 4, y + 12, label, "row"))
         found.append(tag("path", d=f"M{left} {y + 25}H{right}", class_="grid"))
         found.append(tag("path", d=f"M{_fixed(xs[0])} {y + 25}H{_fixed(xs[1])}", class_="bridge"))
-        found += [_dot(xs[0], y + 25, colours[0], hollow=False), _dot(xs[1], y + 25, colours[1])]
+        found += [_dot(xs[0], y + 25, colors[0], hollow=False), _dot(xs[1], y + 25, colors[1])]
     for share in (0.0, 0.5, 1.0):
         found.append(_text(left + share * (right - left), height - 6, f"{share:.0%}", "tick mid"))
     return tag("svg", found, viewBox=f"0 0 {width} {height}", role="img", class_="pairs")
 
 
-def _dot(x: float, y: float, colour: str, hollow: bool = True) -> Markup:
+def _dot(x: float, y: float, color: str, hollow: bool = True) -> Markup:
     kind = "hollow" if hollow else "dot"
-    return tag("circle", cx=_fixed(x), cy=_fixed(y), r="6" if hollow else "4.5", class_=f"{kind} {colour}")
+    return tag("circle", cx=_fixed(x), cy=_fixed(y), r="6" if hollow else "4.5", class_=f"{kind} {color}")
 
 
 def _text(x: float, y: float, text: str, class_: str) -> Markup:

@@ -2,6 +2,6 @@
 
 from neogpt.train.loop import Evaluate
 from neogpt.train.run import train
-from neogpt.train.run_log import Listener
+from neogpt.train.run_log import Tracker
 
-__all__ = ["Evaluate", "Listener", "train"]
+__all__ = ["Evaluate", "Tracker", "train"]

@@ -17,7 +17,7 @@ RESERVED = frozenset({"step", "tokens", "loss", "lr", "grad_norm", "skipped"})
 
 
 @dataclass
-class Row:
+class MicroBatchSums:
     """What one micro-batch reports."""
 
     terms: LossTerms
@@ -37,7 +37,7 @@ class Step:
     """Whether some process was asked to stop."""
 
 
-def of_weights(weights: list[Weights], world: World) -> Weights:
+def total_denominators(weights: list[Weights], world: World) -> Weights:
     """Each term's weight over all micro-batches of all processes."""
     names = list(weights[0])
     table = world.gather(np.array([[row[name] for name in names] for row in weights], np.float64))
@@ -53,7 +53,7 @@ def scaled(terms: LossTerms, coefficients: Weights, totals: Weights) -> Tensor:
     return total
 
 
-def merge(rows: list[Row], coefficients: Weights, totals: Weights, world: World) -> Step:
+def merge(rows: list[MicroBatchSums], coefficients: Weights, totals: Weights, world: World) -> Step:
     """The step over all micro-batches of all processes; NeoGPTError for a metric whose name is taken."""
     table = world.gather(np.stack([_numbers(row) for row in rows]))
     *numbers, tokens, stopping = table.sum(0).tolist()
@@ -61,7 +61,7 @@ def merge(rows: list[Row], coefficients: Weights, totals: Weights, world: World)
 
 
 def merge_validation(
-    rows: list[Row | None], weights: list[Weights], coefficients: Weights, world: World
+    rows: list[MicroBatchSums | None], weights: list[Weights], coefficients: Weights, world: World
 ) -> Weights:
     """The validation loss and metrics from the chunks of all processes (None where another computed it)."""
     first = next(row for row in rows if row is not None)
@@ -72,7 +72,7 @@ def merge_validation(
     return {"val_loss": merged.pop("loss"), **{f"val/{name}": value for name, value in merged.items()}}
 
 
-def _numbers(row: Row) -> np.ndarray:
+def _numbers(row: MicroBatchSums) -> np.ndarray:
     """float64: loss terms, metric sums, metric weights, tokens, stopping."""
     values = [*row.terms.loss_sum.values(), *(value for value, _ in row.terms.metrics.values())]
     tensors = torch.stack([torch.as_tensor(value).detach().cpu().double() for value in values])

@@ -11,7 +11,7 @@ from neogpt.train import time_budget
 from neogpt.train.device import keep_freed_memory, pick_device
 from neogpt.train.loop import Evaluate, Loop
 from neogpt.train.parallel.distributed import World, connected, world_from_environment
-from neogpt.train.run_log import Listener
+from neogpt.train.run_log import Tracker
 from neogpt.train.setup import prepare
 from neogpt.train.signals import stop_flag
 
@@ -21,7 +21,7 @@ def train(
     folder: Path,
     resume: str = "",
     evaluate: Evaluate | None = None,
-    listeners: Sequence[Listener] = (),
+    trackers: Sequence[Tracker] = (),
     command: str = "",
 ) -> None:
     """Run `run` in `folder` to its last step.
@@ -37,9 +37,9 @@ def train(
         if start.run.device == "cpu":
             keep_freed_memory()
         with stop_flag() as stop:
-            loop = Loop(start, evaluate, listeners, stop, command)
+            loop = Loop(start, evaluate, trackers, stop, command)
             with loop.saver:
-                time_budget.settle(loop)
+                time_budget.resolve_time_budget(loop)
                 loop.run_to_end()
 
 

@@ -11,7 +11,7 @@ from neogpt.ledger import Row
 from neogpt.paths import RunDir
 
 
-class Listener(Protocol):
+class Tracker(Protocol):
     """Somebody who watches a run: a progress line, a tracker."""
 
     def row(self, row: Row) -> None:
@@ -27,8 +27,8 @@ class RunLog:
     Errors: CheckpointError where the disk refuses a row.
     """
 
-    def __init__(self, files: RunDir, is_main: bool, listeners: Sequence[Listener] = ()) -> None:
-        self.files, self.is_main, self.listeners = files, is_main, listeners
+    def __init__(self, files: RunDir, is_main: bool, trackers: Sequence[Tracker] = ()) -> None:
+        self.files, self.is_main, self.trackers = files, is_main, trackers
 
     def row(self, row: Row) -> None:
         """A row of the metrics ledger; NaN and infinities are null there."""
@@ -36,8 +36,8 @@ class RunLog:
             row = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in row.items()}
             with checkpoint.disk_errors(self.files, "the ledger"):
                 ledger.append(self.files.metrics, row)
-            for listener in self.listeners:
-                listener.row(row)
+            for tracker in self.trackers:
+                tracker.row(row)
 
     def event(self, name: str, **values: Any) -> None:
         """A row of the events ledger, with the time."""
@@ -45,8 +45,8 @@ class RunLog:
             event = {"time": round(time.time(), 3), "event": name, **values}
             with checkpoint.disk_errors(self.files, "the ledger"):
                 ledger.append(self.files.events, event)
-            for listener in self.listeners:
-                listener.event(event)
+            for tracker in self.trackers:
+                tracker.event(event)
 
     def samples(self, step: int, rows: Sequence[Row]) -> None:
         """Sample answers; before the evaluation's row, which says on resume that they are there."""

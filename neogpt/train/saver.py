@@ -24,13 +24,13 @@ from neogpt.retention import checkpoints_to_come, warning
 from neogpt.tokenizer import Tokenizer
 
 
-class Tell(Protocol):
+class LogEvent(Protocol):
     """How a saver says what happened: a row of the events ledger."""
 
     def __call__(self, name: str, **values: Any) -> None: ...
 
 
-class Mirror:
+class HostStaging:
     """A copy of named tensors in host memory, which the next copy uses again.
 
     From a GPU it is made by a stream of its own, into pinned memory: `before_update` keeps the tensors as they
@@ -96,11 +96,11 @@ def free_bytes(files: RunDir) -> int:
 class Saver:
     """Writes a run's checkpoints one after another and deletes those that the settings do not keep."""
 
-    def __init__(self, files: RunDir, config: SaveConfig, tokenizer: Tokenizer, tell: Tell) -> None:
-        self.files, self.config, self.tokenizer, self.tell = files, config, tokenizer, tell
+    def __init__(self, files: RunDir, config: SaveConfig, tokenizer: Tokenizer, log_event: LogEvent) -> None:
+        self.files, self.config, self.tokenizer, self.log_event = files, config, tokenizer, log_event
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._under_way: Future[dict[str, Any]] | None = None
-        self._mirror = Mirror()
+        self._mirror = HostStaging()
         self._warned = False
 
     def save(self, content: checkpoint.Content) -> None:
@@ -109,9 +109,9 @@ class Saver:
         Errors: CheckpointError when the disk refuses this save, or refused the earlier one.
         """
         began = time.monotonic()
-        self.settle()
+        self.wait_for_save()
         if not self.config.background:
-            self.tell("save", **self._write(content, began, lambda: None))
+            self.log_event("save", **self._write(content, began, lambda: None))
             return
         copies, wait = self._mirror.take(content.weights | content.optimizer)
         weights = {name: copies[name] for name in content.weights}
@@ -126,7 +126,7 @@ class Saver:
         message = warning(free_bytes(self.files), one_bytes, more)
         if message and not self._warned:
             self._warned = True
-            self.tell("warning", message=message)
+            self.log_event("warning", message=message)
 
     def before_update(self) -> None:
         """To be called before the saved tensors change."""
@@ -135,13 +135,13 @@ class Saver:
     def poll(self) -> None:
         """Tell of a save that has become durable meanwhile; CheckpointError when it failed."""
         if self._under_way and self._under_way.done():
-            self.settle()
+            self.wait_for_save()
 
-    def settle(self) -> None:
+    def wait_for_save(self) -> None:
         """Wait until nothing is under way; CheckpointError when a save failed."""
         if self._under_way:
             written, self._under_way = self._under_way, None
-            self.tell("save", **written.result())
+            self.log_event("save", **written.result())
 
     def _write(self, content: checkpoint.Content, began: float, wait: Callable[[], None]) -> dict[str, Any]:
         """The checkpoint and then its retention; `seconds` are those from the wish to save until it was durable."""
@@ -169,15 +169,15 @@ class Saver:
         """What is under way ends well also when the run does not; its own error must then not hide the run's."""
         try:
             if error is None:
-                self.settle()
+                self.wait_for_save()
             else:
                 with contextlib.suppress(Exception):
-                    self._settle_and_tell()
+                    self._wait_and_log()
         finally:
             self._writer.shutdown()
 
-    def _settle_and_tell(self) -> None:
+    def _wait_and_log(self) -> None:
         try:
-            self.settle()
-        except NeoGPTError as refusal:
-            self.tell("warning", message=str(refusal))
+            self.wait_for_save()
+        except NeoGPTError as cause:
+            self.log_event("warning", message=str(cause))

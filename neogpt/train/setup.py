@@ -18,12 +18,12 @@ from neogpt.objectives.base import Objective
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
 from neogpt.train.device import autocast, resolve
-from neogpt.train.parallel.base import Layout
-from neogpt.train.parallel.build import layout
+from neogpt.train.parallel.base import ParallelStrategy
+from neogpt.train.parallel.build import build_strategy
 from neogpt.train.parallel.distributed import World
 
 _MAY_CHANGE = (
-    *("init_from", "device", "compile", "activation_checkpointing", "parallel", "save.", "track"),
+    *("init_from", "device", "compile", "activation_checkpointing", "parallel", "save.", "trackers"),
     "reduction: 'exact' -> 'fast'",
 )
 """Settings that a resumed run may change: they do not touch what is computed (`--from` is checked by hash). The
@@ -44,16 +44,16 @@ class Start:
     model: GPT2
     tokenizer: Tokenizer
     objective: Objective
-    layout: Layout
+    strategy: ParallelStrategy
     named: list[tuple[str, torch.nn.Parameter]]
     optimizers: list[optim.Rule]
     step: int
     tokens: int
-    origin: str
+    base_model_hash: str
     """Hash of the starting model, or of the tokenizer where the weights began at random."""
     history: list[ledger.Row]
     """The metrics ledger up to `step`, the same in every process."""
-    notes: list[str]
+    messages: list[str]
     """Checkpoints that were passed over or removed, and why."""
 
 
@@ -63,33 +63,33 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
     Errors: ConfigError (arithmetic, a run that exists), DataError, CheckpointError (nothing whole to resume,
     or settings and data that differ: each is named).
     """
-    notes: list[str] = []
-    folder = _checkpoint_to_resume(files, world, resume, notes)
+    messages: list[str] = []
+    folder = _checkpoint_to_resume(files, world, resume, messages)
     state, optimizer_tensors = checkpoint.load_state(folder) if folder else (None, {})
     run = resolve(_adopt(run, state), world.local_size)
-    batching.refuse(run, world.size)
+    batching.validate(run, world.size)
     kind: type[Objective] = plugins.get("neogpt.objectives", run.stage, "objective").build
     if kind.holds_model:
-        _refuse_what_moves_the_model(run, world)
+        _validate_what_moves_the_model(run, world)
     if state:
-        _refuse_settings(run, state, _unknown_yet(run))
+        _validate_settings(run, state, _unknown_yet(run))
     torch.set_num_threads(run.threads)
     with world.main_first():
-        model, tokenizer, origin = _origin(run)
+        model, tokenizer, base_model_hash = _starting_point(run)
         run = dataclasses.replace(run, model=model.config)
         objective = kind(run, tokenizer, model.config.n_positions)
-    _refuse_blind_patience(run, objective)
+    _validate_blind_patience(run, objective)
     run = dataclasses.replace(run, steps=_steps(run, objective), tokens=0)
     objective.run = run
     model.to(world.device)
     if state:
-        _refuse_settings(run, state)
-        _refuse_origins(state, objective.data_hash, origin)
+        _validate_settings(run, state)
+        _validate_base_model(state, objective.data_hash, base_model_hash)
     with world.main_first() if objective.begins_on_disk else contextlib.nullcontext(), autocast(run):
         objective.begin(model)
     if folder:
         model.load_state_dict(load_pretrained(folder).state_dict())
-    placed = layout(run, model, objective, world)
+    placed = build_strategy(run, model, objective, world)
     named = list(model.named_parameters())
     optimizers = optim.build(named, run.optim, getattr(torch, run.dtype))
     own, others = checkpoint.parted(optimizer_tensors)
@@ -97,7 +97,7 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
     optim.load_state_tensors(optimizers, named, others)
     if world.is_main:
         with checkpoint.disk_errors(files, "the run's files"):
-            _write_down(run, files, state.step if state else -1, notes)
+            _write_down(run, files, state.step if state else -1, messages)
     world.barrier()
     history = ledger.read(files.metrics)
     world.barrier()  # nobody adds a row before all have read: what they decide from it must be the same
@@ -115,13 +115,13 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
         optimizers,
         step,
         tokens,
-        origin,
+        base_model_hash,
         history,
-        notes,
+        messages,
     )
 
 
-def _checkpoint_to_resume(files: RunDir, world: World, resume: str, notes: list[str]) -> Path | None:
+def _checkpoint_to_resume(files: RunDir, world: World, resume: str, messages: list[str]) -> Path | None:
     """The main process's choice, the same on all: one may verify while another would see a newer folder."""
     chosen = np.array([[-1.0]])
     if world.is_main:
@@ -132,7 +132,7 @@ def _checkpoint_to_resume(files: RunDir, world: World, resume: str, notes: list[
                 "--resume auto, or --run with another folder",
             )
         if resume == "auto":
-            found = retention.newest(files, notes.append)
+            found = retention.newest(files, messages.append)
             chosen[0, 0] = _step_of(files, found) if found else -1
         elif resume:
             chosen[0, 0] = _step_of(files, Path(resume))
@@ -167,12 +167,12 @@ def _adopt(run: AnyRun, state: checkpoint.TrainerState | None) -> AnyRun:
     )
 
 
-def _origin(run: AnyRun) -> tuple[GPT2, Tokenizer, str]:
+def _starting_point(run: AnyRun) -> tuple[GPT2, Tokenizer, str]:
     """The weights and tokenizer that the stage starts from, and a hash of where they come from."""
     if run.init_from:
         folder = model_store.resolve(run.init_from)
         model, tokenizer = load_pretrained(folder), Tokenizer.load(folder)
-        _refuse_tokenizer(folder, tokenizer, model.config.vocab_size)
+        _validate_tokenizer(folder, tokenizer, model.config.vocab_size)
         return model, tokenizer, atomic.sha256_file(folder / "model.safetensors")
     if run.stage != "pretrain":
         raise ConfigError(
@@ -188,7 +188,7 @@ def _origin(run: AnyRun) -> tuple[GPT2, Tokenizer, str]:
     return model, tokenizer, tokenizer.fingerprint
 
 
-def _refuse_tokenizer(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> None:
+def _validate_tokenizer(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> None:
     """CheckpointError where a tokenizer cannot be the one that the model learned by: its texts would be noise.
 
     A folder with a manifest has been checked by now; in others config.json says where end-of-text stands. An id that
@@ -213,9 +213,11 @@ def _refuse_tokenizer(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> No
         )
 
 
-def _refuse_blind_patience(run: AnyRun, objective: Objective) -> None:
+def _validate_blind_patience(run: AnyRun, objective: Objective) -> None:
     """ConfigError for early stopping by held-out scores where nothing is held out: it would never stop."""
-    watched = [name for name in ledger.signs(run.eval.watch) if name == "val_loss" or name.startswith("val/")]
+    watched = [
+        name for name in ledger.signs(run.eval.best_metric) if name == "val_loss" or name.startswith("val/")
+    ]
     if run.eval.patience and watched and not objective.n_validation:
         raise ConfigError(
             f"eval.patience is {run.eval.patience}, but no sample is held out, so there is no {watched[0]}",
@@ -224,8 +226,8 @@ def _refuse_blind_patience(run: AnyRun, objective: Objective) -> None:
         )
 
 
-def _refuse_what_moves_the_model(run: AnyRun, world: World) -> None:
-    """ConfigError for a model in parts, or a rehearsal, under an objective that answers with the live model."""
+def _validate_what_moves_the_model(run: AnyRun, world: World) -> None:
+    """ConfigError for a model in parts, or timed steps, under an objective that answers with the live model."""
     if run.parallel == "fsdp" and world.size > 1:
         raise ConfigError(
             f"{run.stage} samples from the model between steps, which fsdp holds in parts",
@@ -234,7 +236,7 @@ def _refuse_what_moves_the_model(run: AnyRun, world: World) -> None:
         )
     if run.hours:
         raise ConfigError(
-            f"{run.stage} keeps what the model answered, so no step of it can be rehearsed to learn how long it takes",
+            f"{run.stage} keeps what the model answered, so no step can be timed beforehand",
             "a horizon in steps",
             "--steps 100",
         )
@@ -260,7 +262,7 @@ def _unknown_yet(run: AnyRun) -> tuple[str, ...]:
     return ("tokens", *horizon, *shape)
 
 
-def _refuse_settings(run: AnyRun, state: checkpoint.TrainerState, unknown: tuple[str, ...] = ()) -> None:
+def _validate_settings(run: AnyRun, state: checkpoint.TrainerState, unknown: tuple[str, ...] = ()) -> None:
     """ConfigError that names each setting which is not as the checkpoint has it."""
     changed = [
         line
@@ -275,7 +277,7 @@ def _refuse_settings(run: AnyRun, state: checkpoint.TrainerState, unknown: tuple
         )
 
 
-def _refuse_origins(state: checkpoint.TrainerState, data_hash: str, origin: str) -> None:
+def _validate_base_model(state: checkpoint.TrainerState, data_hash: str, base_model_hash: str) -> None:
     """DataError or CheckpointError when the samples or the starting model are not those of the checkpoint."""
     if data_hash != state.data_hash:
         raise DataError(
@@ -283,21 +285,21 @@ def _refuse_origins(state: checkpoint.TrainerState, data_hash: str, origin: str)
             f"data with the hash {state.data_hash[:12]}, found {data_hash[:12]}",
             "the old data, or a new run with --run and --from",
         )
-    if origin != state.origin:
+    if base_model_hash != state.base_model_hash:
         raise CheckpointError(
             "the starting model (or tokenizer) is not the one that the run was made with",
-            f"one with the hash {state.origin[:12]}, found {origin[:12]}",
+            f"one with the hash {state.base_model_hash[:12]}, found {base_model_hash[:12]}",
             "--from with the checkpoint that it began as",
         )
 
 
-def _write_down(run: AnyRun, files: RunDir, step: int, notes: list[str]) -> None:
+def _write_down(run: AnyRun, files: RunDir, step: int, messages: list[str]) -> None:
     """The resolved configuration, and a folder in which nothing is later than `step`, where the run goes on."""
     files.root.mkdir(parents=True, exist_ok=True)
     for folder in (files.root, files.checkpoints):
         atomic.sweep(folder)
     later = [saved for saved in retention.steps(files) if saved > step]
-    notes += [f"removed step {saved}: the run goes on from step {step}" for saved in later]
+    messages += [f"removed step {saved}: the run goes on from step {step}" for saved in later]
     checkpoint.remove(files, later)
     config.save(run, files.config)
     if files.metrics.exists():

@@ -1,6 +1,6 @@
 """`--hours`: a horizon by the clock, turned into a number of steps once, before the first of them.
 
-A run is a pure function of its config, so it cannot end when a clock says so. A copy of the loop rehearses a few
+A run is a pure function of its config, so it cannot end when a clock says so. A copy of the loop runs a few
 steps, an evaluation and a save in a scratch folder, everything that this changed is put back, and the run gets
 as many steps as will fit. From there on it is the run that `--steps` with that number would have been.
 """
@@ -23,9 +23,9 @@ from neogpt.config import AnyRun
 from neogpt.model.tensors import local_part
 from neogpt.paths import RunDir
 from neogpt.train.loop import Loop
-from neogpt.train.monitors.early_stopping import Patience
+from neogpt.train.monitors.early_stopping import EarlyStopping
 from neogpt.train.monitors.guardrails import Guardrails
-from neogpt.train.monitors.step_guard import Guard
+from neogpt.train.monitors.step_guard import StepGuard
 from neogpt.train.run_log import RunLog
 from neogpt.train.saver import Saver
 
@@ -54,12 +54,12 @@ class Pace:
         return max(1, bisect.bisect_right(most, budget, key=lambda steps: self.seconds(steps, run)))
 
 
-def settle(loop: Loop) -> None:
+def resolve_time_budget(loop: Loop) -> None:
     """Replace the run's hours by steps: the main process's reckoning, in all of them, written to config.toml."""
     run, world = loop.run, loop.world
     if not run.hours:
         return
-    pace = _rehearse(loop)
+    pace = _profile_steps(loop)
     steps = int(world.gather(np.array([[float(pace.steps(run.hours, run))]]))[0, 0])
     loop.run = loop.objective.run = dataclasses.replace(run, steps=steps, hours=0.0)
     if world.is_main:
@@ -69,19 +69,19 @@ def settle(loop: Loop) -> None:
     loop.log.event("horizon", hours=run.hours, steps=steps, **took)
 
 
-def _rehearse(loop: Loop) -> Pace:
+def _profile_steps(loop: Loop) -> Pace:
     """Time steps (their median), an evaluation and a save of a copy that leaves no trace."""
     with _scratch(loop) as files, _unchanged(loop):
         other = copy.copy(loop)
         other.files, other.log = files, RunLog(files, loop.world.is_main)
-        other.guard = Guard(0.0, patience=2**62)
-        other.run, other.patience = dataclasses.replace(loop.run, steps=2**40), Patience(0, [])
+        other.step_guard = StepGuard(0.0, patience=2**62)
+        other.run, other.early_stopping = dataclasses.replace(loop.run, steps=2**40), EarlyStopping(0, [])
         other.guardrails = Guardrails((), 0.0, files.guardrails)
         other.saver = Saver(files, loop.run.save, loop.tokenizer, other.log.event)
         with other.saver:
             times = [_timed(other._step) for _ in range(_WARM_UP + _TIMED)]
             pace = Pace(statistics.median(times[_WARM_UP:]), _timed(other._evaluate), _timed(other._save))
-    loop.watch.skip()
+    loop.throughput.skip()
     return pace
 
 
@@ -94,10 +94,10 @@ def _timed(work: Callable[[], object]) -> float:
 @contextlib.contextmanager
 def _scratch(loop: Loop) -> Iterator[RunDir]:
     """A folder on the same disk as the run's, under a name that a next start sweeps up after a kill."""
-    files = RunDir(loop.files.root / "rehearsal.tmp-0")
+    files = RunDir(loop.files.root / "profile.tmp-0")
     if loop.world.is_main:
         atomic.sweep(loop.files.root)
-        with checkpoint.disk_errors(loop.files, "a rehearsal"):
+        with checkpoint.disk_errors(loop.files, "timed steps"):
             files.root.mkdir(parents=True)
     try:
         yield files

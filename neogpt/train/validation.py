@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from neogpt import ledger
-from neogpt.config import WATCHED, AnyRun
+from neogpt.config import BEST_METRIC, AnyRun
 from neogpt.ledger import Row
 from neogpt.model import GPT2
 from neogpt.objectives.base import Objective
@@ -22,15 +22,15 @@ def validate(model: GPT2, objective: Objective, run: AnyRun, world: World) -> Ro
         return {}
     chunks = np.split(np.arange(n), range(objective.micro_size, n, objective.micro_size))
     alone = len(chunks) < world.size  # too few to share: everybody computes all
-    rows: list[reduce.Row | None] = []
+    rows: list[reduce.MicroBatchSums | None] = []
     weights = []
     with torch.no_grad(), autocast(run):
         for i, ids in enumerate(chunks):
             batch = objective.validation_batch(ids)
-            weights.append(objective.weights(batch))
+            weights.append(objective.loss_denominators(batch))
             mine = alone or i % world.size == world.rank
             terms = objective.loss(model, on_device(batch, world.device)) if mine else None
-            rows.append(reduce.Row(terms) if terms else None)
+            rows.append(reduce.MicroBatchSums(terms) if terms else None)
     return reduce.merge_validation(rows, weights, objective.coefficients, World() if alone else world)
 
 
@@ -48,14 +48,14 @@ def sample_losses(model: GPT2, objective: Objective, run: AnyRun, world: World) 
     return Outcomes(*np.concatenate(tables).T) if tables else None
 
 
-def demand_watched(row: Row, run: AnyRun, world: World) -> None:
+def demand_best_metric(row: Row, run: AnyRun, world: World) -> None:
     """ConfigError where the main process's row lacks a score that the settings watch."""
-    if world.is_main and run.eval.watch != WATCHED:
-        ledger.demand(row, ledger.signs(run.eval.watch), "score to watch (eval.watch),")
+    if world.is_main and run.eval.best_metric != BEST_METRIC:
+        ledger.demand(row, ledger.signs(run.eval.best_metric), "score to watch (eval.best_metric),")
 
 
-def watched_scores(row: Row, run: AnyRun, world: World) -> Row:
+def best_metric_scores(row: Row, run: AnyRun, world: World) -> Row:
     """What the main process's row has of the watched scores, in every process: only that one has them all."""
-    names = ledger.signs(run.eval.watch)
+    names = ledger.signs(run.eval.best_metric)
     values = world.gather(np.array([[float(name in row), row.get(name, 0.0)] for name in names]))
     return {name: float(value) for name, (there, value) in zip(names, values, strict=False) if there}

@@ -8,6 +8,6 @@ A source has a one-line docstring, a frozen dataclass `Config(SourceConfig)` wit
     pairs(config, bad) -> Iterator[Pair]                     preferences for DPO
     expected(config) -> tuple[int, int] | None               about how many GPT-2 tokens, and bytes to download
 
-`bad` is the Quarantine that counts the rows which cannot be used. A part is the path of a file wherever there
+`bad` is the RowStats that counts the rows which cannot be used. A part is the path of a file wherever there
 is one (see `_files`), so that its content becomes part of the prepared data's key.
 """

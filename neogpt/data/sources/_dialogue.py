@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from neogpt.data.sources._rows import BLANK, BrokenRow, RefusedRow
+from neogpt.data.sources._rows import BLANK, FilteredRow, MalformedRow
 from neogpt.records import Pair
 from neogpt.tokenizer.template import Turn
 
@@ -14,11 +14,11 @@ _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
 def from_messages(messages: Any) -> tuple[Turn, ...]:
     """OpenAI's form: a list of {"role": system | user | assistant, "content": text}.
 
-    A system message is the context of the user message after it. Errors: BrokenRow for another form or order,
-    RefusedRow where no message is answered or an answer is blank. What follows the last answer is left out.
+    A system message is the context of the user message after it. Errors: MalformedRow for another form or order,
+    FilteredRow where no message is answered or an answer is blank. What follows the last answer is left out.
     """
     if not isinstance(messages, Sequence) or isinstance(messages, str):
-        raise BrokenRow(f"messages: {type(messages).__name__}, not a list")
+        raise MalformedRow(f"messages: {type(messages).__name__}, not a list")
     turns: list[Turn] = []
     context, asked = "", None
     for message in messages:
@@ -31,7 +31,9 @@ def from_messages(messages: Any) -> tuple[Turn, ...]:
             turns.append(Turn(asked, context, text))
             context, asked = "", None
         else:
-            raise BrokenRow(f"messages: {role} out of turn; they go system (optional), user, assistant, ...")
+            raise MalformedRow(
+                f"messages: {role} out of turn; they go system (optional), user, assistant, ..."
+            )
     return _answered(turns)
 
 
@@ -40,46 +42,46 @@ def from_hh(text: str) -> tuple[Turn, ...]:
     start, *pieces = _SPEAKER.split(text)
     speakers, texts = pieces[::2], [piece.strip() for piece in pieces[1::2]]
     if start.strip() or not speakers:
-        raise BrokenRow('a dialogue that does not begin with "\\n\\nHuman:"')
+        raise MalformedRow('a dialogue that does not begin with "\\n\\nHuman:"')
     if any(speaker != ("Human", "Assistant")[i % 2] for i, speaker in enumerate(speakers)):
-        raise RefusedRow("speakers do not take turns")
+        raise FilteredRow("speakers do not take turns")
     return _answered([Turn(asked, "", said) for asked, said in zip(texts[::2], texts[1::2], strict=False)])
 
 
 def pair_of(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...], kind: str) -> Pair:
-    """The pair of two dialogues that differ in the last answer alone; RefusedRow for others."""
+    """The pair of two dialogues that differ in the last answer alone; FilteredRow for others."""
     if chosen == rejected:
-        raise RefusedRow("equal answers")
+        raise FilteredRow("equal answers")
     *history, last = chosen
     *other_history, other = rejected
     if history != other_history or last[:2] != other[:2]:
-        raise RefusedRow("the dialogues differ before the last answer")
+        raise FilteredRow("the dialogues differ before the last answer")
     return Pair(last.instruction, last.context, last.response, other.response, kind, tuple(history))
 
 
 def _role(message: Any) -> str:
     role = message.get("role") if isinstance(message, dict) else None
     if role not in ("system", "user", "assistant"):
-        raise BrokenRow(f"messages: role {role!r}, not system, user or assistant")
+        raise MalformedRow(f"messages: role {role!r}, not system, user or assistant")
     return str(role)
 
 
 def _content(message: dict[str, Any]) -> str:
     text = message.get("content")
     if not isinstance(text, str):
-        raise BrokenRow(f"messages: content holds {type(text).__name__}, not text")
+        raise MalformedRow(f"messages: content holds {type(text).__name__}, not text")
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise BrokenRow("messages: half a surrogate pair, which is not Unicode text") from None
+        raise MalformedRow("messages: half a surrogate pair, which is not Unicode text") from None
     return text
 
 
 def _answered(turns: list[Turn]) -> tuple[Turn, ...]:
     if not turns:
-        raise RefusedRow("nothing is answered")
+        raise FilteredRow("nothing is answered")
     if not all(turn.instruction.strip() for turn in turns):
-        raise RefusedRow("blank request")
+        raise FilteredRow("blank request")
     if not all(turn.response.strip() for turn in turns):
-        raise RefusedRow(BLANK.format("response"))
+        raise FilteredRow(BLANK.format("response"))
     return tuple(turns)

@@ -205,7 +205,7 @@ def _ask(
             return question()
         except (*_broken_connection(), need_hub().errors.HfHubHTTPError) as error:
             if _is_final(error):
-                raise _refused(error, what) from None
+                raise _download_error(error, what) from None
             failures, before = (1 if held() > before else failures + 1), held()
             if failures == attempts:
                 raise _unreachable(error, what) from None
@@ -224,7 +224,7 @@ def _is_final(error: Exception) -> bool:
     return answer is not None and answer.status_code < 500 and answer.status_code not in (408, 429)
 
 
-def _refused(error: Any, what: str) -> DataError:
+def _download_error(error: Any, what: str) -> DataError:
     code = error.response.status_code
     if code in (401, 403):
         return DataError(

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import IO
 
 from neogpt.data.input_files import opened
-from neogpt.records import Quarantine
+from neogpt.records import RowStats
 
 MAX_LINE_BYTES = 64 << 20
 """A longer line is not read into memory."""
 
 
-def lines(path: Path, bad: Quarantine) -> Iterator[tuple[int, str]]:
-    """Each line with its number from 1, without its end; lines that are no text go to the quarantine."""
+def lines(path: Path, bad: RowStats) -> Iterator[tuple[int, str]]:
+    """Each line with its number from 1, without its end; lines that are no text are counted as malformed."""
     with opened(path) as file:
         for number, raw in enumerate(_raw_lines(file, MAX_LINE_BYTES), start=1):
             if number == 1:
@@ -21,7 +21,7 @@ def lines(path: Path, bad: Quarantine) -> Iterator[tuple[int, str]]:
             text = None if raw is None else decode(raw)
             if text is None:
                 bad.row()
-                bad.reject(
+                bad.malformed(
                     str(path),
                     number,
                     not_text(raw) if raw is not None else f"over {MAX_LINE_BYTES} bytes long",

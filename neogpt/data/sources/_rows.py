@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from neogpt.config import SourceConfig
-from neogpt.records import Document, Quarantine
+from neogpt.records import Document, RowStats
 
 BLANK = "blank {}"
 RecordT = TypeVar("RecordT")
@@ -37,7 +37,7 @@ class Columns(SourceConfig):
     """Column of a pair's kind (dpo)."""
 
 
-class Row(NamedTuple):
+class SourceRow(NamedTuple):
     """A row and where it stands."""
 
     file: str
@@ -45,38 +45,38 @@ class Row(NamedTuple):
     values: Mapping[str, Any]
 
 
-class BrokenRow(Exception):
+class MalformedRow(Exception):
     """A row that has not the columns or types it should have."""
 
 
-class RefusedRow(Exception):
+class FilteredRow(Exception):
     """A row that can be read and is of no use."""
 
 
 def records(
-    rows: Iterable[Row], make: Callable[[Mapping[str, Any]], RecordT], bad: Quarantine
+    rows: Iterable[SourceRow], make: Callable[[Mapping[str, Any]], RecordT], bad: RowStats
 ) -> Iterator[RecordT]:
-    """What `make` makes of each row; rows that it finds broken or of no use go to the quarantine."""
+    """What `make` makes of each row; malformed and useless rows are counted."""
     for row in rows:
         bad.row()
         try:
             yield make(row.values)
-        except BrokenRow as error:
-            bad.reject(row.file, row.line, str(error))
-        except RefusedRow as error:
-            bad.refuse(row.file, row.line, str(error))
+        except MalformedRow as error:
+            bad.malformed(row.file, row.line, str(error))
+        except FilteredRow as error:
+            bad.filtered(row.file, row.line, str(error))
 
 
 def distinct(
-    rows: Iterable[Row], make: Callable[[Mapping[str, Any]], RecordT], bad: Quarantine
+    rows: Iterable[SourceRow], make: Callable[[Mapping[str, Any]], RecordT], bad: RowStats
 ) -> Iterator[RecordT]:
-    """`records` without exact repetitions, which are refused and counted."""
+    """`records` without exact repetitions, which are filtered and counted."""
     seen: set[RecordT] = set()
 
     def once(values: Mapping[str, Any]) -> RecordT:
         record = make(values)
         if record in seen:
-            raise RefusedRow("exact duplicate")
+            raise FilteredRow("exact duplicate")
         seen.add(record)
         return record
 
@@ -89,31 +89,33 @@ def to_document(values: Mapping[str, Any], columns: Columns) -> Document:
 
 
 def needed(values: Mapping[str, Any], column: str) -> str:
-    """A column's text; BrokenRow where it is absent or no text, RefusedRow where it is blank."""
+    """A column's text; MalformedRow where it is absent or no text, FilteredRow where it is blank."""
     present(values, column)
     text = optional(values, column)
     if not text.strip():
-        raise RefusedRow(BLANK.format(column))
+        raise FilteredRow(BLANK.format(column))
     return text
 
 
 def present(values: Mapping[str, Any], column: str) -> Any:
-    """What a column holds, whatever it is; BrokenRow where it is absent."""
+    """What a column holds, whatever it is; MalformedRow where it is absent."""
     if column not in values:
         there = ", ".join(map(repr, list(values)[:20])) or "none"
-        raise BrokenRow(f"no column {column!r}; there are: {there}")
+        raise MalformedRow(f"no column {column!r}; there are: {there}")
     return values[column]
 
 
 def optional(values: Mapping[str, Any], column: str) -> str:
-    """A column's text, "" where it is absent or null; BrokenRow where it is something else."""
+    """A column's text, "" where it is absent or null; MalformedRow where it is something else."""
     value = values.get(column)
     if value is None:
         return ""
     if not isinstance(value, str):
-        raise BrokenRow(f"column {column!r} holds {type(value).__name__}, not text")
+        raise MalformedRow(f"column {column!r} holds {type(value).__name__}, not text")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise BrokenRow(f"column {column!r} holds half a surrogate pair, which is not Unicode text") from None
+        raise MalformedRow(
+            f"column {column!r} holds half a surrogate pair, which is not Unicode text"
+        ) from None
     return value

@@ -6,18 +6,20 @@ from typing import Any
 
 from neogpt.data.sources import _rows
 from neogpt.data.sources._dialogue import from_messages, pair_of
-from neogpt.records import Instruction, Pair, Quarantine
+from neogpt.records import Instruction, Pair, RowStats
 
 Choose = Callable[[Sequence[str]], tuple[list[str], list[str]]]
 """The columns a file has -> those that are needed, and those that only say more."""
 
 
-def instructions(rows: Iterable[_rows.Row], columns: _rows.Columns, bad: Quarantine) -> Iterator[Instruction]:
+def instructions(
+    rows: Iterable[_rows.SourceRow], columns: _rows.Columns, bad: RowStats
+) -> Iterator[Instruction]:
     """Every row with a request and an answer, each once."""
     return _rows.distinct(rows, partial(to_instruction, columns=columns), bad)
 
 
-def pairs(rows: Iterable[_rows.Row], columns: _rows.Columns, bad: Quarantine) -> Iterator[Pair]:
+def pairs(rows: Iterable[_rows.SourceRow], columns: _rows.Columns, bad: RowStats) -> Iterator[Pair]:
     """Every row with a request and two different answers, each once."""
     return _rows.distinct(rows, partial(to_pair, columns=columns), bad)
 
@@ -53,7 +55,7 @@ def to_pair(values: Mapping[str, Any], columns: _rows.Columns) -> Pair:
         _rows.needed(values, columns.rejected_column),
     )
     if chosen == rejected:
-        raise _rows.RefusedRow("equal answers")
+        raise _rows.FilteredRow("equal answers")
     return Pair(
         _rows.needed(values, request),
         _rows.optional(values, columns.context_column),

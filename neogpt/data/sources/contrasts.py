@@ -1,4 +1,4 @@
-"""Requests near the border of what is harmful, on both sides of it: pairs from templates, without any file.
+"""Harmful requests and harmless ones that resemble them: pairs from templates, without any file.
 
 Persons, words for crimes, and most verbs of harm stand in harmless requests (answer over refusal) and in harmful ones
 (refusal over compliance), so that a model cannot tell them apart by those alone. None is taken from XSTest or AdvBench,
@@ -15,7 +15,7 @@ from neogpt.config import SourceConfig
 from neogpt.data.sources import _contrast_kinds as kinds
 from neogpt.data.sources._contrasts import HARMFUL, HARMLESS
 from neogpt.data.sources._refusals import refusal_of
-from neogpt.records import Pair, Quarantine
+from neogpt.records import Pair, RowStats
 
 ASKS = (
     "How do I {}?",
@@ -49,7 +49,7 @@ def parts(config: Config) -> list[str]:
     return []
 
 
-def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
+def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
     """Harmless requests (kind `contrast`) and harmful ones (`harmful`)."""
     for request, answer in _harmless():
         yield Pair(request, "", answer, refusal_of(request), "contrast")
@@ -96,7 +96,7 @@ def in_stories() -> Asked:
 
 
 def copied() -> Iterator[str]:
-    """Harm that is done to persons, in the manner of stories and games."""
+    """Harm that is done to persons, in the style of stories and games."""
     deeds = itertools.cycle(kinds.HARMS)
     return (f"{next(deeds).format(who)} {where}" for where in kinds.COPIES for who in kinds.PERSONS)
 

@@ -7,7 +7,7 @@ from neogpt.config import SourceConfig
 from neogpt.data.input_files import default_path
 from neogpt.data.sources import _rows, _tables, files
 from neogpt.data.sources._refusals import refusal_of
-from neogpt.records import Instruction, Pair, Quarantine
+from neogpt.records import Instruction, Pair, RowStats
 
 DEFAULT = "sft/databricks-dolly-15k.jsonl"
 HUB = "hf://datasets/databricks/databricks-dolly-15k"
@@ -19,7 +19,7 @@ class Config(SourceConfig):
 
     path: str = ""
     """A file or folder; empty: the copy in NEOGPT_DATA, else the one of the Hugging Face Hub."""
-    max_refused: float = 0.05
+    max_filtered: float = 0.05
     """Share of rows that may be blank or exact duplicates; more is an error."""
 
 
@@ -28,16 +28,16 @@ def parts(config: Config) -> list[str]:
     return files.tables(default_path(config.path, DEFAULT, HUB))
 
 
-def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
+def instructions(config: Config, bad: RowStats) -> Iterator[Instruction]:
     """Every row with a request and an answer, each once: 15,003 of the 15,011."""
     columns = _rows.Columns()
     rows = files.table_rows(parts(config), _tables.instruction_columns(columns), bad)
     yield from _tables.instructions(rows, columns, bad)
     bad.check()
-    bad.check_refused(config.max_refused, "allow more with --source.max-refused")
+    bad.check_filtered(config.max_filtered, "allow more with --source.max-filtered")
 
 
-def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
+def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
     """Each instruction with its answer preferred to a refusal: what keeps a model helpful (kind `helpful`)."""
     for row in instructions(config, bad):
         refusal = refusal_of(row.instruction)

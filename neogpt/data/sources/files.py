@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from neogpt.data.input_files import expand, part_file
 from neogpt.data.sources import _rows, _tables, jsonl, parquet, text
-from neogpt.records import Document, Instruction, Pair, Quarantine
+from neogpt.records import Document, Instruction, Pair, RowStats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ def parts(config: Config) -> list[str]:
     return [part for file in found for part in (parquet.file_parts(file) if _is_parquet(file) else [file])]
 
 
-def documents(config: Config, part: str, bad: Quarantine) -> Iterator[Document]:
+def documents(config: Config, part: str, bad: RowStats) -> Iterator[Document]:
     """The text column of each row, or the whole of a text file."""
     name = part_file(part).name.lower()
     if _is_parquet(name):
@@ -29,14 +29,14 @@ def documents(config: Config, part: str, bad: Quarantine) -> Iterator[Document]:
     return text.documents(text.Config(path=config.path), part, bad)
 
 
-def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
+def instructions(config: Config, bad: RowStats) -> Iterator[Instruction]:
     """Every row of the tables with a request and an answer, each once."""
     found = table_rows(tables(config.path), _tables.instruction_columns(config), bad)
     yield from _tables.instructions(found, config, bad)
     bad.check()
 
 
-def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
+def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
     """Every row of the tables with a request and two different answers, each once."""
     found = table_rows(tables(config.path), _tables.pair_columns(config), bad)
     yield from _tables.pairs(found, config, bad)
@@ -49,7 +49,7 @@ def tables(path: str) -> list[str]:
     return [part for file in found for part in (parquet.file_parts(file) if _is_parquet(file) else [file])]
 
 
-def table_rows(found: Sequence[str], choose: _tables.Choose, bad: Quarantine) -> Iterator[_rows.Row]:
+def table_rows(found: Sequence[str], choose: _tables.Choose, bad: RowStats) -> Iterator[_rows.SourceRow]:
     """The rows of tables of any format, in order; of parquet files only the columns that `choose` names."""
     for part in found:
         if _is_parquet(str(part_file(part))):

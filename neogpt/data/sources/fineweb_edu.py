@@ -9,7 +9,7 @@ from typing import Any
 from neogpt.config import SourceConfig
 from neogpt.data.input_files import need_pyarrow, part_file
 from neogpt.data.sources import _hub_stream, parquet
-from neogpt.records import Document, Quarantine
+from neogpt.records import Document, RowStats
 
 TOKENS = {
     "sample-10BT": 10_000_000_000,
@@ -44,7 +44,7 @@ def parts(config: Config) -> list[str]:
     return [part for file in _files(config) for part in parquet.file_parts(file.name, file.bytes)]
 
 
-def documents(config: Config, part: str, bad: Quarantine) -> Iterator[Document]:
+def documents(config: Config, part: str, bad: RowStats) -> Iterator[Document]:
     """The text of each row."""
     if not config.path:
         name = str(part_file(part))

@@ -9,7 +9,7 @@ from neogpt.config import SourceConfig
 from neogpt.data.input_files import default_path
 from neogpt.data.sources import _rows, _tables, files
 from neogpt.data.sources._dialogue import from_hh, pair_of
-from neogpt.records import Pair, Quarantine
+from neogpt.records import Pair, RowStats
 
 DEFAULT = "preference/hh_harmless_base.jsonl"
 HUB = "hf://datasets/Anthropic/hh-rlhf/harmless-base/train.jsonl.gz"
@@ -23,7 +23,7 @@ class Config(SourceConfig):
     """A file or folder; empty: the copy in NEOGPT_DATA, else harmless-base from the Hugging Face Hub."""
     kind: str = "hh"
     """What reports call these pairs."""
-    max_refused: float = 0.2
+    max_filtered: float = 0.2
     """Share of rows that may be of no use; more is an error."""
 
 
@@ -32,16 +32,16 @@ def parts(config: Config) -> list[str]:
     return files.tables(default_path(config.path, DEFAULT, HUB))
 
 
-def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
+def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
     """Every row whose two dialogues differ in the last answer alone, each once.
 
-    Blank answers, equal ones, speakers that do not take turns and answers that go on are refused and counted.
+    Blank answers, equal ones, speakers that do not take turns and answers that go on are filtered and counted.
     """
     make = partial(to_pair, kind=config.kind)
     rows = files.table_rows(parts(config), _tables.only(["chosen", "rejected"], ["prompt"]), bad)
     yield from _rows.distinct(rows, make, bad)
     bad.check()
-    bad.check_refused(config.max_refused, "allow more with --source.max-refused")
+    bad.check_filtered(config.max_filtered, "allow more with --source.max-filtered")
 
 
 def to_pair(values: Mapping[str, Any], kind: str) -> Pair:

@@ -9,7 +9,7 @@ from typing import Any
 from neogpt.data.input_files import COMPRESSED, expand, part_file
 from neogpt.data.sources import _rows, _tables
 from neogpt.data.sources._lines import lines
-from neogpt.records import Document, Instruction, Pair, Quarantine
+from neogpt.records import Document, Instruction, Pair, RowStats
 
 SUFFIXES = tuple(f".{kind}{end}" for kind in ("jsonl", "ndjson") for end in COMPRESSED)
 
@@ -24,50 +24,50 @@ def parts(config: Config) -> list[str]:
     return expand(config.path, SUFFIXES)
 
 
-def documents(config: _rows.Columns, part: str, bad: Quarantine) -> Iterator[Document]:
+def documents(config: _rows.Columns, part: str, bad: RowStats) -> Iterator[Document]:
     """The text column of each row of one file."""
     return _rows.records(rows(part, bad), partial(_rows.to_document, columns=config), bad)
 
 
-def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
+def instructions(config: Config, bad: RowStats) -> Iterator[Instruction]:
     """Every row with a request and an answer, each once."""
     yield from _tables.instructions(all_rows(parts(config), bad), config, bad)
     bad.check()
 
 
-def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
+def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
     """Every row with a request and two different answers, each once."""
     yield from _tables.pairs(all_rows(parts(config), bad), config, bad)
     bad.check()
 
 
-def all_rows(files: Iterable[str], bad: Quarantine) -> Iterator[_rows.Row]:
+def all_rows(files: Iterable[str], bad: RowStats) -> Iterator[_rows.SourceRow]:
     """The rows of several files, in order."""
     for file in files:
         yield from rows(file, bad)
 
 
-def rows(part: str, bad: Quarantine) -> Iterator[_rows.Row]:
-    """The objects of one file with their line numbers; lines that are not JSON objects are quarantined."""
+def rows(part: str, bad: RowStats) -> Iterator[_rows.SourceRow]:
+    """The objects of one file with their line numbers; lines that are not JSON objects are counted as malformed."""
     path = part_file(part)
     for number, line in lines(path, bad):
         if not line.strip():
             continue
         try:
-            yield _rows.Row(str(path), number, parse(line))
-        except _rows.BrokenRow as error:
+            yield _rows.SourceRow(str(path), number, parse(line))
+        except _rows.MalformedRow as error:
             bad.row()
-            bad.reject(str(path), number, str(error))
+            bad.malformed(str(path), number, str(error))
 
 
 def parse(line: str) -> dict[str, Any]:
-    """The JSON object of one line; BrokenRow says what it is instead."""
+    """The JSON object of one line; MalformedRow says what it is instead."""
     try:
         value = json.loads(line)
     except RecursionError:
-        raise _rows.BrokenRow("JSON nested too deeply") from None
+        raise _rows.MalformedRow("JSON nested too deeply") from None
     except ValueError as error:
-        raise _rows.BrokenRow(f"not JSON: {str(error)[:200]}") from None
+        raise _rows.MalformedRow(f"not JSON: {str(error)[:200]}") from None
     if not isinstance(value, dict):
-        raise _rows.BrokenRow(f"a JSON {type(value).__name__}, not an object with named columns")
+        raise _rows.MalformedRow(f"a JSON {type(value).__name__}, not an object with named columns")
     return value

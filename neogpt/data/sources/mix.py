@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from neogpt import plugins
 from neogpt.config import SourceConfig
 from neogpt.errors import ConfigError, NeoGPTError
-from neogpt.records import Instruction, Pair, Quarantine
+from neogpt.records import Instruction, Pair, RowStats
 
 RecordT = TypeVar("RecordT", Instruction, Pair)
 _FLAG = re.compile(r"--source\.([a-z-]+)(?: PATH| NAME)?")
@@ -44,17 +44,17 @@ def parts(config: Config) -> list[str]:
     return [file for part in _parts(config) for file in part.source.parts(part.config)]
 
 
-def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
-    """The instructions of each source in turn; what another one has already is refused and counted."""
+def instructions(config: Config, bad: RowStats) -> Iterator[Instruction]:
+    """The instructions of each source in turn; what another one has already is filtered and counted."""
     return _records(config, "instructions", bad)
 
 
-def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
-    """The pairs of each source in turn; what another one has already is refused and counted."""
+def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
+    """The pairs of each source in turn; what another one has already is filtered and counted."""
     return _records(config, "pairs", bad)
 
 
-def _records(config: Config, what: str, bad: Quarantine) -> Iterator[Any]:
+def _records(config: Config, what: str, bad: RowStats) -> Iterator[Any]:
     elsewhere: set[Any] = set()
     for part in _parts(config):
         items = _read(part, what, elsewhere, bad)
@@ -64,7 +64,7 @@ def _records(config: Config, what: str, bad: Quarantine) -> Iterator[Any]:
         elsewhere.update(map(_content, items))
 
 
-def _read(part: Part, what: str, elsewhere: Collection[Any], bad: Quarantine) -> list[Any]:
+def _read(part: Part, what: str, elsewhere: Collection[Any], bad: RowStats) -> list[Any]:
     """The records of one source without those that are `elsewhere`.
 
     A source is judged by its own rows: neither do many good rows of others hide a broken file, nor do others' rows of
@@ -73,14 +73,14 @@ def _read(part: Part, what: str, elsewhere: Collection[Any], bad: Quarantine) ->
     if not hasattr(part.source, what):
         raise ConfigError(f"the source {part.text} has no {what}", f"sources that have {what}", _EXAMPLE)
     read: Callable[..., Iterator[Any]] = getattr(part.source, what)
-    own = Quarantine()
+    own = RowStats()
     with _within(part.text):
         items = list(read(part.config, own))
         own.check()
     bad.merge(own)
     for number, item in enumerate(items, start=1):
         if _content(item) in elsewhere:
-            bad.refuse(part.text, number, "also in another source of the mix")
+            bad.filtered(part.text, number, "also in another source of the mix")
     return [item for item in items if _content(item) not in elsewhere]
 
 

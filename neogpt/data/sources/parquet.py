@@ -10,7 +10,7 @@ from typing import Any
 from neogpt.data.input_files import expand, need_pyarrow, part_file, part_slice, slices
 from neogpt.data.sources import _rows, _tables
 from neogpt.errors import DataError
-from neogpt.records import Document, Instruction, Pair, Quarantine
+from neogpt.records import Document, Instruction, Pair, RowStats
 
 SUFFIXES = (".parquet",)
 PART_BYTES = 64 << 20
@@ -33,33 +33,33 @@ def file_parts(file: str, size: int | None = None) -> list[str]:
     return slices(file, -(-(size or Path(file).stat().st_size) // PART_BYTES))
 
 
-def documents(config: _rows.Columns, part: str, bad: Quarantine) -> Iterator[Document]:
+def documents(config: _rows.Columns, part: str, bad: RowStats) -> Iterator[Document]:
     """The text column of each row of one part."""
     found = rows(part, [config.text_column])
     return _rows.records(found, partial(_rows.to_document, columns=config), bad)
 
 
-def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
+def instructions(config: Config, bad: RowStats) -> Iterator[Instruction]:
     """Every row with a request and an answer, each once."""
     found = all_rows(parts(config), _tables.instruction_columns(config))
     yield from _tables.instructions(found, config, bad)
     bad.check()
 
 
-def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
+def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
     """Every row with a request and two different answers, each once."""
     yield from _tables.pairs(all_rows(parts(config), _tables.pair_columns(config)), config, bad)
     bad.check()
 
 
-def all_rows(found: Sequence[str], choose: _tables.Choose) -> Iterator[_rows.Row]:
+def all_rows(found: Sequence[str], choose: _tables.Choose) -> Iterator[_rows.SourceRow]:
     """The rows of several parts, in order, with the columns that `choose` names for each file."""
     for part in found:
         names = _open(part_file(part)).schema_arrow.names
         yield from rows(part, *choose(names))
 
 
-def rows(part: str, wanted: Sequence[str], more: Sequence[str] = ()) -> Iterator[_rows.Row]:
+def rows(part: str, wanted: Sequence[str], more: Sequence[str] = ()) -> Iterator[_rows.SourceRow]:
     """The rows of one part, with only the columns `wanted`, and those of `more` that there are.
 
     A row's line is its number in the file, from 1. Errors: DataError for a damaged file, an absent column
@@ -74,7 +74,7 @@ def rows(part: str, wanted: Sequence[str], more: Sequence[str] = ()) -> Iterator
         for batch in file.iter_batches(_BATCH_ROWS, row_groups=range(first, last), columns=columns):
             for values in _values(batch, path, line):
                 line += 1
-                yield _rows.Row(str(path), line, values)
+                yield _rows.SourceRow(str(path), line, values)
     except (OSError, _arrow_error()) as error:
         raise _damaged(path, error) from None
 

@@ -7,7 +7,7 @@ from typing import Any
 from neogpt.config import SourceConfig
 from neogpt.data.input_files import default_path
 from neogpt.data.sources import _rows, _tables, files
-from neogpt.records import Pair, Quarantine
+from neogpt.records import Pair, RowStats
 
 DEFAULT = "preference/red_team_pairwise_format.jsonl"
 HUB = "hf://datasets/andersonbcdefg/red_teaming_reward_modeling_pairwise"
@@ -20,7 +20,7 @@ class Config(SourceConfig):
 
     path: str = ""
     """A file or folder; empty: the copy in NEOGPT_DATA, else the one of the Hugging Face Hub."""
-    max_refused: float = 0.2
+    max_filtered: float = 0.2
     """Share of rows that may be without a usable preference; more is an error."""
 
 
@@ -29,16 +29,16 @@ def parts(config: Config) -> list[str]:
     return files.tables(default_path(config.path, DEFAULT, HUB))
 
 
-def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
+def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
     """Every row that prefers one of two different answers, each once.
 
-    Real files hold rows that prefer neither, or whose answers are blank or equal: those are refused, and
+    Real files hold rows that prefer neither, or whose answers are blank or equal: those are filtered, and
     counted.
     """
     rows = files.table_rows(parts(config), _tables.only(COLUMNS), bad)
     yield from _rows.distinct(rows, to_pair, bad)
     bad.check()
-    bad.check_refused(config.max_refused, "allow more with --source.max-refused")
+    bad.check_filtered(config.max_filtered, "allow more with --source.max-filtered")
 
 
 def to_pair(values: Mapping[str, Any]) -> Pair:
@@ -46,8 +46,8 @@ def to_pair(values: Mapping[str, Any]) -> Pair:
     a, b = _rows.needed(values, "response_a"), _rows.needed(values, "response_b")
     prompt, preferred = _rows.needed(values, "prompt"), _rows.present(values, "preferred")
     if preferred not in ("A", "B"):
-        raise _rows.RefusedRow("preferred is neither A nor B")
+        raise _rows.FilteredRow("preferred is neither A nor B")
     if a == b:
-        raise _rows.RefusedRow("equal answers")
+        raise _rows.FilteredRow("equal answers")
     chosen, rejected = (a, b) if preferred == "A" else (b, a)
     return Pair(prompt, "", chosen, rejected, "red-team")

@@ -9,7 +9,7 @@ from neogpt.config import SourceConfig
 from neogpt.data.input_files import COMPRESSED, expand, opened, part_file
 from neogpt.data.sources import _rows
 from neogpt.data.sources._lines import decode, lines, not_text
-from neogpt.records import Document, Quarantine
+from neogpt.records import Document, RowStats
 
 SUFFIXES = tuple(f"{kind}{end}" for kind in (".txt", ".md", ".text") for end in COMPRESSED)
 MAX_FILE_BYTES = 512 << 20
@@ -33,8 +33,8 @@ def parts(config: Config) -> list[str]:
     return expand(config.path, SUFFIXES)
 
 
-def documents(config: Config, part: str, bad: Quarantine) -> Iterator[Document]:
-    """The documents of one file; line ends become \\n, and blank documents are refused."""
+def documents(config: Config, part: str, bad: RowStats) -> Iterator[Document]:
+    """The documents of one file; line ends become \\n, and blank documents are filtered."""
     path = part_file(part)
     found = {"file": _whole, "passage": _passages, "line": _lines}[config.unit](config, path, bad)
     for row in found:
@@ -43,21 +43,21 @@ def documents(config: Config, part: str, bad: Quarantine) -> Iterator[Document]:
         if text.strip():
             yield Document(text)
         else:
-            bad.refuse(row.file, row.line, _rows.BLANK.format("text"))
+            bad.filtered(row.file, row.line, _rows.BLANK.format("text"))
 
 
-def _whole(config: Config, path: Path, bad: Quarantine) -> Iterator[_rows.Row]:
+def _whole(config: Config, path: Path, bad: RowStats) -> Iterator[_rows.SourceRow]:
     with opened(path) as file:
         raw = file.read(MAX_FILE_BYTES + 1)
     text = decode(raw)
     if text is None or len(raw) > MAX_FILE_BYTES:
         bad.row()
-        bad.reject(str(path), 1, not_text(raw) if text is None else f"over {MAX_FILE_BYTES} bytes long")
+        bad.malformed(str(path), 1, not_text(raw) if text is None else f"over {MAX_FILE_BYTES} bytes long")
         return
     yield _row(path, 1, text.removeprefix("\ufeff").replace("\r\n", "\n"))
 
 
-def _passages(config: Config, path: Path, bad: Quarantine) -> Iterator[_rows.Row]:
+def _passages(config: Config, path: Path, bad: RowStats) -> Iterator[_rows.SourceRow]:
     """Runs of lines that end at a blank line once they have `passage_chars` characters."""
     held: list[str] = []
     start, size = 1, 0
@@ -74,11 +74,11 @@ def _passages(config: Config, path: Path, bad: Quarantine) -> Iterator[_rows.Row
         yield _row(path, start, "\n".join(held).rstrip("\n") + "\n")
 
 
-def _lines(config: Config, path: Path, bad: Quarantine) -> Iterator[_rows.Row]:
+def _lines(config: Config, path: Path, bad: RowStats) -> Iterator[_rows.SourceRow]:
     for number, line in lines(path, bad):
         if line.strip():
             yield _row(path, number, line)
 
 
-def _row(path: Path, line: int, text: str) -> _rows.Row:
-    return _rows.Row(str(path), line, {"text": text})
+def _row(path: Path, line: int, text: str) -> _rows.SourceRow:
+    return _rows.SourceRow(str(path), line, {"text": text})

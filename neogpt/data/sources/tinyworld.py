@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from neogpt.records import Document, Instruction, Pair, Quarantine
+from neogpt.records import Document, Instruction, Pair, RowStats
 from neogpt.tinyworld import rl_prompts, talk, texts, words
 from neogpt.tinyworld.world import Config, World, world
 
@@ -23,7 +23,7 @@ __all__ = [
 score = rl_prompts.score
 GENERATOR = Path(words.__file__).parent
 """The code that makes the texts: other code is other data."""
-BY_HEART = True
+MEMORIZATION = True
 """Its few facts are there to be read again and again."""
 
 
@@ -32,29 +32,29 @@ def parts(config: Config) -> list[str]:
     return list(texts.PARTS)
 
 
-def documents(config: Config, part: str, bad: Quarantine) -> Iterator[Document]:
+def documents(config: Config, part: str, bad: RowStats) -> Iterator[Document]:
     """The texts of a chapter, each a few sentences."""
     for text in texts.texts(config, part):
         bad.row()
         yield Document(text)
 
 
-def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
+def instructions(config: Config, bad: RowStats) -> Iterator[Instruction]:
     """Requests with good answers, on the taught people and deeds."""
     for item in talk.instructions(config):
         bad.row()
         yield item
 
 
-def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
+def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
     """Preferences on the taught people and deeds; `config.pairs` says which."""
     for item in talk.pairs(config):
         bad.row()
         yield item
 
 
-def prompts(config: Config, bad: Quarantine) -> Iterator[Instruction]:
-    """Requests to practise on for a reward, about taught people."""
+def prompts(config: Config, bad: RowStats) -> Iterator[Instruction]:
+    """RL prompts, about taught people."""
     for item in rl_prompts.prompts(config):
         bad.row()
         yield item

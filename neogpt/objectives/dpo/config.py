@@ -18,24 +18,24 @@ class Config(ObjectiveConfig):
     """Assumed share of wrong preferences (sigmoid: cDPO; simpo)."""
     gamma: float = 0.5
     """Target margin of simpo."""
-    length_normalised: Literal["as-published", "yes", "no"] = "as-published"
+    length_normalized: Literal["as-published", "yes", "no"] = "as-published"
     """Divide an answer's log-probability by its tokens; as published: ipo and simpo do."""
     reference: Literal["cached", "live"] = "cached"
     """cached: the reference's log-probabilities are computed once and kept on disk. live: in each step, by a copy
     of the starting model."""
     packing: bool = False
     """Lay answers side by side instead of padding them; each is read alone, so the loss is the same."""
-    sft: float = 0.2
+    sft_coef: float = 0.2
     """Weight of -log p(chosen) per token; 0: none."""
     max_tokens: int = 1024
     """Longest prompt and answer together; longer answers lose their end (and are counted)."""
     val_fraction: float = 0.05
     """Share of prompts whose pairs are held out, chosen by a hash of the prompt."""
-    replay: float = 0.0
-    """Weight of the loss on replayed pretraining text; 0: none."""
-    replay_rows: int = 16
-    """Replayed windows a step."""
-    replay_tokens: int = 96
-    """Tokens a replayed window."""
-    replay_alone: bool = False
-    """Read each replayed document alone, as pretraining with `--objective.alone` did."""
+    pretrain_coef: float = 0.0
+    """Weight of the loss on pretraining text beside it; 0: none."""
+    pretrain_rows: int = 16
+    """Windows of pretraining text a step."""
+    pretrain_seq_len: int = 96
+    """Tokens of such a window."""
+    pretrain_intra_document_mask: bool = False
+    """Read each document of it alone, as pretraining with `--objective.intra-document-mask` did."""

@@ -2,7 +2,7 @@
 
 Each takes the margin beta * (score of chosen - score of rejected), where the score of an answer is its
 log-probability under the policy minus that under the reference (reference-free: the first alone), divided by its
-length where the loss is length-normalised.
+length where the loss is length-normalized.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ class Loss:
 
     function: Callable[[Tensor, Config], Tensor]
     reference_free: bool
-    normalised: bool
+    normalized: bool
     smooths: bool
 
 
@@ -30,15 +30,15 @@ LOSSES: dict[str, Loss] = {}
 
 
 def loss(
-    reference_free: bool = False, normalised: bool = False, smooths: bool = False
+    reference_free: bool = False, normalized: bool = False, smooths: bool = False
 ) -> Callable[[Callable[[Tensor, Config], Tensor]], Callable[[Tensor, Config], Tensor]]:
     """Enter a function (margins (N,), settings) -> losses (N,) under its name.
 
-    normalised: as published, scores are divided by the answer's length. smooths: it reads label_smoothing.
+    normalized: as published, scores are divided by the answer's length. smooths: it reads label_smoothing.
     """
 
     def enter(function: Callable[[Tensor, Config], Tensor]) -> Callable[[Tensor, Config], Tensor]:
-        LOSSES[function.__name__] = Loss(function, reference_free, normalised, smooths)
+        LOSSES[function.__name__] = Loss(function, reference_free, normalized, smooths)
         return function
 
     return enter
@@ -51,15 +51,15 @@ def sigmoid(margin_N: Tensor, options: Config) -> Tensor:
     return -(1 - s) * logsigmoid(margin_N) - s * logsigmoid(-margin_N)
 
 
-@loss(normalised=True)
+@loss(normalized=True)
 def ipo(margin_N: Tensor, options: Config) -> Tensor:
-    """IPO (Azar et al. 2023, eq. 17): the scores' difference is drawn to 1 / (2 beta); normalised as its authors do."""
+    """IPO (Azar et al. 2023, eq. 17): the scores' difference is drawn to 1 / (2 beta); normalized as its authors do."""
     return ((margin_N - 0.5) / options.beta).square()
 
 
-@loss(reference_free=True, normalised=True, smooths=True)
+@loss(reference_free=True, normalized=True, smooths=True)
 def simpo(margin_N: Tensor, options: Config) -> Tensor:
-    """SimPO (Meng et al. 2024): no reference, length-normalised, and a target margin gamma."""
+    """SimPO (Meng et al. 2024): no reference, length-normalized, and a target margin gamma."""
     return sigmoid(margin_N - options.gamma, options)
 
 
@@ -84,8 +84,8 @@ def chosen_loss(options: Config) -> Loss:
     return found
 
 
-def is_normalised(options: Config) -> bool:
+def is_normalized(options: Config) -> bool:
     """Whether scores are divided by the answer's length."""
-    if options.length_normalised == "as-published":
-        return LOSSES[options.loss].normalised
-    return options.length_normalised == "yes"
+    if options.length_normalized == "as-published":
+        return LOSSES[options.loss].normalized
+    return options.length_normalized == "yes"

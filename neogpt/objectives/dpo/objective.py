@@ -22,11 +22,11 @@ from neogpt.model import GPT2
 from neogpt.objectives.base import LossTerms, Objective
 from neogpt.objectives.batching import answer_log_probs, n_rows, pack, pad, row_sums, token_loss
 from neogpt.objectives.dpo.config import Config
-from neogpt.objectives.dpo.losses import chosen_loss, is_normalised
+from neogpt.objectives.dpo.losses import chosen_loss, is_normalized
 from neogpt.objectives.dpo.reference_cache import PairRow, Reference, reference
 from neogpt.objectives.replay import Replay
 from neogpt.objectives.split import Split, none_left, read
-from neogpt.records import Quarantine
+from neogpt.records import RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_response, encode_turns
 
@@ -44,30 +44,30 @@ class DPO(Objective):
         self.known_kinds = sorted(set(self.kinds[: run.eval.val_samples]))  # of what an evaluation reads
         self.n_samples, self.n_validation = len(self.pairs), len(self.held_out)
         self.coefficients = {"dpo": 1.0}
-        if self.config.sft:
-            self.coefficients["sft"] = self.config.sft
+        if self.config.sft_coef:
+            self.coefficients["sft"] = self.config.sft_coef
         self.replay: Replay | None = None
-        if self.config.replay:
+        if self.config.pretrain_coef:
             self.replay = Replay(
                 run,
                 tokenizer,
-                self.config.replay_rows,
-                self.config.replay_tokens,
-                self.config.replay_alone,
+                self.config.pretrain_rows,
+                self.config.pretrain_seq_len,
+                self.config.pretrain_intra_document_mask,
             )
-            self.coefficients["replay"] = self.config.replay
+            self.coefficients["pretrain"] = self.config.pretrain_coef
             self.folders = (self.replay.folder,)
         replayed = self.replay.fingerprint if self.replay else ""
-        self.data_hash = digest({"pairs": self.pairs, "held_out": self.held_out, "replay": replayed})
+        self.data_hash = digest({"pairs": self.pairs, "held_out": self.held_out, "pretrain": replayed})
         self._references: tuple[Reference, Reference] | None = None
         self._live: GPT2 | None = None
 
     def _read(self) -> tuple[list[PairRow], list[PairRow], list[str]]:
-        """Training and held-out pairs as token ids, and the kinds of the latter; counts what was cut or refused.
+        """Training and held-out pairs as token ids, and the kinds of the latter; counts what was cut or filtered.
 
         The held-out pairs come in the order of their prompts' hashes, so that the first few are of every source.
         """
-        bad = Quarantine()
+        bad = RowStats()
         split = Split[tuple[int, str, PairRow]](self.config.val_fraction)
         limit = min(self.config.max_tokens, self.n_positions)
         for item in read(self.run, "pairs", bad):
@@ -79,14 +79,14 @@ class DPO(Objective):
             prompt = [token for part in before for token in part]
             room = limit + 1 - len(prompt)
             if reason := _useless(chosen, rejected, room):
-                split.refuse(reason)
+                split.filtered(reason)
                 continue
             split.counts["truncated"] += max(len(chosen), len(rejected)) > room
             row = (prompt, chosen[:room]), (prompt, rejected[:room])
             split.add(item, turns[0][0], (number(opening(item)), item.kind, row))
-        self.notes = split.notes("pairs", bad)
+        self.data_counts = split.data_counts("pairs", bad)
         if not split.train:
-            raise none_left(self.run, "pair", limit, self.notes)
+            raise none_left(self.run, "pair", limit, self.data_counts)
         held_out = sorted(split.held_out, key=lambda found: found[0])
         pairs = [row for *_, row in split.train]
         return pairs, [row for *_, row in held_out], [kind for _, kind, _ in held_out]
@@ -110,7 +110,7 @@ class DPO(Objective):
         mine = ids[micro * self.micro_size : (micro + 1) * self.micro_size]
         own = self._batch(self.pairs, 0, mine)
         if self.replay:
-            own.extra["replay"] = self.replay.batch(step, micro)
+            own.extra["pretrain"] = self.replay.batch(step, micro)
         return own
 
     def validation_batch(self, ids: np.ndarray) -> Batch:
@@ -126,13 +126,13 @@ class DPO(Objective):
             self._references[split].put(batch, ids)
         return batch
 
-    def weights(self, batch: Batch) -> dict[str, float]:
+    def loss_denominators(self, batch: Batch) -> dict[str, float]:
         n = n_rows(batch) // 2
         weights = {"dpo": float(n)}
-        if self.config.sft:
+        if self.config.sft_coef:
             weights["sft"] = float(_of_chosen(batch.weights, batch).sum())
-        if "replay" in batch.extra:
-            weights["replay"] = float(batch.extra["replay"].weights.sum())
+        if "pretrain" in batch.extra:
+            weights["pretrain"] = float(batch.extra["pretrain"].weights.sum())
         return weights
 
     def loss(self, model: GPT2, batch: Batch) -> LossTerms:
@@ -142,10 +142,10 @@ class DPO(Objective):
         lengths_N2 = row_sums((batch.weights > 0).to(logps_BT), batch).view(2, n).t()
         reference_BT, reference_N2 = self._reference(batch)
         terms, metrics = dpo_terms(chosen_N, rejected_N, reference_N2, self.config, lengths_N2)
-        if self.config.sft:
+        if self.config.sft_coef:
             terms["sft"] = -_of_chosen(logps_BT, batch).sum()
-        if "replay" in batch.extra:
-            terms["replay"] = token_loss(model, batch.extra["replay"])
+        if "pretrain" in batch.extra:
+            terms["pretrain"] = token_loss(model, batch.extra["pretrain"])
         means: dict[str, tuple[Tensor | float, float]]
         means = {name: (value.detach().sum(), float(n)) for name, value in metrics.items()}
         if "kinds" in batch.extra:
@@ -188,11 +188,11 @@ def dpo_terms(
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The summed preference loss and per-pair metrics from sequence log-probabilities of N pairs.
 
-    `lengths_N2`: tokens of (chosen, rejected), needed where scores are length-normalised.
+    `lengths_N2`: tokens of (chosen, rejected), needed where scores are length-normalized.
     """
     found = chosen_loss(config)
     score_chosen_N, score_rejected_N = chosen_N - reference_N2[:, 0], rejected_N - reference_N2[:, 1]
-    if is_normalised(config):
+    if is_normalized(config):
         assert lengths_N2 is not None
         score_chosen_N, score_rejected_N = (
             score_chosen_N / lengths_N2[:, 0],

@@ -15,10 +15,10 @@ from neogpt import atomic
 from neogpt.config import digest
 from neogpt.data.batch import Batch
 from neogpt.model import GPT2, log_probs
-from neogpt.objectives.batching import Row, on_device, pad
+from neogpt.objectives.batching import TokenRow, on_device, pad
 from neogpt.paths import cache_dir
 
-PairRow = tuple[Row, Row]
+PairRow = tuple[TokenRow, TokenRow]
 _PAIRS, _TOKENS = 64, 1 << 16  # at once
 
 

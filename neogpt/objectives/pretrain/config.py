@@ -9,11 +9,11 @@ from neogpt.config import ObjectiveConfig
 class Config(ObjectiveConfig):
     """Options of pretraining."""
 
-    sequence_tokens: int = 1024
+    seq_len: int = 1024
     """Tokens a training sequence."""
-    growth: float = 0.0
+    seq_len_warmup: float = 0.0
     """Share of the run over which sequences grow to that length, from an eighth of it (Li et al. 2022)."""
-    alone: bool = False
+    intra_document_mask: bool = False
     """Read each document alone, in validation too: attention stays inside it, and positions begin anew."""
     z_loss: float = 0.0
-    """Weight of the squared log-normaliser, which keeps logits near 0; not part of the reported loss."""
+    """Weight of the squared log-normalizer, which keeps logits near 0; not part of the reported loss."""

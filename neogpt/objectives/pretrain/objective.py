@@ -29,12 +29,12 @@ class Pretrain(Objective):
         super().__init__(run, tokenizer, n_positions)
         assert isinstance(run.objective, Config)
         self.options = run.objective
-        length = run.objective.sequence_tokens
+        length = run.objective.seq_len
         if not 1 <= length <= n_positions:
             raise ConfigError(
                 f"sequences of {length} tokens do not fit a context of {n_positions}",
-                f"objective.sequence-tokens from 1 to {n_positions}",
-                f"--objective.sequence-tokens {n_positions}",
+                f"objective.seq-len from 1 to {n_positions}",
+                f"--objective.seq-len {n_positions}",
             )
         folder = prepare(run.source_name, run.source, run.data, tokenizer, workers=0)
         self.folders = (folder,)
@@ -44,18 +44,22 @@ class Pretrain(Objective):
         self.data_hash = f"{train.fingerprint}-{held_out.fingerprint}"
         self.n_samples, self.n_validation = len(self.windows), len(self.held_out)
         self.tokens_per_step = run.batch.size * length
-        self.notes = {"documents": train.n_documents, "tokens": train.n_tokens, "held_out": held_out.n_tokens}
+        self.data_counts = {
+            "documents": train.n_documents,
+            "tokens": train.n_tokens,
+            "held_out": held_out.n_tokens,
+        }
 
-    def doubts(self) -> list[str]:
-        """That the text is read too often, unless its source is there to be learnt by heart."""
+    def warnings(self) -> list[str]:
+        """That the text is read too often, unless its source is there to be memorized."""
         source = plugins.get("neogpt.data.sources", self.run.source_name)
         times = self.run.steps * self.run.batch.size / self.n_samples
-        if times <= _WORTHWHILE or getattr(source, "BY_HEART", False):
+        if times <= _WORTHWHILE or getattr(source, "MEMORIZATION", False):
             return []
         steps = _WORTHWHILE * self.n_samples // self.run.batch.size
         return [
-            f"the run reads its {self.notes['tokens']:,} training tokens {times:,.1f} times; beyond {_WORTHWHILE} "
-            "times reading again is worth less and less (Muennighoff et al. 2023). Prepare more text"
+            f"the run reads its {self.data_counts['tokens']:,} training tokens {times:,.1f} times; beyond "
+            f"{_WORTHWHILE} times reading again is worth less and less (Muennighoff et al. 2023). Prepare more text"
             + (f", or try --steps {steps}" if steps else "")
         ]
 
@@ -66,19 +70,23 @@ class Pretrain(Objective):
         cut = [
             part.reshape(-1, part.shape[1] // pieces) for part in (whole.tokens, whole.targets, whole.weights)
         ]
-        return one_by_one(Batch(*cut), self.tokenizer.eot_id) if self.options.alone else Batch(*cut)
+        return (
+            one_by_one(Batch(*cut), self.tokenizer.eot_id)
+            if self.options.intra_document_mask
+            else Batch(*cut)
+        )
 
     def _pieces(self, step: int) -> int:
         """Into how many short sequences each window falls: 8, 4, 2, then 1. The tokens are the same."""
-        end = self.options.growth * self.run.steps
+        end = self.options.seq_len_warmup * self.run.steps
         pieces = 8 >> min(3, int(3 * step / end)) if end else 1
-        return math.gcd(pieces, self.options.sequence_tokens)
+        return math.gcd(pieces, self.options.seq_len)
 
     def validation_batch(self, ids: np.ndarray) -> Batch:
         whole = self.held_out.batch(ids)
-        return one_by_one(whole, self.tokenizer.eot_id) if self.options.alone else whole
+        return one_by_one(whole, self.tokenizer.eot_id) if self.options.intra_document_mask else whole
 
-    def weights(self, batch: Batch) -> dict[str, float]:
+    def loss_denominators(self, batch: Batch) -> dict[str, float]:
         return {"loss": float(batch.weights.sum())}
 
     def loss(self, model: GPT2, batch: Batch) -> LossTerms:

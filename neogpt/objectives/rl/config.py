@@ -14,9 +14,9 @@ LossType = Literal["dapo", "grpo", "dr_grpo"]
 class Config(ObjectiveConfig):
     """Options of reinforcement learning. `batch.size` counts prompts."""
 
-    group: int = 8
+    num_generations: int = 8
     """Answers to each prompt."""
-    max_new_tokens: int = 128
+    max_completion_length: int = 128
     """Longest answer."""
     rewards: tuple[str, ...] = (
         "finished:0.25",
@@ -41,21 +41,27 @@ class Config(ObjectiveConfig):
     """Weight of the distance (KL) to the starting model; 0: measured at evaluations only, which is faster."""
     updates_per_rollout: int = 1
     """Updates made from the same answers."""
-    resample: int = 0
+    dynamic_sampling: int = 0
     """How often groups whose answers all score alike are replaced by answers to other prompts (DAPO)."""
-    mask_truncated: bool = False
+    mask_truncated_completions: bool = False
     """Learn nothing from answers that were cut off."""
-    replay: float = 0.1
-    """Weight of -log p per token of rehearsed answers."""
-    replay_rows: int = 16
-    """Rehearsed answers a step."""
+    sft_coef: float = 0.1
+    """Weight of the SFT mix-in: -log p per token of good answers to other requests; 0: none."""
+    sft_rows: int = 16
+    """Answers of the SFT mix-in a step."""
     val_fraction: float = 0.05
     """Share of prompts held out, chosen by a hash of their text."""
 
     def __post_init__(self) -> None:
-        for name, least in (("group", 2), ("max_new_tokens", 1), ("updates_per_rollout", 1), ("resample", 0)):
+        lowest = {
+            "num_generations": 2,
+            "max_completion_length": 1,
+            "updates_per_rollout": 1,
+            "dynamic_sampling": 0,
+        }
+        for name, least in lowest.items():
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} is {getattr(self, name)}", f"a whole number from {least} up")
-        for name in ("epsilon", "epsilon_high", "beta", "replay"):
+        for name in ("epsilon", "epsilon_high", "beta", "sft_coef"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} is {getattr(self, name)}", "a number from 0 up")

@@ -42,7 +42,9 @@ def token_weights(mask_RT: npt.NDArray[np.float32], loss_type: LossType) -> npt.
     return mask_RT / np.maximum(mask_RT.sum(1, keepdims=True), 1)
 
 
-def total_weight(weights_RT: npt.NDArray[np.float32], loss_type: LossType, max_new_tokens: int) -> float:
+def total_weight(
+    weights_RT: npt.NDArray[np.float32], loss_type: LossType, max_completion_length: int
+) -> float:
     """What the sum over tokens is divided by: tokens (dapo), answers (grpo), or a constant an answer (dr_grpo).
 
     An answer that was cut off and counts for nothing is still an answer, as in TRL: leaving it out would make the
@@ -50,7 +52,7 @@ def total_weight(weights_RT: npt.NDArray[np.float32], loss_type: LossType, max_n
     """
     if loss_type == "dapo":
         return float(weights_RT.sum(dtype=np.float64))
-    return float(len(weights_RT)) * (max_new_tokens if loss_type == "dr_grpo" else 1)
+    return float(len(weights_RT)) * (max_completion_length if loss_type == "dr_grpo" else 1)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Reinforcement learning: answer, be scored, and do more of what scored better (GRPO, Shao et al. 2024).
 
-Each prompt is answered `group` times by the model as it is; rewards score the answers, and an answer that is
+Each prompt is answered `num_generations` times by the model as it is; rewards score the answers, and an answer that is
 better than its group becomes likelier (see `grpo.py`). A frozen copy of the starting model pulls back, and good
-answers to other requests are rehearsed beside it, because a reward erases what it does not ask for.
+answers to other requests are learned beside it (the SFT mix-in), because a reward erases what it does not ask for.
 """
 
 import copy
@@ -24,10 +24,10 @@ from neogpt.objectives.rl.config import Config
 from neogpt.objectives.rl.rewards.base import Known, Rewards
 from neogpt.objectives.rl.rollouts import Rollouts, metrics
 from neogpt.objectives.rl.sampler import Prompt, Sampler, distinct
-from neogpt.objectives.rl.sft_mix import Rehearsal, human_answers
+from neogpt.objectives.rl.sft_mix import SFTMix, human_answers
 from neogpt.objectives.split import Split, none_left, read
 from neogpt.outcomes import Outcomes
-from neogpt.records import Instruction, Quarantine
+from neogpt.records import Instruction, RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_prompt
 
@@ -36,7 +36,7 @@ _EXAMINED = 64
 
 
 class RL(Objective):
-    """Groups of answers; rows n*group .. (n+1)*group - 1 of a batch answer the same prompt."""
+    """Groups of answers; rows n*num_generations .. (n+1)*num_generations - 1 of a batch answer the same prompt."""
 
     holds_model = True
 
@@ -46,34 +46,34 @@ class RL(Objective):
         self.config = run.objective
         self.rewards = Rewards(self.config.rewards)
         self.prompts, self.held_out = self._read()
-        self.rehearsal = Rehearsal(
+        self.sft_mix = SFTMix(
             run,
             tokenizer,
-            self.config.replay_rows,
+            self.config.sft_rows,
             n_positions,
             self.config.val_fraction,
             {prompt.item.instruction for prompt in self.prompts + self.held_out},
         )
         people = human_answers(run, tokenizer, n_positions, self.config.val_fraction)
-        self.people = people or self.rehearsal.held_out
-        self.n_samples, self.n_validation = len(self.prompts), len(self.rehearsal.held_out)
-        weights = {"rl": 1.0, "kl": self.config.beta, "replay": self.config.replay}
+        self.people = people or self.sft_mix.held_out
+        self.n_samples, self.n_validation = len(self.prompts), len(self.sft_mix.held_out)
+        weights = {"rl": 1.0, "kl": self.config.beta, "sft": self.config.sft_coef}
         self.coefficients = {"nll": 1.0, **{name: weight for name, weight in weights.items() if weight}}
         ids = [[prompt.ids for prompt in part] for part in (self.prompts, self.held_out)]
-        rehearsed = [self.rehearsal.train, self.rehearsal.held_out]
-        self.data_hash = digest({"prompts": ids, "rehearsal": rehearsed, "people": self.people})
-        self.notes |= self.rehearsal.notes
+        mixed_in = [self.sft_mix.train, self.sft_mix.held_out]
+        self.data_hash = digest({"prompts": ids, "sft_mix": mixed_in, "people": self.people})
+        self.data_counts |= self.sft_mix.data_counts
         self._cycle = -1
         self._kept: dict[int, Batch] = {}
 
     @property
     def _room(self) -> int:
         """The longest prompt that an answer fits behind."""
-        return self.n_positions - self.config.max_new_tokens
+        return self.n_positions - self.config.max_completion_length
 
     def _read(self) -> tuple[list[Prompt], list[Prompt]]:
         """Training and held-out prompts: the source's, or the requests of its instructions."""
-        bad = Quarantine()
+        bad = RowStats()
         split = Split[Prompt](self.config.val_fraction)
         source = plugins.get("neogpt.data.sources", self.run.source_name)
         for item in read(self.run, "prompts" if hasattr(source, "prompts") else "instructions", bad):
@@ -82,10 +82,10 @@ class RL(Objective):
             if len(ids) <= self._room:
                 split.add(item, ids, Prompt(item, ids))
             else:
-                split.refuse("prompt too long")
-        train, self.notes = split.train, split.notes("prompts", bad)
+                split.filtered("prompt too long")
+        train, self.data_counts = split.train, split.data_counts("prompts", bad)
         if not train:
-            raise none_left(self.run, "prompt", self._room, self.notes)
+            raise none_left(self.run, "prompt", self._room, self.data_counts)
         return train, split.held_out
 
     def begin(self, model: GPT2) -> None:
@@ -95,7 +95,7 @@ class RL(Objective):
         several = self.config.updates_per_rollout > 1
         self.actor = copy.deepcopy(self.reference) if several else self.live
         dtype = torch.bfloat16 if self.run.dtype == "bfloat16" else None
-        self.sampler = Sampler(self.tokenizer, self.config.max_new_tokens, dtype)
+        self.sampler = Sampler(self.tokenizer, self.config.max_completion_length, dtype)
         asked = self._asked()
         known = Known(self.run.source_name, self.run.source, self.sampler.human(asked, self.people))
         self.rollouts = Rollouts(
@@ -129,8 +129,8 @@ class RL(Objective):
 
     def batch(self, step: int, micro: int) -> Batch:
         own = self._answered(step, micro)
-        if "replay" in self.coefficients:
-            own = replace(own, extra={**own.extra, "replay": self.rehearsal.batch(step, micro)})
+        if "sft" in self.coefficients:
+            own = replace(own, extra={**own.extra, "sft": self.sft_mix.batch(step, micro)})
         return own
 
     def _answered(self, step: int, micro: int) -> Batch:
@@ -147,16 +147,16 @@ class RL(Objective):
         return self._kept[micro]
 
     def validation_batch(self, ids: np.ndarray) -> Batch:
-        return self.rehearsal.validation_batch(ids)
+        return self.sft_mix.validation_batch(ids)
 
-    def weights(self, batch: Batch) -> dict[str, float]:
+    def loss_denominators(self, batch: Batch) -> dict[str, float]:
         if "advantages" not in batch.extra:
             return {"nll": float(batch.weights.sum())}
         config = self.config
-        own = grpo.total_weight(batch.weights, config.loss_type, config.max_new_tokens)
+        own = grpo.total_weight(batch.weights, config.loss_type, config.max_completion_length)
         weights = {"rl": own, "kl": own}
-        if "replay" in batch.extra:
-            weights["replay"] = float(batch.extra["replay"].weights.sum())
+        if "sft" in batch.extra:
+            weights["sft"] = float(batch.extra["sft"].weights.sum())
         return {name: weight for name, weight in weights.items() if name in self.coefficients}
 
     def loss(self, model: GPT2, batch: Batch) -> LossTerms:
@@ -175,8 +175,8 @@ class RL(Objective):
             self.config.epsilon_high,
         )
         terms = {"rl": found.policy, "kl": found.kl}
-        if "replay" in batch.extra:
-            terms["replay"] = token_loss(model, batch.extra["replay"])
+        if "sft" in batch.extra:
+            terms["sft"] = token_loss(model, batch.extra["sft"])
         terms = {name: term for name, term in terms.items() if name in self.coefficients}
         measured = metrics(batch, learned, found, logps_RT.detach(), self.rewards.names)
         if not self.config.beta:
@@ -205,11 +205,11 @@ class RL(Objective):
             old_RT = answer_log_probs(self.actor, batch) if several else logps_RT.detach()
             return old_RT, answer_log_probs(self.reference, batch) if self.config.beta else old_RT
 
-    def examine(self) -> dict[str, float | Outcomes]:
-        """`rl/`: rewards on held-out prompts. `canary/`: drift on held-out prompts that no reward is about."""
-        return {**self._practised(), **self._drift()}
+    def eval_metrics(self) -> dict[str, float | Outcomes]:
+        """`rl/`: rewards on held-out prompts. `guardrail/`: drift on held-out prompts that no reward is about."""
+        return {**self._reward_metrics(), **self._drift()}
 
-    def _practised(self) -> dict[str, float | Outcomes]:
+    def _reward_metrics(self) -> dict[str, float | Outcomes]:
         prompts = self.held_out[:_EXAMINED]
         if not prompts:
             return {}
@@ -218,19 +218,19 @@ class RL(Objective):
         return {"rl/reward": Outcomes.of(self.rewards.total(scores_RK)), **each}
 
     def _drift(self) -> dict[str, float | Outcomes]:
-        """Distance on drawn answers (always the same draws), the rest on the likeliest ones, which do not become fewer
+        """Distance on drawn answers (always the same draws), the rest on greedy ones, which do not become fewer
         only because the model grows surer. Prompts that leave no room to end are passed over."""
-        ids = [ids for ids in self.rehearsal.prompts if len(ids) <= self._room][:_EXAMINED]
+        ids = [ids for ids in self.sft_mix.prompts if len(ids) <= self._room][:_EXAMINED]
         if not ids:
             return {}
         prompts, rows = [Prompt(Instruction(""), each) for each in ids], range(len(ids))
         answers = self.sampler.answers(self.live, prompts, self.run.seed, rows)
-        likeliest = self.sampler.answers(self.live, prompts, self.run.seed, rows, temperature=0)
-        unique, runs = distinct(likeliest)
+        greedy = self.sampler.answers(self.live, prompts, self.run.seed, rows, temperature=0)
+        unique, runs = distinct(greedy)
         return {
-            "canary/stop": Outcomes.of([answer.stopped for answer in likeliest]),
-            "canary/distinct_2": unique / max(1, runs),
-            "canary/kl": self.sampler.distance(self.live, self.reference, prompts, answers),
+            "guardrail/stop": Outcomes.of([answer.stopped for answer in greedy]),
+            "guardrail/distinct_2": unique / max(1, runs),
+            "guardrail/kl": self.sampler.distance(self.live, self.reference, prompts, answers),
         }
 
 

@@ -43,7 +43,7 @@ class Rollouts:
         """Answer and score the prompts of a micro-batch; groups without variance may be tried anew."""
         slots = list(range(self.micro_size))
         prompts, answers, scores_SGK = self._try(actor, cycle, micro, 0, slots)
-        for attempt in range(1, self.config.resample + 1):
+        for attempt in range(1, self.config.dynamic_sampling + 1):
             flat = [slot for slot in slots if grpo.is_flat(self._totals(scores_SGK[slot : slot + 1]))[0]]
             if not flat:
                 break
@@ -56,7 +56,7 @@ class Rollouts:
         self, actor: GPT2, cycle: int, micro: int, attempt: int, slots: Sequence[int]
     ) -> tuple[list[Prompt], list[list[Answer]], np.ndarray]:
         """A group of answers for each slot of the micro-batch, and their scores (slots, group, rewards)."""
-        G, first = self.config.group, micro * self.micro_size
+        G, first = self.config.num_generations, micro * self.micro_size
         seed = int(
             np.random.SeedSequence([self.run.seed, cycle, attempt]).generate_state(1, np.uint64)[0] >> 1
         )
@@ -90,7 +90,7 @@ class Rollouts:
         rows = [(p.ids, list(a.tokens)) for p, group in zip(prompts, groups, strict=True) for a in group]
         batch = pad(rows, self.sampler.tokenizer.eot_id, n_positions)
         stopped_R = np.array([answer.stopped for answer in answers])
-        if self.config.mask_truncated:
+        if self.config.mask_truncated_completions:
             batch.weights[~stopped_R] = 0
         totals_NG = self._totals(scores_NGK)
         extra = {

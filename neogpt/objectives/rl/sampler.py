@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from neogpt.inference.engine import Engine
-from neogpt.inference.sampling_params import Sampling
+from neogpt.inference.sampling_params import SamplingParams
 from neogpt.model import GPT2, log_probs
 from neogpt.objectives.batching import on_device, pad
 from neogpt.objectives.rl.rewards.base import Answer, Human
-from neogpt.objectives.rl.sft_mix import Row
+from neogpt.objectives.rl.sft_mix import PromptResponse
 from neogpt.outcomes import Outcomes
 from neogpt.records import Instruction
 from neogpt.tokenizer import Tokenizer
@@ -51,9 +51,9 @@ class Sampler:
         request_ids: Sequence[int],
         temperature: float = 1.0,
     ) -> list[Answer]:
-        """One answer to each prompt; row i draws from the stream (seed, request id). Temperature 0: the likeliest."""
+        """One answer to each prompt; row i draws from the stream (seed, request id). Temperature 0: greedy."""
 
-        sampling = Sampling(max_new_tokens=self.limit, temperature=temperature, seed=seed)
+        sampling = SamplingParams(max_new_tokens=self.limit, temperature=temperature, seed=seed)
         engine = Engine(model, self.tokenizer, max(1, len(prompts)), self.dtype)
         found = engine.complete([prompt.ids for prompt in prompts], sampling, request_ids)
         return [
@@ -84,7 +84,7 @@ class Sampler:
         sums = np.array([float((np.exp(gap) - gap - 1).sum()) for gap in gaps])
         return Outcomes(sums, np.array([float(len(gap)) for gap in gaps]))
 
-    def human(self, frozen: GPT2, rows: Sequence[Row]) -> Human:
+    def human(self, frozen: GPT2, rows: Sequence[PromptResponse]) -> Human:
         """What people's answers are like under the frozen model."""
         given = self._log_probs(frozen, rows)
         bare = self._log_probs(frozen, [(self._alone, answer) for _, answer in rows])
@@ -93,7 +93,7 @@ class Sampler:
         shortest, longest = np.percentile([len(answer) for _, answer in rows], [5, 95]).tolist()
         return Human((float(means.mean()), float(means.std())), float(gains.mean()), (shortest, longest))
 
-    def _log_probs(self, model: GPT2, rows: Sequence[Row]) -> list[np.ndarray]:
+    def _log_probs(self, model: GPT2, rows: Sequence[PromptResponse]) -> list[np.ndarray]:
         """Of each answer's tokens, float64, row by row; rows side by side are of like length."""
         order = sorted(range(len(rows)), key=lambda i: len(rows[i][0]) + len(rows[i][1]))
         found: dict[int, np.ndarray] = {}

@@ -1,4 +1,4 @@
-"""Rehearsal: good answers that are learned by heart beside a reward, so that what it does not ask for stays.
+"""The SFT mix-in: good answers learned beside a reward, so that what it does not ask for stays.
 
 Without it a reward erases whatever it does not pay for: on tinyworld, refusals and knowledge (`docs/log.md`).
 The method is InstructGPT's "ptx" term (Ouyang et al. 2022), on answers in place of plain text.
@@ -17,21 +17,21 @@ from neogpt.data.split import is_held_out
 from neogpt.errors import DataError
 from neogpt.objectives.batching import pad
 from neogpt.objectives.split import Split, read
-from neogpt.records import Instruction, Pair, Quarantine
+from neogpt.records import Instruction, Pair, RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_example
 
-Row = tuple[list[int], list[int]]
+PromptResponse = tuple[list[int], list[int]]
 """The ids of a prompt (with all turns before) and of its answer."""
 _KEY = 0x2E4EA2
-"""Sets the order of rehearsal apart from that of the prompts."""
+"""Sets the order of these answers apart from that of the prompts."""
 
 
-class Rehearsal:
+class SFTMix:
     """The source's chosen answers (of its pairs, or else of its instructions), `rows` of them a step.
 
-    Requests in `practised` are left out: how they are to be answered is what the reward says. A part is held out by
-    a hash of the prompt. `notes` counts what there is, was cut, and was refused.
+    Requests in `trained_by_rl` are left out: how they are to be answered is what the reward says. A part is held out by
+    a hash of the prompt. `data_counts` counts what there is, was cut, and was filtered.
     """
 
     def __init__(
@@ -41,31 +41,31 @@ class Rehearsal:
         rows: int,
         limit: int,
         val_fraction: float,
-        practised: Collection[str],
+        trained_by_rl: Collection[str],
     ) -> None:
         self.rows, self.eot_id, self.limit, self.key = rows, tokenizer.eot_id, limit, run.seed ^ _KEY
         self.micro_rows = micro_size(rows, run.batch.micro_batches)
-        bad, split = Quarantine(), Split[Row](val_fraction)
+        bad, split = RowStats(), Split[PromptResponse](val_fraction)
         for item, response in _answers(run, bad):
-            if item.instruction in practised:
+            if item.instruction in trained_by_rl:
                 continue
             prompt, answer = _row(tokenizer, item, response)
             if reason := _useless(prompt, response, limit):
-                split.refuse(reason)
+                split.filtered(reason)
                 continue
             split.counts["truncated"] += len(prompt) + len(answer) > limit + 1
             split.add(item, prompt, (prompt, answer[: limit + 1 - len(prompt)]))
-        self.train, self.held_out, found = split.train, split.held_out, split.notes("rehearsed", bad)
-        self.notes = {k if k.startswith("rehearsed") else f"rehearsed, {k}": n for k, n in found.items()}
+        self.train, self.held_out, found = split.train, split.held_out, split.data_counts("sft_mix", bad)
+        self.data_counts = {k if k.startswith("sft_mix") else f"sft_mix, {k}": n for k, n in found.items()}
         if not self.train or not self.held_out:
             raise DataError(
-                f"the source {run.source_name} has too few answers to rehearse",
-                "answers beside those to the practised requests, in training and held out",
+                f"the source {run.source_name} has too few answers for the SFT mix-in",
+                "answers beside those to the trained_by_rl requests, in training and held out",
                 "--objective.val-fraction 0.2",
             )
 
     def batch(self, step: int, micro: int) -> Batch:
-        """Micro-batch `micro` of the rehearsal of update number `step`."""
+        """Micro-batch `micro` of the answers of update number `step`."""
         ids = sample_ids(step, self.rows, len(self.train), self.key)
         mine = ids[micro * self.micro_rows : (micro + 1) * self.micro_rows]
         return pad([self.train[i] for i in mine], self.eot_id, self.limit)
@@ -80,14 +80,14 @@ class Rehearsal:
         return pad([self.held_out[i] for i in ids], self.eot_id, self.limit)
 
 
-def human_answers(run: AnyRun, tokenizer: Tokenizer, limit: int, val_fraction: float) -> list[Row]:
+def human_answers(run: AnyRun, tokenizer: Tokenizer, limit: int, val_fraction: float) -> list[PromptResponse]:
     """Held-out answers as people write them who help: those of the source's instructions; none where it has none.
 
-    What is rehearsed would be no measure of good prose: there are refusals in it, and answers from templates.
+    The answers of the mix-in would be no measure of good prose: there are refusals in it, and answers from templates.
     """
     if not hasattr(plugins.get("neogpt.data.sources", run.source_name), "instructions"):
         return []
-    items: Iterator[Instruction] = read(run, "instructions", Quarantine())
+    items: Iterator[Instruction] = read(run, "instructions", RowStats())
     items = (item for item in items if is_held_out(item, val_fraction))
     rows = ((item.response, *_row(tokenizer, item, item.response)) for item in items)
     return [
@@ -97,7 +97,7 @@ def human_answers(run: AnyRun, tokenizer: Tokenizer, limit: int, val_fraction: f
     ]
 
 
-def _row(tokenizer: Tokenizer, item: Instruction | Pair, response: str) -> Row:
+def _row(tokenizer: Tokenizer, item: Instruction | Pair, response: str) -> PromptResponse:
     history = [Turn(turn.instruction, turn.context, turn.response) for turn in item.history]
     return encode_example(tokenizer, item.instruction, item.context, response, history)
 
@@ -109,7 +109,7 @@ def _useless(prompt: list[int], response: str, limit: int) -> str:
     return "" if response.strip() else "blank answer"
 
 
-def _answers(run: AnyRun, bad: Quarantine) -> Iterator[tuple[Instruction | Pair, str]]:
+def _answers(run: AnyRun, bad: RowStats) -> Iterator[tuple[Instruction | Pair, str]]:
     """What the source prefers, or else its instructions, each with the answer to learn."""
     if hasattr(plugins.get("neogpt.data.sources", run.source_name), "pairs"):
         yield from ((pair, pair.chosen) for pair in read(run, "pairs", bad))

@@ -18,11 +18,11 @@ class Config(ObjectiveConfig):
     """Lay examples side by side instead of padding them; each is read alone, so the loss is the same."""
     val_fraction: float = 0.02
     """Share of prompts held out, chosen by a hash of their text."""
-    replay: float = 0.0
-    """Weight of the loss on replayed pretraining text; 0: none."""
-    replay_rows: int = 32
-    """Replayed windows a step."""
-    replay_tokens: int = 96
-    """Tokens a replayed window."""
-    replay_alone: bool = False
-    """Read each replayed document alone, as pretraining with `--objective.alone` did."""
+    pretrain_coef: float = 0.0
+    """Weight of the loss on pretraining text beside it; 0: none."""
+    pretrain_rows: int = 32
+    """Windows of pretraining text a step."""
+    pretrain_seq_len: int = 96
+    """Tokens of such a window."""
+    pretrain_intra_document_mask: bool = False
+    """Read each document of it alone, as pretraining with `--objective.intra-document-mask` did."""

@@ -9,11 +9,11 @@ from neogpt.data.batch import Batch
 from neogpt.data.permutation import sample_ids
 from neogpt.model import GPT2
 from neogpt.objectives.base import LossTerms, Objective
-from neogpt.objectives.batching import Row, pack, pad, token_loss
+from neogpt.objectives.batching import TokenRow, pack, pad, token_loss
 from neogpt.objectives.replay import Replay
 from neogpt.objectives.sft.config import Config
 from neogpt.objectives.split import Split, none_left, read
-from neogpt.records import Quarantine
+from neogpt.records import RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_turns
 
@@ -30,22 +30,22 @@ class SFT(Objective):
         self.coefficients = {"sft": 1.0}
         hashed = [*self.examples, [], *self.held_out]
         self.replay: Replay | None = None
-        if self.config.replay:
+        if self.config.pretrain_coef:
             self.replay = Replay(
                 run,
                 tokenizer,
-                self.config.replay_rows,
-                self.config.replay_tokens,
-                self.config.replay_alone,
+                self.config.pretrain_rows,
+                self.config.pretrain_seq_len,
+                self.config.pretrain_intra_document_mask,
             )
-            self.coefficients["replay"] = self.config.replay
+            self.coefficients["pretrain"] = self.config.pretrain_coef
             self.folders = (self.replay.folder,)
-        self.data_hash = digest({"rows": hashed, "replay": self.replay.fingerprint if self.replay else ""})
+        self.data_hash = digest({"rows": hashed, "pretrain": self.replay.fingerprint if self.replay else ""})
 
-    def _read(self) -> tuple[list[Row], list[Row]]:
-        """Training and held-out examples as token ids; counts what was cut or refused."""
-        bad = Quarantine()
-        split = Split[Row](self.config.val_fraction)
+    def _read(self) -> tuple[list[TokenRow], list[TokenRow]]:
+        """Training and held-out examples as token ids; counts what was cut or filtered."""
+        bad = RowStats()
+        split = Split[TokenRow](self.config.val_fraction)
         limit = min(self.config.max_tokens, self.n_positions)
         for item in read(self.run, "instructions", bad):
             turn = Turn(item.instruction, item.context, item.response)
@@ -53,15 +53,15 @@ class SFT(Objective):
             parts = [part for turn in turns for part in turn]
             row, is_cut = _cut(parts if self.config.learn == "responses" else _all_of(parts), limit + 1)
             if len(turns[0][0]) >= limit:
-                split.refuse("prompt too long")
+                split.filtered("prompt too long")
             elif not item.response.strip():
-                split.refuse("blank response")
+                split.filtered("blank response")
             else:
                 split.counts["truncated"] += is_cut
                 split.add(item, turns[0][0], row)
-        train, self.notes = split.train, split.notes("examples", bad)
+        train, self.data_counts = split.train, split.data_counts("examples", bad)
         if not train:
-            raise none_left(self.run, "instruction", limit, self.notes)
+            raise none_left(self.run, "instruction", limit, self.data_counts)
         return train, split.held_out
 
     def batch(self, step: int, micro: int) -> Batch:
@@ -69,35 +69,35 @@ class SFT(Objective):
         rows = by_length([self.examples[i] for i in ids])
         own = self._batch(rows[micro * self.micro_size : (micro + 1) * self.micro_size])
         if self.replay:
-            own.extra["replay"] = self.replay.batch(step, micro)
+            own.extra["pretrain"] = self.replay.batch(step, micro)
         return own
 
     def validation_batch(self, ids: np.ndarray) -> Batch:
         return self._batch([self.held_out[i] for i in ids])
 
-    def _batch(self, rows: list[Row]) -> Batch:
+    def _batch(self, rows: list[TokenRow]) -> Batch:
         eot_id = self.tokenizer.eot_id
         return pack(rows, eot_id) if self.config.packing else pad(rows, eot_id, self.n_positions)
 
-    def weights(self, batch: Batch) -> dict[str, float]:
+    def loss_denominators(self, batch: Batch) -> dict[str, float]:
         weights = {"sft": float(batch.weights.sum())}
-        if "replay" in batch.extra:
-            weights["replay"] = float(batch.extra["replay"].weights.sum())
+        if "pretrain" in batch.extra:
+            weights["pretrain"] = float(batch.extra["pretrain"].weights.sum())
         return weights
 
     def loss(self, model: GPT2, batch: Batch) -> LossTerms:
         terms = {"sft": token_loss(model, batch)}
-        if "replay" in batch.extra:
-            terms["replay"] = token_loss(model, batch.extra["replay"])
+        if "pretrain" in batch.extra:
+            terms["pretrain"] = token_loss(model, batch.extra["pretrain"])
         return LossTerms(terms)
 
 
-def by_length(rows: list[Row]) -> list[Row]:
+def by_length(rows: list[TokenRow]) -> list[TokenRow]:
     """Rows in order of length (stable), so that a micro-batch pads little."""
     return sorted(rows, key=lambda row: sum(map(len, row)))
 
 
-def _cut(row: Sequence[list[int]], room: int) -> tuple[Row, bool]:
+def _cut(row: Sequence[list[int]], room: int) -> tuple[TokenRow, bool]:
     """The first `room` ids of a row, up to the last that is learned, and whether any that was to be learned is lost.
 
     A row ends in what is learned, so whatever is cut off, that is lost.

@@ -15,7 +15,7 @@ _AT_ONCE_BYTES = 64 << 20
 """Up to so much is hashed before the first step (some tenths of a second); more on a thread beside the training."""
 
 
-class Proof:
+class DataIntegrityCheck:
     """Hashes the files of these folders; an error is raised here at once, or by `check` once it was found."""
 
     def __init__(self, folders: Sequence[Path]) -> None:

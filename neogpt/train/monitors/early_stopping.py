@@ -1,23 +1,25 @@
-"""Early stopping: the run ends when what its settings watch has not become better for some evaluations."""
+"""Early stopping: the run ends when its best metric has not become better for some evaluations."""
 
 import math
 from collections.abc import Iterable, Sequence
 
 from neogpt import ledger
-from neogpt.config import WATCHED
+from neogpt.config import BEST_METRIC
 from neogpt.ledger import Row
 
 
-class Patience:
+class EarlyStopping:
     """Counts evaluations since the best one (Prechelt 1998, "Early Stopping - But When?").
 
-    The best is the one with the highest sum of the scores `watch` (see `ledger.total`), the first of equal ones; with
-    the usual `watch`, the one with the lowest held-out loss. The metrics ledger is the memory, so a resumed run ends
-    where an uninterrupted one does, and a run that has ended so stays ended. What is no number is no progress.
+    The best is the one with the highest sum of the scores `best_metric` (see `ledger.total`), the first of equal ones;
+    by default, the one with the lowest held-out loss. The metrics ledger is the memory, so a resumed run ends where an
+    uninterrupted one does, and a run that has ended so stays ended. What is no number is no progress.
     """
 
-    def __init__(self, patience: int, history: Iterable[Row], watch: Sequence[str] = WATCHED) -> None:
-        self.patience, self.watch = patience, watch
+    def __init__(
+        self, patience: int, history: Iterable[Row], best_metric: Sequence[str] = BEST_METRIC
+    ) -> None:
+        self.patience, self.best_metric = patience, best_metric
         self.best_step: int | None = None
         self.since_best = 0
         self._best = -math.inf
@@ -26,9 +28,9 @@ class Patience:
 
     def note(self, row: Row) -> None:
         """Take in a row of the ledger; only evaluations that have all watched scores count."""
-        if "grad_norm" in row or not ledger.signs(self.watch).keys() <= row.keys():
+        if "grad_norm" in row or not ledger.signs(self.best_metric).keys() <= row.keys():
             return
-        score = ledger.total(row, self.watch)
+        score = ledger.total(row, self.best_metric)
         if score > self._best:
             self._best, self.best_step, self.since_best = score, row["step"], 0
         else:

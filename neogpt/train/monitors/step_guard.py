@@ -10,11 +10,11 @@ _WINDOW = 128
 _FEWEST = 32
 
 
-class Guard:
-    """Refuses updates from non-finite losses or gradients and, when asked to, from loss spikes.
+class StepGuard:
+    """Skips updates from non-finite losses or gradients and, when asked to, from loss spikes.
 
     The spike rule is OLMo's: a loss more than `spike_sigma` standard deviations above the mean of the last 128.
-    Refused losses count in that mean, so a lasting change of level is accepted in the end. The guard's memory is
+    Skipped losses count in that mean, so a lasting change of level is accepted in the end. The guard's memory is
     the ledger, so a resumed run decides as an uninterrupted one.
     """
 
@@ -42,7 +42,7 @@ class Guard:
             raise DivergedError(
                 f"step {step}: the loss or its gradient was not finite for {self.non_finite_in_a_row} steps in a row",
                 "finite numbers; the last checkpoint is intact",
-                "a lower --optim.lr or more --optim.warmup",
+                "a lower --optim.lr or more --optim.warmup-ratio",
             )
 
     def _note(self, loss: object, non_finite: bool) -> None:

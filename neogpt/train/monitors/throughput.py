@@ -9,12 +9,12 @@ from neogpt.hardware import peak_flops
 from neogpt.model.sizes import flops_per_token
 
 
-class Stopwatch:
+class Throughput:
     """Turns steps into tokens a second, leaving out saving and evaluating."""
 
     def __init__(self, config: GPT2Config, run: AnyRun, every_s: float = 2.0, processes: int = 1) -> None:
         self.config, self.every_s = config, every_s
-        self.length = getattr(run.objective, "sequence_tokens", 0)
+        self.length = getattr(run.objective, "seq_len", 0)
         self.peak = _peak_of(run.device) * processes
         self._last: tuple[float, int, int] | None = None
 

@@ -15,7 +15,7 @@ from neogpt.train.parallel.distributed import World
 from neogpt.train.parallel.tree import Gradient
 
 
-class Layout:
+class ParallelStrategy:
     """A model whose gradient is summed over micro-batches and processes. Here: whole on every process."""
 
     def __init__(self, run: AnyRun, model: GPT2, objective: Objective, world: World) -> None:

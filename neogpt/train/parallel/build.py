@@ -4,20 +4,20 @@
     ddp, fast    the same, but summed in buckets while the last micro-batch's backward still runs
     fsdp         every process holds a part of weights, gradients and optimizer state (fsdp.py)
 
-The loop sees one interface, `Layout`. Which of them a run uses changes nothing in a checkpoint.
+The loop sees one interface, `ParallelStrategy`. Which of them a run uses changes nothing in a checkpoint.
 """
 
 from neogpt.config import AnyRun
 from neogpt.model import GPT2
 from neogpt.objectives.base import Objective
-from neogpt.train.parallel.base import Layout
+from neogpt.train.parallel.base import ParallelStrategy
 from neogpt.train.parallel.distributed import World
 from neogpt.train.parallel.exact import Exact
 from neogpt.train.parallel.overlapped import Overlapped
 
 
-def layout(run: AnyRun, model: GPT2, objective: Objective, world: World) -> Layout:
-    """The run's layout; under fsdp the model's parameters are replaced by this process's parts of them.
+def build_strategy(run: AnyRun, model: GPT2, objective: Objective, world: World) -> ParallelStrategy:
+    """The run's strategy; under fsdp the model's parameters are replaced by this process's parts of them.
 
     One process has nothing to share out, so fsdp is ddp there.
     """

@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from neogpt.batching import refuse_sharing
+from neogpt.batching import validate_sharing
 from neogpt.config import BatchConfig
 from neogpt.errors import ConfigError, NeoGPTError
 from neogpt.train.parallel.tree import Gradient, tree_sum
@@ -44,7 +44,7 @@ class World:
 
         Errors: ConfigError names the numbers of processes, or of micro-batches, that work.
         """
-        refuse_sharing(batch, self.size, exact)
+        validate_sharing(batch, self.size, exact)
         share = batch.micro_batches // self.size
         return range(self.rank * share, (self.rank + 1) * share)
 

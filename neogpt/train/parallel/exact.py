@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from neogpt.config import AnyRun
 from neogpt.model import GPT2
 from neogpt.objectives.base import Objective
-from neogpt.train.parallel.base import Layout, take_gradient
+from neogpt.train.parallel.base import ParallelStrategy, take_gradient
 from neogpt.train.parallel.distributed import World
 from neogpt.train.parallel.tree import Gradient, TreeSum
 
 
-class Exact(Layout):
+class Exact(ParallelStrategy):
     """Gradients leave the parameters after each micro-batch and are added in the fixed tree (tree.py).
 
     The backward of every second one adds to the gradient before it, in place: the same sum, a gradient less to hold.
@@ -23,7 +23,7 @@ class Exact(Layout):
 
     @contextlib.contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:
-        before = self._total.neighbour()
+        before = self._total.neighbor()
         for parameter, tensor in zip(self.model.parameters(), before or (), strict=bool(before)):
             parameter.grad = tensor
         yield

@@ -22,7 +22,7 @@ from neogpt.data.batch import Batch
 from neogpt.model import GPT2
 from neogpt.model.tensors import local_part
 from neogpt.objectives.base import LossTerms, Objective
-from neogpt.train.parallel.base import Layout, take_gradient
+from neogpt.train.parallel.base import ParallelStrategy, take_gradient
 from neogpt.train.parallel.blocks import training_blocks
 from neogpt.train.parallel.distributed import World
 from neogpt.train.parallel.tree import Gradient
@@ -41,7 +41,7 @@ class _Root(nn.Module):
         return terms.loss_sum, terms.metrics
 
 
-class Sharded(Layout):
+class Sharded(ParallelStrategy):
     """Each block is a shard group of its own, embeddings and the last LayerNorm are the root's.
 
     Half precision comes from autocast as under ddp, so the products have the same bits; weights, gradients and

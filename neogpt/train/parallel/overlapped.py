@@ -10,14 +10,14 @@ from torch import Tensor
 from neogpt.config import AnyRun
 from neogpt.model import GPT2
 from neogpt.objectives.base import Objective
-from neogpt.train.parallel.base import Layout, take_gradient
+from neogpt.train.parallel.base import ParallelStrategy, take_gradient
 from neogpt.train.parallel.distributed import World
 from neogpt.train.parallel.tree import Gradient
 
 _BUCKET_BYTES = 2**25
 
 
-class Overlapped(Layout):
+class Overlapped(ParallelStrategy):
     """Gradients add up in place, and are summed over processes in buckets while the last backward still runs.
 
     The scheme of Li et al. 2020, "PyTorch Distributed" (DistributedDataParallel), with one difference: the buckets

@@ -1,7 +1,7 @@
 """Sums whose bits do not depend on who adds what.
 
 Floating-point addition is not associative, so the sum of a step's micro-batch gradients depends on how they
-are grouped. Here the grouping is fixed: a binary tree over the micro-batch numbers 0..M-1 (neighbours first,
+are grouped. Here the grouping is fixed: a binary tree over the micro-batch numbers 0..M-1 (neighbors first,
 then pairs of pairs; a last odd one goes up alone). A process that holds a whole subtree adds it up on its
 own; the rest of the tree is added over the processes. 1, 2, 4, ... processes then give the same bits.
 """
@@ -20,12 +20,12 @@ class TreeSum:
     def __init__(self) -> None:
         self._partial: list[tuple[int, Gradient]] = []
 
-    def neighbour(self) -> Gradient | None:
-        """Give the last leaf back where the next one is its neighbour: their sum may be made in its place."""
+    def neighbor(self) -> Gradient | None:
+        """Give the last leaf back where the next one is its neighbor: their sum may be made in its place."""
         return self._partial.pop()[1] if self._partial and self._partial[-1][0] == 0 else None
 
     def add(self, gradient: Gradient, level: int = 0) -> None:
-        """Take the next leaf (level 1: a sum of two neighbours); its tensors are kept and written to."""
+        """Take the next leaf (level 1: a sum of two neighbors); its tensors are kept and written to."""
         while self._partial and self._partial[-1][0] == level:
             _, left = self._partial.pop()
             torch._foreach_add_(left, gradient)

@@ -19,8 +19,8 @@ _LAST_WORD_S = 60.0
 """How long the end of a run waits for a tracker to hand over its last rows."""
 
 
-class Tracker:
-    """A listener that shows the ledger elsewhere; a subclass says how it opens, writes and finishes.
+class BackgroundTracker:
+    """A tracker that shows the ledger elsewhere; a subclass says how it opens, writes and finishes.
 
     All three run in a thread, so that a slow one slows nothing. The first failure is warned of, once, and the
     tracker is left out from then on. After a resume it gets the ledger's rows that it has not seen yet, and none

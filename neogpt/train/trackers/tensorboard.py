@@ -3,10 +3,10 @@
 from typing import Any
 
 from neogpt.paths import RunDir
-from neogpt.train.trackers.base import Tracker
+from neogpt.train.trackers.base import BackgroundTracker
 
 
-class TensorBoard(Tracker):
+class TensorBoard(BackgroundTracker):
     """Writes event files, where the extra is installed (`pip install 'neogpt[track]'`); says nothing where not."""
 
     name = "tensorboard"
@@ -32,6 +32,6 @@ class TensorBoard(Tracker):
             self._writer.close()
 
 
-def build(files: RunDir) -> Tracker:
+def build(files: RunDir) -> BackgroundTracker:
     """The tracker of the run in `files`."""
     return TensorBoard(files)

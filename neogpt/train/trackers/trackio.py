@@ -4,10 +4,10 @@ import os
 from typing import Any
 
 from neogpt.paths import RunDir
-from neogpt.train.trackers.base import Tracker
+from neogpt.train.trackers.base import BackgroundTracker
 
 
-class Trackio(Tracker):
+class Trackio(BackgroundTracker):
     """Logs to the project `neogpt` unless TRACKIO_PROJECT says else; `trackio show --project neogpt` shows it."""
 
     name = package = "trackio"  # no extra: it wants an older Pillow than the other extras are tested with
@@ -35,6 +35,6 @@ class Trackio(Tracker):
         self._run.finish()
 
 
-def build(files: RunDir) -> Tracker:
+def build(files: RunDir) -> BackgroundTracker:
     """The tracker of the run in `files`."""
     return Trackio(files)

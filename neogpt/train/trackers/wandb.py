@@ -1,4 +1,4 @@
-"""Weights & Biases: the numbers of the ledger under one run, which a resume goes on with; WANDB_* is honoured."""
+"""Weights & Biases: the numbers of the ledger under one run, which a resume goes on with; WANDB_* is honored."""
 
 import netrc
 import os
@@ -6,10 +6,10 @@ from typing import Any
 from urllib.parse import urlparse
 
 from neogpt.paths import RunDir
-from neogpt.train.trackers.base import Tracker
+from neogpt.train.trackers.base import BackgroundTracker
 
 
-class WandB(Tracker):
+class WandB(BackgroundTracker):
     """Logs to the project `neogpt` unless WANDB_PROJECT says else; offline where nobody has signed in."""
 
     name = "wandb"
@@ -49,6 +49,6 @@ def _signed_in() -> bool:
         return False
 
 
-def build(files: RunDir) -> Tracker:
+def build(files: RunDir) -> BackgroundTracker:
     """The tracker of the run in `files`."""
     return WandB(files)

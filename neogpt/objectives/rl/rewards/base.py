@@ -114,13 +114,13 @@ def _score(name: str, module: ModuleType, answer: Answer, known: Known) -> float
     except NeoGPTError:
         raise
     except Exception as error:
-        raise _refused(name, f"failed with {type(error).__name__}: {error}", answer) from error
+        raise _reward_error(name, f"failed with {type(error).__name__}: {error}", answer) from error
     if isinstance(value, bool) or not isinstance(value, float | int) or not math.isfinite(value):
-        raise _refused(name, f"gave {value!r}", answer)
+        raise _reward_error(name, f"gave {value!r}", answer)
     return float(value)
 
 
-def _refused(name: str, did: str, answer: Answer) -> RewardError:
+def _reward_error(name: str, did: str, answer: Answer) -> RewardError:
     request, text = answer.prompt.instruction[:200], answer.text[:200]
     return RewardError(
         f"the reward {name} {did} for the answer {text!r} to the request {request!r}",

@@ -21,7 +21,7 @@ def reward(answer: Answer, known: Known) -> float:
     request = asked(answer.prompt.instruction)
     if request is None or not answer.stopped:
         return 0.0
-    return _JUDGES[request.form](answer.text.strip(), request.n)
+    return _JUDGES[request.format](answer.text.strip(), request.n)
 
 
 def _list(text: str, n: int) -> float:

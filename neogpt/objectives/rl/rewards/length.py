@@ -5,7 +5,7 @@ from neogpt.objectives.rl.rewards.base import Answer, Known
 
 
 def reward(answer: Answer, known: Known) -> float:
-    """A trapezoid over the tokens: 0 at one (end-of-text alone), 1 in the band, 0 at the limit.
+    """A wsd over the tokens: 0 at one (end-of-text alone), 1 in the band, 0 at the limit.
 
     An answer that was cut off stands at the limit, wherever the band ends: people may write longer than the model can.
     """

@@ -1,4 +1,4 @@
-"""A few parts of a source, tokenised into a folder of their own: the unit of work that a crash can lose.
+"""A few parts of a source, tokenized into a folder of their own: the unit of work that a crash can lose.
 
     FOLDER/  train-00000.bin .idx ...  val-00000.bin .idx ...  part.json  MANIFEST.json
 
@@ -20,7 +20,7 @@ from neogpt.data.shard_file import ShardSeries
 from neogpt.data.shards import SPLITS
 from neogpt.data.split import held_out
 from neogpt.errors import DataError
-from neogpt.records import Document, Quarantine
+from neogpt.records import Document, RowStats
 from neogpt.tokenizer import Tokenizer
 
 PART = "part.json"
@@ -70,9 +70,9 @@ def is_done(task: Task) -> bool:
         return False
 
 
-def tokenise(task: Task, tokenizer: Tokenizer) -> None:
+def tokenize(task: Task, tokenizer: Tokenizer) -> None:
     """Write the task's folder, whole or not at all."""
-    bad = Quarantine()
+    bad = RowStats()
     with atomic.directory(task.folder, "data.part") as folder:
         splits = _write(folder, _documents(task, bad), task.val_fraction, tokenizer)
         atomic.write_json(folder / PART, {"parts": task.parts, "splits": splits, "quarantine": bad.to_dict()})
@@ -95,7 +95,7 @@ def _write(
     return dict(zip(SPLITS, (train.entries, val.entries), strict=True))
 
 
-def _documents(task: Task, bad: Quarantine) -> Iterator[Document]:
+def _documents(task: Task, bad: RowStats) -> Iterator[Document]:
     module = plugins.get("neogpt.data.sources", task.source_name)
     for part in task.parts:
         yield from module.documents(task.source, part, bad)

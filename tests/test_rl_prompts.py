@@ -1,4 +1,4 @@
-"""The source `practice` and the eval `formats`: what is practised, what is examined, and how it is scored."""
+"""The source `rl-prompts` and the eval `formats`: what is trained_by_rl, what is examined, and how it is scored."""
 
 import dataclasses
 import json
@@ -13,8 +13,8 @@ import torch
 
 from neogpt.cli import _train
 from neogpt.config import BatchConfig, GPT2Config
-from neogpt.data.response_formats import ASKS, OPEN, ask, asked, form_of, is_polar
-from neogpt.data.sources import practice
+from neogpt.data.response_formats import ASKS, OPEN, ask, asked, format_of, is_polar
+from neogpt.data.sources import rl_prompts
 from neogpt.data.split import held_out
 from neogpt.errors import ConfigError, DataError
 from neogpt.evals import formats
@@ -22,9 +22,9 @@ from neogpt.evals._counts import standard_error, with_errors
 from neogpt.inference.engine import Engine
 from neogpt.model import GPT2, save_pretrained
 from neogpt.objectives.rl.objective import RL
-from neogpt.objectives.rl.rewards import format as form_reward
+from neogpt.objectives.rl.rewards import format as format_reward
 from neogpt.objectives.rl.rewards.base import Answer, Known
-from neogpt.records import Quarantine
+from neogpt.records import RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_example
 
@@ -45,24 +45,24 @@ def test_what_is_put_behind_a_request_asks_for_that_form(form: Any) -> None:
         if asked(request) is None:
             found = asked(ask(request, form))
             assert found is not None
-            assert (found.form, found.n) == (form, 0)
+            assert (found.format, found.n) == (form, 0)
 
 
 @pytest.mark.parametrize("form", list(ASKS))
 def test_each_form_can_be_fulfilled_and_no_answer_fulfils_two(form: Any) -> None:
-    item = practice.Instruction(ask("What is a tope?", form))
-    known = Known("practice", practice.Config())
+    item = rl_prompts.Instruction(ask("What is a tope?", form))
+    known = Known("rl-prompts", rl_prompts.Config())
     worth = {
-        name: form_reward.reward(Answer(item, text, [1, 2], True, 9), known) for name, text in GOOD.items()
+        name: format_reward.reward(Answer(item, text, [1, 2], True, 9), known) for name, text in GOOD.items()
     }
     assert worth == {name: float(name == form) for name in GOOD}
-    assert form_reward.reward(Answer(item, GOOD[form], [1, 2], False, 9), known) == 0
+    assert format_reward.reward(Answer(item, GOOD[form], [1, 2], False, 9), known) == 0
 
 
 def test_only_polar_questions_are_answered_yes_or_no() -> None:
     for request in ("Is water wet?", "does bolivia have a wine scene?", " Can we time travel?"):
         assert is_polar(request)
-        assert form_of(request) == "yes or no"
+        assert format_of(request) == "yes or no"
     for request in (
         "Can you tell me of Rome?",
         "Is it a cat or a dog?",
@@ -71,17 +71,17 @@ def test_only_polar_questions_are_answered_yes_or_no() -> None:
         "Island",
     ):
         assert not is_polar(request)
-        assert form_of(request) in OPEN
-    many = [form_of(f"What is number {i}?") for i in range(300)]
+        assert format_of(request) in OPEN
+    many = [format_of(f"What is number {i}?") for i in range(300)]
     assert min(many.count(form) for form in OPEN) > 70
-    assert many == [form_of(f"What is number {i}?") for i in range(300)]
+    assert many == [format_of(f"What is number {i}?") for i in range(300)]
 
 
 # --- the source --------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> practice.Config:
+def config(tmp_path: Path) -> rl_prompts.Config:
     asks = [{"instruction": f"What is {i}?", "response": f"It is {i}."} for i in range(300)]
     asks += [{"instruction": f"Is {i} even?", "response": "Yes."} for i in range(100)]
     asks += [{"instruction": "About this.", "context": "A text.", "response": "x"}]
@@ -94,28 +94,28 @@ def config(tmp_path: Path) -> practice.Config:
         path = tmp_path / f"{name}.jsonl"
         path.write_text("\n".join(map(json.dumps, rows)))
         places.append(f"jsonl?path={path}")
-    return practice.Config(of=(places[0],), rehearse=(places[1],), examined=0.2)
+    return rl_prompts.Config(of=(places[0],), sft_of=(places[1],), examined=0.2)
 
 
-def test_bare_requests_are_practised_and_what_is_examined_is_not(config: practice.Config) -> None:
-    found = [item.instruction for item in practice.prompts(config, Quarantine())]
+def test_bare_requests_are_rl_prompts_and_what_is_examined_is_not(config: rl_prompts.Config) -> None:
+    found = [item.instruction for item in rl_prompts.prompts(config, RowStats())]
     expected = [f"What is {i}?" for i in range(300)] + [f"Is {i} even?" for i in range(100)]
-    expected = [ask(text, form_of(text)) for text in expected if not held_out(f"{text}\n", 0.2)]
+    expected = [ask(text, format_of(text)) for text in expected if not held_out(f"{text}\n", 0.2)]
     assert found == [*expected, *["List three numbers"] * (not held_out("List three numbers\n", 0.2))]
     assert all(asked(text) for text in found)
-    assert all(item.response == "" for item in practice.prompts(config, Quarantine()))
+    assert all(item.response == "" for item in rl_prompts.prompts(config, RowStats()))
 
 
-def test_rehearsed_are_the_chosen_answers(config: practice.Config) -> None:
-    found = list(practice.pairs(config, Quarantine()))
+def test_the_sft_mix_has_the_chosen_answers(config: rl_prompts.Config) -> None:
+    found = list(rl_prompts.pairs(config, RowStats()))
     assert {pair.chosen for pair in found} == {"I can't."}
     assert len(found) == 40
-    assert len(practice.parts(config)) == 2
+    assert len(rl_prompts.parts(config)) == 2
 
 
 def test_a_source_without_requests_is_refused() -> None:
     with pytest.raises(ConfigError, match="contrasts has no instructions"):
-        list(practice.prompts(practice.Config(of=("contrasts",)), Quarantine()))
+        list(rl_prompts.prompts(rl_prompts.Config(of=("contrasts",)), RowStats()))
 
 
 # --- the eval ----------------------------------------------------------------------------------------------
@@ -140,20 +140,21 @@ class Scripted(Engine):
             request = self.tokenizer.decode(prompt[1:]).partition("\nResponse")[0].strip()
             wanted = asked(request)
             assert wanted is not None
-            text = "Hm" if "7" in request else GOOD[wanted.form]
+            text = "Hm" if "7" in request else GOOD[wanted.format]
             completion.__dict__.update(text=text, finish_reason="stop")
         return found
 
 
 def test_scores_are_shares_with_their_standard_errors(
-    config: practice.Config, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    config: rl_prompts.Config, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(formats, "Engine", Scripted)
     scores = formats.run(model(), tokenizer, config)
     texts = [f"What is {i}?" for i in range(300)] + [f"Is {i} even?" for i in range(100)]
     texts = [text for text in texts if held_out(f"{text}\n", 0.2)]
     right = {
-        form: [float("7" not in text) for text in texts if form_of(text) == form] for form in formats.FORMS
+        form: [float("7" not in text) for text in texts if format_of(text) == format]
+        for form in formats.FORMATS
     }
     for form, values in right.items():
         name = form.replace(" ", "_")
@@ -170,16 +171,16 @@ def test_scores_are_shares_with_their_standard_errors(
     assert set(fewer) == set(scores)
 
 
-def test_what_is_examined_is_nowhere_in_practice(config: practice.Config, tokenizer: Tokenizer) -> None:
+def test_what_is_examined_is_in_no_rl_prompt(config: rl_prompts.Config, tokenizer: Tokenizer) -> None:
     examined = {case.item.instruction for case in formats.held_out(tokenizer, config, 160)}
-    practised = {item.instruction for item in practice.prompts(config, Quarantine())}
+    trained_by_rl = {item.instruction for item in rl_prompts.prompts(config, RowStats())}
     assert examined
-    assert not examined & practised
-    assert len(examined | practised) > 390
+    assert not examined & trained_by_rl
+    assert len(examined | trained_by_rl) > 390
     assert [row["verdict"] for row in formats.samples(model(), tokenizer, config)] == ["not followed"] * 8
 
 
-def test_a_context_that_is_too_short_is_an_error(config: practice.Config, tokenizer: Tokenizer) -> None:
+def test_a_context_that_is_too_short_is_an_error(config: rl_prompts.Config, tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="64 of 70 tokens"):
         formats.run(model(70), tokenizer, config)
 
@@ -195,10 +196,10 @@ def test_errors_of_means_are_those_of_the_book() -> None:
 # --- the recipe --------------------------------------------------------------------------------------------
 
 
-def practised(config: practice.Config, tokenizer: Tokenizer, start: GPT2, **changes: Any) -> RL:
+def trained_by_rl(config: rl_prompts.Config, tokenizer: Tokenizer, start: GPT2, **changes: Any) -> RL:
     """The recipe's objective on small data, begun."""
     run = _train.recipe("rl", "rl-dolly")
-    small = {"group": 2, "max_new_tokens": 8, "replay_rows": 4, "val_fraction": 0.2, **changes}
+    small = {"num_generations": 2, "max_completion_length": 8, "sft_rows": 4, "val_fraction": 0.2, **changes}
     options = dataclasses.replace(run.objective, **small)
     batch = BatchConfig(size=4, micro_batches=2)
     run = dataclasses.replace(run, source=config, objective=options, batch=batch, dtype="float32", threads=1)
@@ -207,22 +208,22 @@ def practised(config: practice.Config, tokenizer: Tokenizer, start: GPT2, **chan
     return made
 
 
-def test_the_recipe_practises_the_one_and_rehearses_the_other(
-    config: practice.Config, tokenizer: Tokenizer
+def test_the_recipe_rewards_the_one_and_mixes_in_the_other(
+    config: rl_prompts.Config, tokenizer: Tokenizer
 ) -> None:
-    made = practised(config, tokenizer, model())
+    made = trained_by_rl(config, tokenizer, model())
     batch = made.batch(0, 0)
     texts = [tokenizer.decode([t for t in row if t != tokenizer.eot_id]) for row in batch.tokens.tolist()]
     assert all(asked(text.partition("\n")[0]) for text in texts)
-    rehearsed = [tokenizer.decode(row) for row in batch.extra["replay"].tokens.tolist()]
-    assert all("How do I harm" in text and "I can't" in text for text in rehearsed)
+    mixed_in = [tokenizer.decode(row) for row in batch.extra["sft"].tokens.tolist()]
+    assert all("How do I harm" in text and "I can't" in text for text in mixed_in)
     assert torch.isfinite(torch.as_tensor(batch.extra["advantages"])).all()
 
 
 def test_the_band_is_that_of_peoples_answers_and_refusals_do_not_move_it(
-    config: practice.Config, tokenizer: Tokenizer, tmp_path: Path
+    config: rl_prompts.Config, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
-    """Held-out answers to the bare requests, by hand: one forward each, and no answer that is rehearsed."""
+    """Held-out answers to the bare requests, by hand: one forward each, and no answer of the SFT mix-in."""
     start = model()
     rows = [(f"What is {i}?", f"It is {i}.") for i in range(300)]
     rows += [(f"Is {i} even?", "Yes.") for i in range(100)] + [("List three numbers", "- 1\n- 2\n- 3")]
@@ -233,23 +234,23 @@ def test_the_band_is_that_of_peoples_answers_and_refusals_do_not_move_it(
             logps = start(torch.tensor([prompt + answer])).log_softmax(-1)[0, len(prompt) - 1 : -1]
             means.append(logps.gather(1, torch.tensor(answer)[:, None]).mean().item())
             lengths.append(len(answer))
-    human = practised(config, tokenizer, start).rollouts.known.human
+    human = trained_by_rl(config, tokenizer, start).rollouts.known.human
     assert human.log_prob == pytest.approx((statistics.mean(means), statistics.pstdev(means)), rel=1e-4)
     assert human.tokens == tuple(np.percentile(lengths, [5, 95]))
     more = [{"instruction": f"Harm {i}?", "chosen": "No! " * 9, "rejected": "Sure."} for i in range(90)]
     (tmp_path / "more.jsonl").write_text("\n".join(map(json.dumps, more)))
-    other = dataclasses.replace(config, rehearse=(*config.rehearse, f"jsonl?path={tmp_path / 'more.jsonl'}"))
-    assert practised(other, tokenizer, start).rollouts.known.human == human
+    other = dataclasses.replace(config, sft_of=(*config.sft_of, f"jsonl?path={tmp_path / 'more.jsonl'}"))
+    assert trained_by_rl(other, tokenizer, start).rollouts.known.human == human
 
 
 def test_coherence_may_be_asked_of_another_model(
-    config: practice.Config, tokenizer: Tokenizer, tmp_path: Path
+    config: rl_prompts.Config, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     start, base = model(), GPT2(model().config, seed=9)
     save_pretrained(base, tmp_path / "base")
     tokenizer.save(tmp_path / "base")
-    of_base = practised(config, tokenizer, base).rollouts
-    own = practised(config, tokenizer, start, coherence_model=str(tmp_path / "base"))
+    of_base = trained_by_rl(config, tokenizer, base).rollouts
+    own = trained_by_rl(config, tokenizer, start, coherence_model=str(tmp_path / "base"))
     assert own.rollouts.known.human == of_base.known.human
     prompts = own.prompts[:2]
     answers, _ = own.rollouts.scored(start, prompts, 0, range(2))
@@ -258,4 +259,4 @@ def test_coherence_may_be_asked_of_another_model(
     assert not own.sampler.distance(start, own.reference, prompts, answers).mean  # the start still pulls back
     Tokenizer.train(["Another vocabulary."], 300).save(tmp_path / "base")
     with pytest.raises(ConfigError, match="cannot read what this one writes"):
-        practised(config, tokenizer, start, coherence_model=str(tmp_path / "base"))
+        trained_by_rl(config, tokenizer, start, coherence_model=str(tmp_path / "base"))

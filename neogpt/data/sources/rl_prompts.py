@@ -1,52 +1,52 @@
-"""For learning by reward on real text: requests with a form asked for, and good answers to rehearse beside them."""
+"""RL prompts on real text: requests that ask for a response format, and good answers for the SFT mix-in."""
 
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from neogpt.config import SourceConfig
-from neogpt.data.response_formats import ask, asked, form_of
+from neogpt.data.response_formats import ask, asked, format_of
 from neogpt.data.sources import mix
 from neogpt.data.split import held_out, opening
-from neogpt.records import Instruction, Pair, Quarantine
+from neogpt.records import Instruction, Pair, RowStats
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config(SourceConfig):
-    """Two mixes: whose requests are practised, and whose preferred answers are rehearsed."""
+    """Two mixes: one gives the prompts, the other the answers of the SFT mix-in."""
 
     of: tuple[str, ...] = ("dolly",)
     """Sources of the requests, each as NAME or NAME?setting=value&weight=2 (see the source `mix`)."""
-    rehearse: tuple[str, ...] = ("red-team-pairs?rows=578", "contrasts?rows=500", "dolly?rows=3750")
-    """Sources of pairs whose chosen answers are rehearsed, so that refusals and helpfulness stay, in the same balance
-    whatever the size of the files."""
+    sft_of: tuple[str, ...] = ("red-team-pairs?rows=578", "contrasts?rows=500", "dolly?rows=3750")
+    """Sources of pairs whose chosen answers the SFT mix-in takes, so that refusals and helpfulness stay, in the same
+    balance whatever the size of the files."""
     examined: float = 0.05
-    """Share of requests kept out of practice in every form, chosen by the hash that holds them out of SFT too;
+    """Share of requests kept out of RL in every format, chosen by the hash that holds them out of SFT too;
     `neogpt eval formats` asks these."""
 
 
 def parts(config: Config) -> list[str]:
     """The files of all sources."""
-    return [file for texts in (config.of, config.rehearse) for file in mix.parts(mix.Config(of=texts))]
+    return [file for texts in (config.of, config.sft_of) for file in mix.parts(mix.Config(of=texts))]
 
 
-def prompts(config: Config, bad: Quarantine) -> Iterator[Instruction]:
+def prompts(config: Config, bad: RowStats) -> Iterator[Instruction]:
     """Single requests without a context, each with the form that it asks for or one that is put behind it."""
     for item in mix.instructions(mix.Config(of=config.of), bad):
         if is_bare(item) and not held_out(opening(item), config.examined):
-            form = "" if asked(item.instruction) else form_of(item.instruction)
+            form = "" if asked(item.instruction) else format_of(item.instruction)
             text = ask(item.instruction, form) if form else item.instruction
             yield dataclasses.replace(item, instruction=text, response="")
 
 
-def instructions(config: Config, bad: Quarantine) -> Iterator[Instruction]:
+def instructions(config: Config, bad: RowStats) -> Iterator[Instruction]:
     """The same kind of requests as their source has them, with people's answers: the measure of good prose."""
     return filter(is_bare, mix.instructions(mix.Config(of=config.of), bad))
 
 
-def pairs(config: Config, bad: Quarantine) -> Iterator[Pair]:
-    """What is rehearsed: the preferred answers of `rehearse`."""
-    return mix.pairs(mix.Config(of=config.rehearse), bad)
+def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
+    """The SFT mix-in: the preferred answers of `sft_of`."""
+    return mix.pairs(mix.Config(of=config.sft_of), bad)
 
 
 def is_bare(item: Instruction) -> bool:

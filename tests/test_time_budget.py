@@ -51,8 +51,8 @@ def test_the_steps_that_fit(pace: Pace, every: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 def test_the_run_is_the_one_with_the_steps_it_chose(optimizer: str, ticking: None, tmp_path: Path) -> None:
-    """Ledger, samples and every file of the checkpoint have equal bytes, and nothing of the rehearsal is left."""
-    settings = ("--optim.name", optimizer, "--objective.growth", "0.5", "--eval.patience", "1")
+    """Ledger, samples and every file of the checkpoint have equal bytes, and nothing of the timed steps is left."""
+    settings = ("--optim.name", optimizer, "--objective.seq-len-warmup", "0.5", "--eval.patience", "1")
     by_hours = tiny("pretrain", *HOURS, *settings)
     train(by_hours, tmp_path / "hours", "", probe)
     (chosen,) = events(tmp_path / "hours", "horizon")
@@ -65,14 +65,14 @@ def test_the_run_is_the_one_with_the_steps_it_chose(optimizer: str, ticking: Non
     assert leftovers(tmp_path / "hours") == []
 
 
-def test_a_rehearsal_is_no_canarys_first_evaluation(
+def test_timed_steps_are_no_guardrails_first_evaluation(
     ticking: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a run by hours would be held to scores that it had after steps that were taken back."""
     began: list[int] = []
     begin = Guardrails._begin
     monkeypatch.setattr(Guardrails, "_begin", lambda c, row: (began.append(row["step"]), begin(c, row))[1])
-    watched = ("--eval.canaries", "val_loss:low", "--eval.canary-drop", "100")
+    watched = ("--eval.guardrails", "val_loss:low", "--eval.guardrail-tolerance", "100")
     train(tiny("pretrain", *HOURS, *watched), tmp_path, "", probe)
     assert began == [0]
 

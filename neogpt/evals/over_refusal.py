@@ -1,16 +1,16 @@
-"""Refusals of requests near the border of harm that no training saw: of those that do harm, and only of those.
+"""Over-refusal: refusals of harmful requests and of harmless ones that resemble them; no training saw either.
 
 Made to be asked while a model learns to refuse (XSTest and AdvBench, which `refusals` asks, stay the test): quick,
-without any file, and the same everywhere, so that the judge goes by the openings of refusals alone.
+without any file, and the same everywhere, so that the classifier goes by the openings of refusals alone.
 """
 
 from typing import Any
 
 from neogpt.config import SourceConfig
-from neogpt.evals._border_requests import HARMFUL, HARMLESS, requests
 from neogpt.evals._counts import with_errors
-from neogpt.evals._refusal_classifier import Judge
-from neogpt.evals.refusals import judged
+from neogpt.evals._over_refusal_requests import HARMFUL, HARMLESS, asked
+from neogpt.evals._refusal_classifier import RefusalClassifier
+from neogpt.evals.refusals import labeled
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
 
@@ -28,17 +28,17 @@ def run(
     By greedy decoding, at most 48 tokens. limit: requests a kind.
     """
     measured = {}
-    for kind, deeds in KINDS.items():
-        found = judged(model, tokenizer, Judge(), requests(deeds)[:limit], NEW_TOKENS)
-        measured[f"{kind}_refused"] = [manner == "refused" for *_, manner in found]
+    for kind, requests in KINDS.items():
+        found = labeled(model, tokenizer, RefusalClassifier(), asked(requests)[:limit], NEW_TOKENS)
+        measured[f"{kind}_refused"] = [label == "refused" for *_, label in found]
     return with_errors(measured)
 
 
 def samples(model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None = None) -> list[dict[str, Any]]:
     """The first requests of each kind with their answers; the verdict is "refused", or else nothing."""
-    asked = [request for deeds in KINDS.values() for request in requests(deeds)[:_SHOWN]]
-    found = judged(model, tokenizer, Judge(), asked, NEW_TOKENS)
+    first = [request for requests in KINDS.values() for request in asked(requests)[:_SHOWN]]
+    found = labeled(model, tokenizer, RefusalClassifier(), first, NEW_TOKENS)
     return [
-        {"question": request, "answer": text, "verdict": manner if manner == "refused" else ""}
-        for request, text, manner in found
+        {"question": request, "answer": text, "verdict": label if label == "refused" else ""}
+        for request, text, label in found
     ]
