@@ -168,7 +168,7 @@ def main() -> int:
         cpu, flags = machine()
         there = done(options.results, cpu)
         missing = [case for case in cases(flags, options.runs) if case not in there]
-        missing = missing[: options.limit or None]
+        missing = sorted(missing, key=is_emulated)[: options.limit or None]  # the slow ones last
 
         def one(case: Case) -> None:
             name = "-".join(map(str, asdict(case).values()))
