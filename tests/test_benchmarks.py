@@ -26,6 +26,7 @@ def script(name: str) -> ModuleType:
 
 
 ladder, race, ablation = script("ladder"), script("_race"), script("dpo_ablation")
+matrix = script("demo_matrix")
 
 
 @pytest.mark.parametrize("t", [0.0, 0.3, 2.0, 12.7])
@@ -92,3 +93,26 @@ def test_a_cell_of_the_ablation_is_the_range_over_the_seeds() -> None:
     assert lines[2].split(" | ")[1] == "0.25-1.00"
     assert lines[3].split(" | ")[1] == "0.50"
     assert all(line.count("|") == len(ablation.COLUMNS) + 2 for line in lines)
+
+
+FLAGS = {
+    "no vectors": frozenset(),
+    "avx2": frozenset({"avx2"}),
+    "avx512": frozenset({"avx2", "avx512f"}),
+    "amx": frozenset({"avx2", "avx512f", "avx512_bf16", "amx_bf16"}),
+}
+
+
+@pytest.mark.parametrize("machine", list(FLAGS))
+def test_the_demo_matrix_has_every_pair_of_values_that_a_machine_has(machine: str) -> None:
+    """Counted by brute force over all cases; bfloat16 without instructions for it only where a pair needs it."""
+    chosen = matrix.cases(FLAGS[machine], 40)
+    every = matrix.cases(FLAGS[machine], 10_000)
+    assert len(set(chosen)) == len(chosen) >= min(40, len(every))
+    assert set().union(*map(matrix.pairs, chosen)) == set().union(*map(matrix.pairs, every))
+    isas = {case.isa for case in every}
+    assert isas == {name for name, flag in matrix.ISA.items() if flag in FLAGS[machine]} or isas == {""}
+    assert not any(case.isa == "AVX2" and case.dtype == "bfloat16" for case in every)
+    assert {case.seed for case in chosen} == set(range(5))
+    if machine == "avx512":
+        assert sum(map(matrix.is_emulated, chosen)) <= 6

@@ -187,19 +187,70 @@ def test_the_demo_is_one_chain_of_one_seed() -> None:
     assert all(run.seed == 5 and getattr(run.source, "seed", None) == 5 for run in runs.values())
 
 
-def test_a_demo_in_which_a_guardrail_fell_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes on to the report, and the exit code is that of the run."""
+KEPT = {
+    "pretrain": {"recall": 1.0},
+    "sft": {"in_context": 0.95},
+    "dpo": {"in_context": 0.9},
+    "dpo-red-team": dict.fromkeys(demo.OVER_REFUSALS, 1.0),
+    "rl": {
+        **dict.fromkeys(("recall", "asked", "never_asked", "in_context", "how_to", "stop"), 0.99),
+        **dict.fromkeys(("harmful_refusal", "list_format"), 0.99),
+        **dict.fromkeys(demo.OVER_REFUSALS, 0.0),
+    },
+}
+
+
+def a_demo(
+    folder: Path, scores: dict[str, dict[str, float]], monkeypatch: pytest.MonkeyPatch, stopped: str = ""
+) -> list[str]:
+    """`neogpt demo` whose stages only write these scores, the one named `stopped` with a lost guardrail after them."""
     done = []
 
-    def start(settings: AnyRun, folder: Path, **options: str) -> None:
-        done.append(folder.name)
-        if folder.name == "rl":
-            raise RegressedError("step 40: val_loss went from 0.3 to 0.4")
+    def start(settings: AnyRun, run: Path, **options: str) -> None:
+        done.append(run.name)
+        row: dict[str, Any] = {f"tinyworld/{k}": v for k, v in {"recall": 1.0, **scores[run.name]}.items()}
+        run.mkdir(parents=True)
+        ledger.append(run / "metrics.jsonl", {"step": 30, **row})
+        if run.name == stopped:
+            worse = {**row, "tinyworld/recall": 0.1, ledger.REGRESSED: ["tinyworld/recall"]}
+            ledger.append(run / "metrics.jsonl", {"step": 60, **worse})
+            raise RegressedError("step 60: recall went from 1 to 0.1")
 
     monkeypatch.setattr(_train, "start", start)
     monkeypatch.setattr(report_command, "run", lambda args: done.append("report"))
-    assert demo_command.run(["--run", str(tmp_path)]) == RegressedError.exit_code
+    return done
+
+
+def test_a_demo_ends_well_where_every_promise_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = a_demo(tmp_path, KEPT, monkeypatch)
+    assert demo_command.run(["--run", str(tmp_path)]) == 0
     assert done == ["pretrain", "sft", "dpo", "dpo-red-team", "rl", "report"]
+
+
+def test_a_demo_that_a_guardrail_ended_stands_at_what_was_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It goes on to the report; the last good evaluation's scores decide, and here they are as promised."""
+    done = a_demo(tmp_path, KEPT, monkeypatch, stopped="rl")
+    assert demo_command.run(["--run", str(tmp_path)]) == 0
+    assert done[-1] == "report"
+    assert "guardrail" in capsys.readouterr().out.splitlines()[-1]
+
+
+@pytest.mark.parametrize("promise", demo.PROMISES, ids=lambda p: f"{p.stage}-{p.score}")
+def test_a_demo_names_the_promise_that_it_breaks(
+    promise: demo.Promise,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    missed = promise.at_least - 0.001 if promise.at_least else promise.at_most + 0.001
+    scores = {**KEPT, promise.stage: {**KEPT[promise.stage], promise.score: missed}}
+    a_demo(tmp_path, scores, monkeypatch)
+    assert demo_command.run(["--run", str(tmp_path)]) == RegressedError.exit_code
+    assert f"{promise.stage}: {promise.score} is" in capsys.readouterr().out
 
 
 def test_a_new_file_is_a_new_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
