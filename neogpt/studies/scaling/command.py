@@ -19,10 +19,13 @@ _MADE_BUDGETS = (1e18, 1e19, 1e20, 1e21)
 
 
 def run(args: list[str]) -> int:
-    """`neogpt study scaling [isoflop] ...`."""
-    actions = {"isoflop": _isoflop}
-    action, rest = (actions[args[0]], args[1:]) if args and args[0] in actions else (_fit, args)
-    name = f"neogpt study scaling{f' {args[0]}' if action is not _fit else ''}"
+    """`neogpt study scaling [isoflop|grid] ...`."""
+    if args and args[0] == "grid":
+        from neogpt.studies.scaling import grid_command
+
+        return grid_command.run(args[1:])
+    action, rest = (_isoflop, args[1:]) if args and args[0] == "isoflop" else (_fit, args)
+    name = f"neogpt study scaling{' isoflop' if action is _isoflop else ''}"
     tyro.cli(action, args=rest, prog=name, config=(tyro.conf.FlagCreatePairsOff,))
     return 0
 
@@ -43,7 +46,8 @@ def _fit(
 ) -> None:
     """Fit L(N, D) = E + A / N^alpha + B / D^beta to a table of training runs.
 
-    examples: neogpt study scaling --points runs.csv --predict 1e7 2e8        neogpt study scaling isoflop
+    examples: neogpt study scaling --points runs.csv --predict 1e7 2e8
+              neogpt study scaling grid --help        neogpt study scaling isoflop --help
 
     Args:
         points: CSV file with n_params, tokens (or training_flop) and loss; n_params_non_embedding and run where known.
