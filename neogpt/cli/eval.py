@@ -16,7 +16,8 @@ from neogpt.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from neogpt.tokenizer import Tokenizer
 
-_FILES, _FOLDERS = ("hellaswag", "lm-eval"), ("loss", "refusals")
+_TASK_SETS = ("arc-easy", "blimp", "lambada", "piqa", "sciq")
+_FILES, _FOLDERS = ("hellaswag", "lm-eval", *_TASK_SETS), ("loss", "refusals", *_TASK_SETS)
 """Evals that --data may name a file of tasks for, and those that it names a folder for."""
 _USUAL = ("loss", "hellaswag")
 
@@ -50,8 +51,8 @@ def _eval(
         limit: tasks (loss: windows) an eval at most.
         style: how hellaswag lays out and scores its text (default: build-nanogpt).
         tasks: tasks that lm-eval runs (default: hellaswag).
-        data: prepared data set for loss, file of HellaSwag tasks, or folder of the prompts for refusals; by default
-            NEOGPT_DATA, the cache, or downloaded.
+        data: prepared data set for loss, file of HellaSwag tasks, file or folder of those of arc-easy, blimp, lambada,
+            piqa or sciq, or folder of the prompts for refusals; by default NEOGPT_DATA, the cache, or downloaded.
         device: auto, cpu, cuda, ...
         samples: print sample answers too.
         json: print JSON.
@@ -93,7 +94,7 @@ def _eval(
 def _validate_idle(names: tuple[str, ...], style: str, tasks: tuple[str, ...], data: str) -> None:
     """ConfigError for a flag that none of the evals reads."""
     readers = {"style": (style, ["hellaswag"]), "tasks": (tasks, ["lm-eval"])}
-    readers["data"] = (data, sorted([*_FILES, *_FOLDERS]))
+    readers["data"] = (data, sorted({*_FILES, *_FOLDERS}))
     for flag, (value, known) in readers.items():
         if value and not set(known) & set(names):
             raise ConfigError(
@@ -114,6 +115,7 @@ def _options(
     """What the command line and the model's own folder say to each eval."""
     data = {name: {"data": places.get(name, "")} for name in (*_FILES, *_FOLDERS)}
     return {
+        **{name: data[name] for name in _TASK_SETS},
         "hellaswag": {**data["hellaswag"], **({"style": style} if style else {})},
         "instructions": _taught(folder),
         "loss": {**data["loss"], "learned": _learned(folder)},

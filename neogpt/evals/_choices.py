@@ -79,6 +79,42 @@ def alone(model: GPT2, request: Continuation) -> float:
     return float(_token_log_probs(model, x_ND, tokens_T[-n:]).sum())
 
 
+def completions(
+    model: GPT2, requests: Sequence[Continuation], batch_tokens: int | None = None
+) -> list[tuple[float, bool]]:
+    """For each request the log-likelihood, and whether greedy decoding writes exactly that continuation.
+
+    Where rounding could decide which token is the most likely, the request goes through the model alone.
+    """
+    size = batch_tokens or _BATCH_TOKENS.get(model.device.type, _BATCH_TOKENS["cuda"])
+    fitted = [request.fitted(model.config.n_positions) for request in requests]
+    order = sorted(range(len(fitted)), key=lambda i: -len(fitted[i].context) - len(fitted[i].continuation))
+    found: dict[int, tuple[float, bool]] = {}
+    for batch in _batches([len(fitted[i].context) + len(fitted[i].continuation) - 1 for i in order], size):
+        chosen = [order[k] for k in batch]
+        for i, (value, is_greedy, is_sure) in zip(
+            chosen, _greedy(model, [fitted[i] for i in chosen]), strict=True
+        ):
+            found[i] = (value, is_greedy if is_sure else _greedy(model, [fitted[i]])[0][1])
+    return [found[i] for i in range(len(fitted))]
+
+
+def _greedy(model: GPT2, requests: Sequence[Continuation]) -> list[tuple[float, bool, bool]]:
+    """Log-likelihood, whether all tokens are the most likely, and whether no two logits are within rounding."""
+    inputs = [(r.context + r.continuation)[:-1] for r in requests]
+    x_BTD = model.hidden(_padded(inputs, model))
+    results = []
+    for x_TD, ids, request in zip(x_BTD, inputs, requests, strict=True):
+        targets_N = torch.tensor(request.continuation, device=x_TD.device)
+        x_ND = x_TD[len(ids) - len(targets_N) : len(ids)]
+        logits_NV = x_ND @ model.transformer.wte.weight.T
+        two_N2 = logits_NV.topk(2).values
+        is_sure = bool((two_N2[:, 0] - two_N2[:, 1] > _ROUNDING * two_N2.abs().amax(1)).all())
+        is_greedy = bool((logits_NV.argmax(-1) == targets_N).all())
+        results.append((float(_token_log_probs(model, x_ND, targets_N).sum()), is_greedy, is_sure))
+    return results
+
+
 def best(
     model: GPT2, requests: Sequence[Continuation], values: Sequence[float], lengths: Sequence[float]
 ) -> int:

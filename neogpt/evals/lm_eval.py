@@ -1,6 +1,6 @@
 """lm-evaluation-harness itself, run on the model as transformers loads it: the referee (extra: `neogpt[eval]`).
 
-HellaSwag's tasks come from the file that `hellaswag` reads, so that task runs offline; the others are loaded as
+The tasks of `_LOCAL` come from the files that our own evals read, so they run offline; the others are loaded as
 lm-eval loads them, from the Hugging Face Hub or its cache.
 """
 
@@ -11,11 +11,13 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from neogpt import plugins
 from neogpt.config import EvalConfig, SourceConfig
 from neogpt.errors import ConfigError, DataError
 from neogpt.evals import _hellaswag_tasks
@@ -23,6 +25,15 @@ from neogpt.model import GPT2, save_pretrained
 from neogpt.tokenizer import Tokenizer
 
 _ROWS = 16
+_LOCAL = {
+    "hellaswag": ("hellaswag/hellaswag.yaml", "hellaswag"),
+    "arc_easy": ("arc/arc_easy.yaml", "arc-easy"),
+    "lambada_openai": ("lambada/lambada_openai.yaml", "lambada"),
+    "piqa": ("piqa/piqa.yaml", "piqa"),
+    "sciq": ("sciq/sciq.yaml", "sciq"),
+}
+"""lm-eval's tasks: the definition in its folder, and our eval that knows the rows. BLiMP's have a prefix in common."""
+_BLIMP = "blimp_"
 
 
 def prepare(settings: EvalConfig) -> dict[str, Any]:
@@ -69,15 +80,17 @@ def harness(
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
 
-        others = set(tasks) - {"hellaswag"}
+        others = {task for task in tasks if not _is_local(task)}
         manager = TaskManager(include_defaults=bool(others))  # thousands of files: many seconds
         if unknown := others - set(manager.all_tasks):
             raise ConfigError(
                 f"lm-eval has no task {unknown.pop()!r}", "a name that `lm-eval ls tasks` shows"
             )
-        original = Path(lm_eval.__file__).parent / "tasks" / "hellaswag" / "hellaswag.yaml"
-        local = _local(Path(scratch), original, data, limit) if "hellaswag" in tasks else ""
-        wanted = [local if task == "hellaswag" else task for task in tasks]
+        definitions = Path(lm_eval.__file__).parent / "tasks"
+        wanted = [
+            _local(Path(scratch), definitions, task, data, limit) if _is_local(task) else task
+            for task in tasks
+        ]
         model = HFLM(pretrained=str(folder), device=device, batch_size=_ROWS)
         try:
             results: dict[str, Any] = lm_eval.simple_evaluate(
@@ -91,20 +104,44 @@ def harness(
     return results
 
 
-def _local(folder: Path, original: Path, data: str, limit: int | None) -> str:
-    """A definition in `folder` of lm-eval's task hellaswag, its text and metrics untouched, on our file's rows."""
-    rows = _hellaswag_tasks.as_rows(_hellaswag_tasks.read(data, limit))
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    files = {"data_files": {"validation": str(folder / "rows.jsonl")}, "cache_dir": str(folder / "cache")}
+def _is_local(task: str) -> bool:
+    return task in _LOCAL or task.startswith(_BLIMP)
+
+
+def _local(folder: Path, definitions: Path, task: str, data: str, limit: int | None) -> str:
+    """A definition in `folder` of one of lm-eval's tasks, its text and metrics untouched, on the rows of our file."""
+    uid = task.removeprefix(_BLIMP) if task.startswith(_BLIMP) else ""
+    original, eval_name = (f"blimp/{uid}.yaml", "blimp") if uid else _LOCAL[task]
+    if not (definitions / original).is_file():
+        raise ConfigError(f"lm-eval has no task {task!r}", "a name that `lm-eval ls tasks` shows")
+    file = folder / f"{task}.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in _rows(eval_name, uid, data, limit)))
+    files = {"data_files": {"rows": str(file)}, "cache_dir": str(folder / "cache")}
     values = {
-        "include": str(original),
+        "include": str(definitions / original),
         "dataset_path": "json",
+        "dataset_name": None,
         "dataset_kwargs": files,
         "training_split": None,
+        "validation_split": "rows",
+        "test_split": None,
     }
-    definition = folder / "hellaswag.yaml"
+    definition = folder / f"{task}.yaml"
     definition.write_text(json.dumps(values))  # JSON is YAML
     return str(definition)
+
+
+def _rows(eval_name: str, uid: str, data: str, limit: int | None) -> list[dict[str, Any]]:
+    """The first rows of an eval's tasks, as the data set on the Hugging Face Hub has them; of BLiMP one paradigm's."""
+    if eval_name == "hellaswag":
+        return _hellaswag_tasks.as_rows(_hellaswag_tasks.read(data, limit))
+    rows = (dict(row.values) for row in plugins.get("neogpt.evals", eval_name).TASKS.rows(data))
+    found = list(islice((row for row in rows if not uid or row.get("UID") == uid), limit or None))
+    if not found:
+        raise DataError(
+            f"no row of {eval_name} for lm-eval's {uid or eval_name}", "one or more", code="evals.incomplete"
+        )
+    return found
 
 
 def _name(task: str, key: str) -> str:
