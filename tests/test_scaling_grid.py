@@ -128,7 +128,9 @@ def test_the_rate_is_the_same_until_the_shorter_run_falls() -> None:
     schedules = []
     for job in grid.chains(spec())[0]:
         optim = dataclasses.replace(
-            run.optim, warmup_ratio=job.changes["optim.warmup_ratio"], decay=job.changes["optim.decay_ratio"]
+            run.optim,
+            warmup_ratio=job.changes["optim.warmup_ratio"],
+            decay_ratio=job.changes["optim.decay_ratio"],
         )
         rates = [learning_rate(step, job.steps, optim) for step in range(job.steps)]
         schedules.append(rates)

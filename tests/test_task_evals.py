@@ -13,7 +13,6 @@ import pytest
 import task_files
 import torch
 from hellaswag_tasks import random_model, save
-from neogpt.train.parallel.distributed import World
 from training import Launcher
 
 from neogpt import plugins
@@ -25,6 +24,7 @@ from neogpt.evals._choices import Continuation, completions
 from neogpt.evals._cloze import Cloze
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
+from neogpt.train.parallel.distributed import World
 
 NAMES = list(task_files.ROWS)
 N = 30
@@ -126,7 +126,7 @@ def test_the_command_line_has_lm_eval_judge_the_same_file(
     assert command_line.main([*args, "--limit", "12", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["scores"]
     for score in ("acc", "acc_norm", "acc_stderr"):
-        assert found[f"piqa/{score}"] == pytest.approx(found[f"lm-eval/piqa/{score}"])
+        assert found[f"piqa/{score}"] == pytest.approx(found[f"lm_eval/piqa/{score}"])
 
 
 # Scores

@@ -133,18 +133,18 @@ def peak_memory(work: str, flags: Sequence[str], result: str) -> int:
 def task_scores(model: str, files: dict[str, str], result: str) -> int:
     """Each process writes the scores of the evals named in `files` to `result`.RANK, to the last bit."""
     import torch
-    from neogpt.train.distributed import connected, world_from_environment
 
-    from neogpt import checkpoint, plugins
+    from neogpt import model_store, plugins
+    from neogpt.train.parallel.distributed import connected, world_from_environment
 
     torch.set_num_threads(1)
-    world, tokenizer = world_from_environment(), checkpoint.load_tokenizer(model)
+    world, tokenizer = world_from_environment(), model_store.load_tokenizer(model)
     with connected(world, "cpu"):
         found = {
             f"{name}/{score}": value.hex()
             for name, file in files.items()
             for score, value in plugins.get("neogpt.evals", name)
-            .run(checkpoint.load_model(model), tokenizer, data=file, world=world)
+            .run(model_store.load_model(model), tokenizer, data=file, world=world)
             .items()
         }
     Path(f"{result}.{world.rank}").write_text(json.dumps(found))
