@@ -8,8 +8,9 @@ class NeoGPTError(Exception):
 
     exit_code = 1
 
-    def __init__(self, what: str, expected: str = "", hint: str = "") -> None:
-        self.what, self.expected, self.hint = what, expected, hint
+    def __init__(self, what: str, expected: str = "", hint: str = "", *, code: str = "") -> None:
+        """`code`: a stable name (`study.no_such_layer`) for tests and scripts; the prose may change."""
+        self.what, self.expected, self.hint, self.code = what, expected, hint, code
         lines = [what]
         if expected:
             lines.append(f"  expected: {expected}")
@@ -19,7 +20,7 @@ class NeoGPTError(Exception):
 
     def within(self, place: str) -> Self:
         """The same error, saying where it arose."""
-        return type(self)(f"{place}: {self.what}", self.expected, self.hint)
+        return type(self)(f"{place}: {self.what}", self.expected, self.hint, code=self.code)
 
 
 class ConfigError(NeoGPTError):

@@ -1,0 +1,120 @@
+"""Interventions on the weights: the result is a GPT-2, which the engine, every eval and every study run as it is.
+
+Switching a part off in the weights is switching it off at every position of every text, also of texts that the model
+writes. What can be said of a whole answer (is it a refusal? is the list right?) is so measured by the same exams as
+for every model.
+
+L layers, H heads, K head size, D n_embd.
+"""
+
+import copy
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from neogpt.errors import ConfigError
+from neogpt.model import GPT2
+from neogpt.studies.interpretability.components import Component
+
+
+@torch.no_grad()
+def without(
+    model: GPT2, components: Iterable[Component], means: Mapping[Component, Tensor] | None = None
+) -> GPT2:
+    """A copy of the model in which heads, attention sublayers or MLPs write nothing, or always their mean.
+
+    `means`: what `components.means` gives; without it they write zero. The logits are those of `ablate`.
+    Errors: ConfigError for components that are not there, or write no such thing (study.no_such_component).
+    """
+    edited = copy.deepcopy(model)
+    for component in components:
+        component.check(model)
+        mean = None if means is None else means[component]
+        if component.kind == "head":
+            _silence_head(edited, component, mean)
+        elif component.kind in ("attn", "mlp"):
+            block = edited.transformer.h[component.layer or 0]
+            out = block.attn.c_proj if component.kind == "attn" else block.mlp.c_proj
+            out.weight.zero_()
+            out.bias.copy_(torch.zeros_like(out.bias) if mean is None else mean)
+        else:
+            raise ConfigError(
+                f"{component} is no part that can be switched off in the weights",
+                "heads (L2H3), L2.attn or L2.mlp",
+                code="study.no_such_component",
+            )
+    return edited
+
+
+def _silence_head(model: GPT2, component: Component, mean_K: Tensor | None) -> None:
+    """A head writes its values times its K rows of the output matrix: these become 0; its mean goes to the bias."""
+    out = model.transformer.h[component.layer or 0].attn.c_proj
+    weight_HKD = out.weight.view(model.config.n_head, -1, model.config.n_embd)
+    head = component.head or 0
+    if mean_K is not None:
+        out.bias += mean_K @ weight_HKD[head]
+    weight_HKD[head] = 0
+
+
+def writers(model: GPT2) -> list[tuple[str, nn.Parameter]]:
+    """Every parameter that writes to the residual stream, by name; the last dimension of each is the stream's."""
+    ends = ("wte.weight", "wpe.weight", "c_proj.weight", "c_proj.bias")
+    return [(name, parameter) for name, parameter in model.named_parameters() if name.endswith(ends)]
+
+
+@torch.no_grad()
+def without_direction(model: GPT2, direction_D: Tensor) -> GPT2:
+    """A copy that cannot write along a direction of the residual stream: W - (W r) r^T for all that writes.
+
+    So the stream has nothing along r at any layer and position (Arditi et al. 2024, "Refusal in Language Models Is
+    Mediated by a Single Direction": weight orthogonalisation). GPT-2's head is the embedding, so the head forgets r
+    too, which the paper's models keep; `directions.ablated` edits activations alone and is exact.
+    Errors: ConfigError (study.bad_direction) unless it is (D,) and not zero.
+    """
+    r_D = _unit(model, direction_D)
+    edited = copy.deepcopy(model)
+    for _, parameter in writers(edited):
+        parameter -= (parameter @ r_D)[..., None] * r_D
+    return edited
+
+
+@torch.no_grad()
+def with_direction(model: GPT2, direction_D: Tensor, layer: int, strength: float = 1.0) -> GPT2:
+    """A copy that adds `strength` times the direction to the stream after a layer, at every position.
+
+    By the bias of that layer's MLP output. Errors: ConfigError (study.no_such_layer, study.bad_direction).
+    """
+    Component("mlp", layer).check(model)
+    _unit(model, direction_D)
+    edited = copy.deepcopy(model)
+    edited.transformer.h[layer].mlp.c_proj.bias += strength * direction_D
+    return edited
+
+
+def _unit(model: GPT2, direction_D: Tensor) -> Tensor:
+    if direction_D.shape != (model.config.n_embd,) or not direction_D.norm() > 0:
+        raise ConfigError(
+            f"a direction of shape {tuple(direction_D.shape)} and length {float(direction_D.norm()):g}",
+            f"({model.config.n_embd},), as the residual stream, and not zero",
+            code="study.bad_direction",
+        )
+    return direction_D / direction_D.norm()
+
+
+@torch.no_grad()
+def hybrid(base: GPT2, other: GPT2, takes: Callable[[str], bool]) -> GPT2:
+    """A copy of `base` with the parameters whose name `takes` from `other`, which has the same shape.
+
+    Errors: ConfigError (study.other_shape).
+    """
+    if base.config != other.config:
+        raise ConfigError(
+            "the two models have different shapes", "two stages of one model", code="study.other_shape"
+        )
+    edited = copy.deepcopy(base)
+    theirs = dict(other.named_parameters())
+    for name, parameter in edited.named_parameters():
+        if takes(name):
+            parameter.copy_(theirs[name])
+    return edited
