@@ -28,6 +28,7 @@ every layer. B rows, T tokens, D n_embd, H heads, K = D / H, V vocabulary:
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -119,12 +120,17 @@ def _forward(model: GPT2, tokens_BT: Tensor, see: _Recorder) -> None:
     embed_BTD = see("embed", transformer.wte.weight[tokens_BT])
     positions_TD = transformer.wpe.weight[: tokens_BT.shape[1]]
     x_BTD = embed_BTD + see("pos_embed", positions_TD.expand_as(embed_BTD))
-    for i, block in enumerate(transformer.h):
+    for i, block in enumerate(blocks(model)):
         x_BTD = _layer(block, x_BTD, f"h.{i}.", see)
     if see.needs("logits") or see.needs("ln_f") or see.needs("ln_f.scale"):
         x_BTD = see("ln_f", _final_norm(transformer.ln_f, x_BTD, see))
     if see.needs("logits"):
         see("logits", x_BTD @ transformer.wte.weight.T)
+
+
+def blocks(model: GPT2) -> list[Block]:
+    """The layers, as what they are: PyTorch's list of modules has forgotten their type."""
+    return [cast(Block, block) for block in model.transformer.h]
 
 
 def _layer(block: Block, x_BTD: Tensor, at: str, see: _Recorder) -> Tensor:

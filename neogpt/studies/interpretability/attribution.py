@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neogpt.model import GPT2
-from neogpt.studies.interpretability.activations import activations
+from neogpt.studies.interpretability.activations import activations, blocks
 from neogpt.studies.interpretability.checks import check_ids, check_input, last_positions
 
 
@@ -77,7 +77,7 @@ def direct_logit_attribution(
     def added(x_BTD: Tensor) -> Tensor:
         return (x_BTD[rows_B, at_B] * read_BD).sum(-1)
 
-    layers = list(model.transformer.h)
+    layers = blocks(model)
     z_LBHK = [kept[f"h.{i}.attn.z"][rows_B, :, at_B] for i in range(len(layers))]
     return Attribution(
         embed=added(kept["embed"]),

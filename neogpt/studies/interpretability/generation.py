@@ -14,6 +14,9 @@ from neogpt.errors import ConfigError
 from neogpt.model import GPT2
 from neogpt.studies.interpretability.activations import Edit, activations, expand
 
+ROWS = 256
+"""Texts read at once."""
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -61,7 +64,7 @@ def generate_greedily(
     texts = [list(prompt) for prompt in prompts]
     running = list(range(len(texts)))
     for _ in range(max_new_tokens):
-        for i, token in zip(running, _next_tokens(model, [texts[i] for i in running], edits), strict=True):
+        for i, token in zip(running, likeliest(model, [texts[i] for i in running], edits), strict=True):
             texts[i].append(token)
         running = [i for i in running if texts[i][-1] != stop_id and len(texts[i]) < model.config.n_positions]
         if not running:
@@ -69,12 +72,18 @@ def generate_greedily(
     return [text[len(prompt) :] for text, prompt in zip(texts, prompts, strict=True)]
 
 
-def _next_tokens(model: GPT2, texts: list[list[int]], edits: Mapping[str, Edit] | None) -> list[int]:
+@torch.no_grad()
+def likeliest(
+    model: GPT2, texts: Sequence[Sequence[int]], edits: Mapping[str, Edit] | None = None
+) -> list[int]:
     """The likeliest token after each text; shorter ones are padded on the right, where nothing is read from."""
-    tokens_BT, last_B = padded(texts, model.device)
-    x_BTD = activations(model, tokens_BT, ["ln_f"], edits)["ln_f"]
-    logits_BV = x_BTD[torch.arange(len(texts), device=model.device), last_B] @ model.transformer.wte.weight.T
-    return [int(token) for token in logits_BV.argmax(-1)]
+    found: list[int] = []
+    for start in range(0, len(texts), ROWS):
+        tokens_BT, last_B = padded(texts[start : start + ROWS], model.device)
+        x_BTD = activations(model, tokens_BT, ["ln_f"], edits)["ln_f"]
+        rows_B = torch.arange(len(tokens_BT), device=model.device)
+        found += (x_BTD[rows_B, last_B] @ model.transformer.wte.weight.T).argmax(-1).tolist()
+    return found
 
 
 def padded(texts: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

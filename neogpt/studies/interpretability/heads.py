@@ -59,7 +59,8 @@ def scores_on(model: GPT2, tokens_BT: Tensor, batch_rows: int = 8) -> HeadScores
     # before, what followed it is the query itself.
     after_BTT = F.pad(same_BTT, (1, 0))[:, :, :T]
     wanted = [before_TT.expand_as(same_BTT), same_BTT, after_BTT]
-    sums_3LH: Tensor | float = 0.0
+    config = model.config
+    sums_3LH = model.transformer.wte.weight.new_zeros(3, config.n_layer, config.n_head, requires_grad=False)
     for start in range(0, len(tokens_BT), batch_rows):
         pattern_LBHTT = attention(model, tokens_BT[start : start + batch_rows])
         here = [mask_BTT[start : start + batch_rows] for mask_BTT in wanted]

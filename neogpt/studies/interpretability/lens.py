@@ -6,7 +6,7 @@ tied head (nostalgebraist 2020, "interpreting GPT: the logit lens"). The last ro
 L layers, B rows, T tokens, D n_embd, V vocabulary, N tokens kept.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from neogpt.errors import ConfigError
 from neogpt.model import GPT2
 from neogpt.studies.interpretability.activations import activations, unembed
-from neogpt.studies.interpretability.checks import check_ids
+from neogpt.studies.interpretability.checks import check_ids, check_index
 
 
 def stream(model: GPT2, tokens_BT: Tensor) -> Tensor:
@@ -52,19 +52,29 @@ class LensReadings:
 
 
 @torch.no_grad()
-def lens_readings(model: GPT2, tokens_BT: Tensor, targets_BT: Tensor, n_top: int = 5) -> LensReadings:
+def lens_readings(
+    model: GPT2,
+    tokens_BT: Tensor,
+    targets_BT: Tensor,
+    n_top: int = 5,
+    positions: Sequence[int] | None = None,
+) -> LensReadings:
     """The likeliest tokens, and how likely the targets are, at each layer and position.
 
-    `targets_BT`, int64 (B, T) or what broadcasts to it: the token to follow at each position. Of the logits, one
-    layer and one row at a time are held. Errors: ConfigError (study.bad_count), and those of `activations`.
+    `targets_BT`, int64 (B, T) or what broadcasts to it: the token to follow at each position. `positions`: those to
+    read, by default all. Of the logits, one layer and one row at a time are held.
+    Errors: ConfigError (study.bad_count, study.no_such_position), and those of `activations`.
     """
     if not 1 <= n_top <= model.config.vocab_size:
         raise ConfigError(
             f"n_top is {n_top}", f"1 to {model.config.vocab_size:,} tokens", code="study.bad_count"
         )
     check_ids(model, targets_BT)
-    targets_BT = targets_BT.expand_as(tokens_BT)
-    layers = [list(_read(model, x_BTD, targets_BT, n_top)) for x_BTD in stream(model, tokens_BT)]
+    at = list(range(tokens_BT.shape[1]) if positions is None else positions)
+    for position in at:
+        check_index("position", position, tokens_BT.shape[1])
+    targets_BT = targets_BT.expand_as(tokens_BT)[:, at]
+    layers = [list(_read(model, x_BTD[:, at], targets_BT, n_top)) for x_BTD in stream(model, tokens_BT)]
     ids, probs, wanted, ranks = (
         torch.stack([torch.stack([row[part] for row in rows]) for rows in layers]) for part in range(4)
     )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from neogpt.errors import ConfigError
 from neogpt.model import GPT2
+from neogpt.studies.interpretability.activations import blocks
 from neogpt.studies.interpretability.components import Component
 
 
@@ -34,7 +35,7 @@ def without(
         if component.kind == "head":
             _silence_head(edited, component, mean)
         elif component.kind in ("attn", "mlp"):
-            block = edited.transformer.h[component.layer or 0]
+            block = blocks(edited)[component.layer or 0]
             out = block.attn.c_proj if component.kind == "attn" else block.mlp.c_proj
             out.weight.zero_()
             out.bias.copy_(torch.zeros_like(out.bias) if mean is None else mean)
@@ -49,11 +50,11 @@ def without(
 
 def _silence_head(model: GPT2, component: Component, mean_K: Tensor | None) -> None:
     """A head writes its values times its K rows of the output matrix: these become 0; its mean goes to the bias."""
-    out = model.transformer.h[component.layer or 0].attn.c_proj
+    out = blocks(model)[component.layer or 0].attn.c_proj
     weight_HKD = out.weight.view(model.config.n_head, -1, model.config.n_embd)
     head = component.head or 0
     if mean_K is not None:
-        out.bias += mean_K @ weight_HKD[head]
+        out.bias.add_(mean_K @ weight_HKD[head])
     weight_HKD[head] = 0
 
 
@@ -75,7 +76,7 @@ def without_direction(model: GPT2, direction_D: Tensor) -> GPT2:
     r_D = _unit(model, direction_D)
     edited = copy.deepcopy(model)
     for _, parameter in writers(edited):
-        parameter -= (parameter @ r_D)[..., None] * r_D
+        parameter.sub_((parameter @ r_D)[..., None] * r_D)
     return edited
 
 
@@ -88,7 +89,7 @@ def with_direction(model: GPT2, direction_D: Tensor, layer: int, strength: float
     Component("mlp", layer).check(model)
     _unit(model, direction_D)
     edited = copy.deepcopy(model)
-    edited.transformer.h[layer].mlp.c_proj.bias += strength * direction_D
+    blocks(edited)[layer].mlp.c_proj.bias.add_(direction_D, alpha=strength)
     return edited
 
 
