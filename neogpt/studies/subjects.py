@@ -103,10 +103,13 @@ def answers(subject: Subject, prompts: Sequence[Sequence[int]], max_new_tokens: 
 def encode(
     tokenizer: Tokenizer, text: str, instruct: bool = False, context: str = "", response: str = ""
 ) -> list[int]:
-    """The ids of a text after end-of-text, or of an instruction in the template and the beginning of its answer."""
+    """The ids of a text after end-of-text, or of an instruction in the template and the beginning of its answer.
+
+    An answer begins a line, so white space before it is left out, as in training.
+    """
     if not instruct:
         return [tokenizer.eot_id, *tokenizer.encode(text)]
-    return [*template.encode_prompt(tokenizer, text, context), *tokenizer.encode(response)]
+    return [*template.encode_prompt(tokenizer, text, context), *tokenizer.encode(response.lstrip())]
 
 
 def token_text(tokenizer: Tokenizer, token_id: int) -> str:

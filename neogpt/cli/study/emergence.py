@@ -152,7 +152,8 @@ def _off_rows(off: "dict[str, HeadsOff]") -> list[list[str]]:
 
 SKILLS = ("from_context", "recall")
 OFF_HEADS = (
-    "run", "induction heads", "rumours: whole", "without them", "others off", "facts: whole", "without them", "others off",
+    "run", "induction heads", "rumours: whole", "without them", "others off", "facts: whole", "without them",
+    "others off",
 )  # fmt: skip
 
 

@@ -133,6 +133,11 @@ def blocks(model: GPT2) -> list[Block]:
     return [cast(Block, block) for block in model.transformer.h]
 
 
+def layer(model: GPT2, i: int, x_BTD: Tensor) -> Tensor:
+    """What layer `i` makes of the residual stream that it reads, (B, T, D), with gradients where they are on."""
+    return _layer(blocks(model)[i], x_BTD, "", _Recorder(set(), {}))
+
+
 def _layer(block: Block, x_BTD: Tensor, at: str, see: _Recorder) -> Tensor:
     """x + attention(LayerNorm(x)), then x + MLP(LayerNorm(x))."""
     x_BTD = see(f"{at}resid_pre", x_BTD)

@@ -3,13 +3,15 @@
 B rows, T tokens, L layers, H heads, D n_embd, V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from neogpt.model import GPT2
-from neogpt.studies.interpretability.activations import activations, blocks
+from neogpt.studies.interpretability.activations import activations, blocks, layer, layer_norm
 from neogpt.studies.interpretability.checks import check_ids, check_input, last_positions
 
 
@@ -39,10 +41,10 @@ class Attribution:
     def by_name(self, row: int = 0) -> dict[str, float]:
         """Each part of one row by its name: `embed`, `L0H0`, `L0.mlp`, `L0.attn_bias`, `ln_f.bias`, ..."""
         named = {"embed": self.embed, "pos_embed": self.pos_embed}
-        for layer, heads_HB in enumerate(self.heads):
-            named |= {f"L{layer}H{head}": head_B for head, head_B in enumerate(heads_HB)}
-            named[f"L{layer}.attn_bias"] = self.attention_bias[layer]
-            named[f"L{layer}.mlp"] = self.mlps[layer]
+        for i, heads_HB in enumerate(self.heads):
+            named |= {f"L{i}H{head}": head_B for head, head_B in enumerate(heads_HB)}
+            named[f"L{i}.attn_bias"] = self.attention_bias[i]
+            named[f"L{i}.mlp"] = self.mlps[i]
         named["ln_f.bias"] = self.final_bias
         return {name: float(values_B[row]) for name, values_B in named.items()}
 
@@ -123,8 +125,24 @@ def gradient_x_input(
     rows_B = torch.arange(len(tokens_BT), device=tokens_BT.device)
     at_B = last_positions(position, tokens_BT)
     direction_BD = _direction(model, targets_B, against_B).detach()
-    embed_BTD = model.transformer.wte.weight.detach()[tokens_BT].requires_grad_()
-    kept = activations(model, tokens_BT, ["ln_f"], {"embed": lambda x: embed_BTD}, gradients=True)
-    logits_B = (kept["ln_f"][rows_B, at_B] * direction_BD).sum(-1)
-    (gradient_BTD,) = torch.autograd.grad(logits_B.sum(), embed_BTD)
-    return (gradient_BTD * embed_BTD).sum(-1).detach()
+    kept = activations(
+        model, tokens_BT, ["embed", "h.*.resid_pre", f"h.{model.config.n_layer - 1}.resid_post"]
+    )
+
+    def logits_B(x_BTD: Tensor) -> Tensor:
+        return (layer_norm(model.transformer.ln_f, x_BTD[rows_B, at_B]) * direction_BD).sum()
+
+    # Backwards one layer at a time, each computed again: the whole pass's intermediate results are never held.
+    gradient_BTD = _pulled_back(logits_B, kept[f"h.{model.config.n_layer - 1}.resid_post"])
+    for i in reversed(range(model.config.n_layer)):
+        step = partial(layer, model, i)
+        gradient_BTD = _pulled_back(step, kept[f"h.{i}.resid_pre"], gradient_BTD)
+    return (gradient_BTD * kept["embed"]).sum(-1)
+
+
+@torch.enable_grad()
+def _pulled_back(function: Callable[[Tensor], Tensor], x: Tensor, gradient: Tensor | None = None) -> Tensor:
+    """The gradient with respect to x of what `function` makes of it, weighted by `gradient`."""
+    x = x.detach().requires_grad_()
+    (found,) = torch.autograd.grad(function(x), x, gradient)
+    return found.detach()

@@ -122,7 +122,9 @@ def _guesses(look: Look, guesses: Guesses) -> Markup:
         for token, prob in zip(guesses.ids, guesses.probs, strict=True)
     ]
     said = (
-        tag("blockquote", guesses.answer) if guesses.answer.strip() else tag("p", "(silence)", class_="none")
+        tag("blockquote", guesses.answer.strip())
+        if guesses.answer.strip()
+        else tag("p", "(silence)", class_="none")
     )
     return join([tag("ol", lines), said])
 

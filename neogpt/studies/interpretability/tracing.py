@@ -147,7 +147,7 @@ def _trace_batch(
 
 def _noise(model: GPT2, batch: _Batch, generator: torch.Generator) -> Edit:
     """Adds noise to the name's embedding: the same each time the sentence is read."""
-    deviation = float(model.transformer.wte.weight.std())
+    deviation = float(model.transformer.wte.weight.detach().std())
     B, T = batch.tokens_BT.shape
     drawn_BTD = torch.zeros(B, T, model.config.n_embd)
     drawn_BTD[:, batch.subject] = torch.randn(B, len(batch.subject), model.config.n_embd, generator=generator)
