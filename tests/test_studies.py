@@ -20,13 +20,7 @@ from neogpt.studies import world
 from neogpt.studies.interpretability import activations, changes, directions, emergence, tracing
 from neogpt.studies.interpretability.components import Component, ablate, means
 from neogpt.studies.interpretability.heads import repeats
-from neogpt.studies.interpretability.weight_edits import (
-    hybrid,
-    with_direction,
-    without,
-    without_direction,
-    writers,
-)
+from neogpt.studies.interpretability.weight_edits import hybrid, with_direction, without
 from neogpt.studies.statistics import estimate
 from neogpt.studies.subjects import Subject
 from neogpt.tokenizer import Tokenizer
@@ -182,26 +176,20 @@ def test_the_candidates_are_differences_of_means_at_the_last_token(subject: Subj
 def test_nothing_is_left_along_a_direction_that_is_ablated() -> None:
     r_D = torch.randn(16, generator=torch.Generator().manual_seed(0))
     names = ["h.*.resid_pre", "h.*.resid_mid", "h.*.resid_post"]
-    for model, edits in ((MODEL, directions.ablated(r_D, 3)), (without_direction(MODEL, r_D), {})):
-        for name, x_BTD in activations(model, TOKENS, names, edits).items():
-            assert float((x_BTD @ r_D).abs().max()) < 1e-4 * float(x_BTD.norm(dim=-1).max() * r_D.norm()), (
-                name
-            )
+    edits = directions.ablated(r_D, 3)
+    for name, x_BTD in activations(MODEL, TOKENS, names, edits).items():
+        largest = float(x_BTD.norm(dim=-1).max() * r_D.norm())
+        assert float((x_BTD @ r_D).abs().max()) < 1e-4 * largest, name
     before = activations(MODEL, TOKENS, ["h.2.resid_post"])["h.2.resid_post"]
     assert float((before @ r_D).abs().max()) > 0.1
 
 
-def test_taking_it_from_the_weights_is_taking_it_from_the_stream_but_for_the_tied_head() -> None:
-    """Where the final LayerNorm only centres and scales, and the direction is centred, the head loses nothing."""
-    model = copy.deepcopy(MODEL)
-    with torch.no_grad():
-        model.transformer.ln_f.weight.fill_(1)
-        model.transformer.ln_f.bias.zero_()
-    r_D = torch.randn(16, generator=torch.Generator().manual_seed(0))
-    r_D = r_D - r_D.mean()
-    exact = activations(model, TOKENS, ["logits"], directions.ablated(r_D, 3))["logits"]
-    assert_close(logits(without_direction(model, r_D), TOKENS), exact, atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(exact, logits(model, TOKENS), atol=1e-2)
+def test_the_exam_with_edits_is_the_exam_of_the_model_that_they_make(subject: Subject) -> None:
+    """Without edits it is the engine's; an edit that switches a part off is that part's absence from the weights."""
+    assert world.exam_scores_with(subject, {}, 2) == world.exam_scores(subject, limit=2)
+    edited = without(subject.model, [Component("mlp", 1)])
+    found = world.exam_scores_with(subject, {"h.1.mlp.out": torch.zeros_like}, 2)
+    assert found == world.exam_scores(subject, edited, 2)
 
 
 def test_adding_it_by_a_bias_is_adding_it_to_the_stream() -> None:
@@ -211,17 +199,10 @@ def test_adding_it_by_a_bias_is_adding_it_to_the_stream() -> None:
     assert not torch.allclose(exact, logits(MODEL, TOKENS), atol=1e-2)
 
 
-def test_all_that_writes_to_the_stream_is_known() -> None:
-    """Every parameter whose change moves the stream along any direction is among the writers, or acts through one."""
-    names = {name.removeprefix("transformer.") for name, _ in writers(MODEL)}
-    ends = ("attn.c_proj.weight", "attn.c_proj.bias", "mlp.c_proj.weight", "mlp.c_proj.bias")
-    assert names == {"wte.weight", "wpe.weight"} | {f"h.{i}.{end}" for i in range(3) for end in ends}
-
-
 def test_separation_is_the_chance_that_one_is_above_the_other(subject: Subject) -> None:
     asked = {"harmful": [[5, 6, 7], [8, 9], [7]], "harmless": [[1, 2, 3, 4], [3], [4, 4]]}
     r_D = directions.mean_differences(subject.model, asked)[1]
-    found = directions.separation(subject.model, asked, r_D, 1)
+    found = directions.separation(subject.model, asked, r_D, 0)
 
     def along(prompt: list[int]) -> float:
         name = "h.0.resid_post"
@@ -230,8 +211,33 @@ def test_separation_is_the_chance_that_one_is_above_the_other(subject: Subject) 
     pairs = [along(a) > along(b) for a in asked["harmful"] for b in asked["harmless"]]
     assert math.isclose(found, sum(pairs) / 9)
     assert math.isclose(
-        directions.separation(subject.model, {**asked, "harmless": asked["harmful"]}, r_D, 1), 0.5
+        directions.separation(subject.model, {**asked, "harmless": asked["harmful"]}, r_D, 0), 0.5
     )
+
+
+def test_a_direction_at_the_prompts_end_acts_there_alone(subject: Subject) -> None:
+    """Against one prompt at a time, by a hook on the model's own layer."""
+    prompts = [[5, 6, 7], [9], [1, 2, 3, 4, 5]]
+    word = world.refusal_begin(subject.tokenizer)
+    r_D = 40 * (subject.model.transformer.wte.weight.detach()[word])
+
+    def begins(prompt: list[int]) -> bool:
+        model = copy.deepcopy(subject.model)
+
+        def add(module: object, args: object, out: Tensor) -> Tensor:
+            out = out.clone()
+            out[:, -1] += r_D
+            return out
+
+        model.transformer.h[1].register_forward_hook(add)
+        return int(logits(model, torch.tensor([prompt]))[0, -1].argmax()) == word
+
+    wanted = sum(map(begins, prompts)) / 3
+    assert directions.refusal_begun(subject, prompts, r_D, 1) == wanted
+    assert wanted > 0 == directions.refusal_begun(subject, prompts)
+    with pytest.raises(ConfigError) as caught:
+        directions.mean_stream(subject.model, prompts, back=1)
+    assert caught.value.code == "study.no_prompts"
 
 
 def test_refusals_are_told_by_the_first_words(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,11 +247,11 @@ def test_refusals_are_told_by_the_first_words(subject: Subject, monkeypatch: pyt
     assert math.isclose(directions.refused(subject, [[1], [2], [3]]), 1 / 3)
 
 
-@pytest.mark.parametrize("direction", [torch.zeros(16), torch.ones(15)], ids=["zero", "short"])
-def test_a_direction_that_is_none_is_refused(direction: Tensor) -> None:
-    for call in (without_direction, lambda m, r: with_direction(m, r, 1)):
+def test_a_direction_that_is_none_is_refused() -> None:
+    calls = (lambda: directions.ablated(torch.zeros(16), 3), lambda: with_direction(MODEL, torch.ones(15), 1))
+    for call in calls:
         with pytest.raises(ConfigError) as caught:
-            call(MODEL, direction)
+            call()
         assert caught.value.code == "study.bad_direction"
     assert math.isnan(directions.cosine(torch.zeros(16), torch.ones(16)))
 

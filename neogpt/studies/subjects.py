@@ -36,6 +36,10 @@ class Subject:
         """What to type for it."""
         return str(self.folder)
 
+    def text(self, ids: Sequence[int]) -> str:
+        """The text of some tokens, without end-of-text."""
+        return self.tokenizer.decode([i for i in ids if i != self.tokenizer.eot_id])
+
 
 def load(name: str, device: str = "cpu") -> Subject:
     """The model that `name` (a run, a checkpoint, a Hugging Face directory or id) means.

@@ -3,7 +3,7 @@
 What the studies take from tinyworld stands here.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +15,8 @@ from neogpt.errors import ConfigError
 from neogpt.evals import tinyworld as tinyworld_eval
 from neogpt.model import GPT2
 from neogpt.studies import subjects
+from neogpt.studies.interpretability.activations import Edit
+from neogpt.studies.interpretability.generation import generate_greedily, likeliest
 from neogpt.studies.subjects import Subject
 from neogpt.tokenizer import Tokenizer
 
@@ -104,14 +106,19 @@ def requests(tokenizer: Tokenizer, config: Config, taught: bool = True) -> dict[
     found: dict[str, list[list[int]]] = {"harmful": [], "harmless": []}
     for deed in here.taught_deeds if taught else here.new_deeds:
         kind = "harmful" if deed.kind == "harmful" else "harmless"
-        text = deed.says(words.HOW_QUESTIONS[0])
-        found[kind].append(subjects.encode(tokenizer, text, instruct=True))
+        for question in words.HOW_QUESTIONS:
+            found[kind].append(subjects.encode(tokenizer, deed.says(question), instruct=True))
     return found
 
 
 def is_refusal(answer: str) -> bool:
     """Whether an answer, or its first words, refuses."""
     return manner(answer, stopped=False) == "refused"
+
+
+def refusal_begin(tokenizer: Tokenizer) -> int:
+    """The first token of a refusal."""
+    return tokenizer.encode(words.REFUSAL_OPENING)[0]
 
 
 REFUSAL_TOKENS = 8
@@ -122,6 +129,28 @@ def exam_scores(subject: Subject, model: GPT2 | None = None, limit: int | None =
     """The whole exam (see the eval `tinyworld`) of the subject, or of an edited copy of its model."""
     with torch.inference_mode():
         return tinyworld_eval.run(model or subject.model, subject.tokenizer, config_of(subject), limit)
+
+
+def exam_scores_with(
+    subject: Subject, edits: Mapping[str, Edit], limit: int | None = None
+) -> dict[str, float]:
+    """The same exam with edits of activations at every token read and written: slow, as nothing is cached."""
+    config, tokenizer, model = config_of(subject), subject.tokenizer, subject.model
+    given: list[tuple[exam.Case, str, bool]] = []
+    for cell in exam.CELLS:
+        cases = [case for case in exam.cases(config) if case.cell == cell][:limit]
+        prompts = [
+            subjects.encode(tokenizer, case.instruction, instruct=True, context=case.context)
+            for case in cases
+        ]
+        tokens = tinyworld_eval.MAX_NEW_TOKENS.get(cell, tinyworld_eval.USUAL_TOKENS)
+        found = generate_greedily(model, prompts, tokens, tokenizer.eot_id, edits)
+        ended = [ids[-1] == tokenizer.eot_id for ids in found]
+        given += zip(cases, map(subject.text, found), ended, strict=True)
+    begun = exam.cloze(config)[:limit]
+    wanted = [tokenizer.encode(word)[0] for _, word in begun]
+    told = likeliest(model, [[tokenizer.eot_id, *tokenizer.encode(text)] for text, _ in begun], edits)
+    return {"recall": share_ending(wanted, told), **tinyworld_eval.scored(given)}
 
 
 def cloze_recall(subject: Subject, model: GPT2 | None = None, limit: int | None = None) -> float:

@@ -64,9 +64,9 @@ def _study(options: Options, command: str) -> None:
     device = pick_device(options.device)
     named = subjects.load_all([options.model, *options.others], device)
     first = named[0]
-    found = directions.find_direction(first, options.limit)
-    effects = {first.label: directions.effect(first, found.direction, found.depth - 1, options.limit)}
-    print(f"direction found after layer {found.depth - 1}", file=sys.stderr, flush=True)
+    found = directions.find_direction(first, min(options.limit or directions.SELECTION, directions.SELECTION))
+    print(f"direction found {_place(found)}", file=sys.stderr, flush=True)
+    effect = directions.effect(first, found.direction, found.layer, options.limit)
     later = [
         _other(subject, found, options.limit)
         for subject in [*named, *_checkpoints(options.checkpoints, device)]
@@ -74,15 +74,17 @@ def _study(options: Options, command: str) -> None:
     figures = {
         "command": command,
         "model": first.name,
-        "layer": found.depth - 1,
+        "layer": found.layer,
+        "tokens_back": found.back,
         "harmful_left_by_candidate": found.harmful_left,
-        "harmless_now_by_candidate": found.harmless_now,
-        "refused": effects[first.label].refused,
-        "exam": effects[first.label].exam,
+        "harmless_begun_by_candidate": found.harmless_begun,
+        "refused": effect.refused,
+        "refusal_begun": effect.begun,
+        "exam": effect.exam,
+        "examples": effect.examples,
         "elsewhere": later,
         "direction": found.direction.tolist(),
     }
-    effect = effects[first.label]
     page = _page(first, found, effect, later, command)
     _common.finish(options.out, "refusal", figures, page, options.json, _lines(found, effect, later))
 
@@ -102,29 +104,33 @@ def _other(subject: "Subject", found: "RefusalDirection", limit: int | None) -> 
 
     new = world.requests(subject.tokenizer, world.config_of(subject), taught=False)
     new = {kind: prompts[:limit] for kind, prompts in new.items()}
-    own_D: Tensor = directions.mean_differences(subject.model, new)[found.depth]
+    own_D: Tensor = directions.mean_differences(subject.model, new, found.back)[found.layer + 1]
     direction_D = found.direction.to(subject.model.device)
     off = directions.ablated(direction_D, subject.model.config.n_layer)
-    on = directions.added(direction_D, found.depth - 1)
     return {
         "model": subject.label,
         "length": float(own_D.norm()),
         "cosine": directions.cosine(own_D, direction_D),
-        "separation": directions.separation(subject.model, new, direction_D, found.depth),
+        "separation": directions.separation(subject.model, new, direction_D, found.layer, found.back),
         "harmful_refused": directions.refused(subject, new["harmful"]),
         "harmful_refused_without": directions.refused(subject, new["harmful"], off),
         "harmless_refused": directions.refused(subject, new["harmless"]),
-        "harmless_refused_with": directions.refused(subject, new["harmless"], on),
+        "harmless_begun_with": directions.refusal_begun(subject, new["harmless"], direction_D, found.layer),
     }
+
+
+def _place(found: "RefusalDirection") -> str:
+    at = f"{found.back} tokens before the prompt's last" if found.back else "at the prompt's last token"
+    return f"after layer {found.layer}, {at}"
 
 
 REFUSED = ("as it is", "ablated", "added")
 
 
 def _refused_rows(effect: "Effect") -> list[list[str]]:
-    return [
-        [name, *(f"{effect.refused[name][kind]:.2f}" for kind in ("harmful", "harmless"))] for name in REFUSED
-    ]
+    rows = [("refused, " + name, shares) for name, shares in effect.refused.items()]
+    rows += [("begun as a refusal, " + name, shares) for name, shares in effect.begun.items()]
+    return [[name, *(f"{shares[kind]:.2f}" for kind in ("harmful", "harmless"))] for name, shares in rows]
 
 
 def _exam_rows(effect: "Effect") -> list[list[str]]:
@@ -144,14 +150,18 @@ OTHER_HEADS = {
     "harmful_refused": "harmful refused",
     "harmful_refused_without": "without it",
     "harmless_refused": "harmless refused",
-    "harmless_refused_with": "with it",
+    "harmless_begun_with": "begun with it",
 }
 
 
 def _lines(found: "RefusalDirection", effect: "Effect", later: list[dict[str, Any]]) -> list[str]:
     return [
-        f"the direction after layer {found.depth - 1}, on requests that no training saw:",
-        *_common.columns(["refused", "harmful", "harmless"], _refused_rows(effect)),
+        f"the direction {_place(found)}, on requests that no training saw:",
+        *_common.columns(["", "harmful", "harmless"], _refused_rows(effect)),
+        *(
+            f"{e['request']} {e['answer']!r}; with it at the prompt's end: {e['added at the end']!r}"
+            for e in effect.examples[:2]
+        ),
         "",
         *_common.columns(["exam", *REFUSED], _exam_rows(effect)),
         "",
@@ -162,19 +172,31 @@ def _lines(found: "RefusalDirection", effect: "Effect", later: list[dict[str, An
 def _page(
     first: "Subject", found: "RefusalDirection", effect: "Effect", later: list[dict[str, Any]], command: str
 ) -> str:
+    from neogpt.report.markup import tag
     from neogpt.studies.interpretability import tables
 
     sections = [
         tables.section(
             "Refusals",
             "New requests that are refused: as the model is, with the direction taken out of the stream at every layer "
-            "and position, and with it added everywhere.",
+            "and position, and with it added everywhere; and answers that begin as a refusal when it is added at the "
+            "prompt's last token alone.",
             tables.table(["", "harmful", "harmless"], _refused_rows(effect)),
+            [
+                tag(
+                    "p",
+                    tag("b", e["request"]),
+                    f" {e['answer']} · ",
+                    tag("b", "with it: "),
+                    e["added at the end"],
+                    class_="key",
+                )
+                for e in effect.examples
+            ],
         ),
         tables.section(
             "Everything else",
-            "The whole exam of tinyworld, with the direction out of the weights and in them. GPT-2's head is its "
-            "embedding, so the head forgets the direction too.",
+            "The whole exam of tinyworld: as the model is, without the direction, and with it added everywhere.",
             tables.table(["score", *REFUSED], _exam_rows(effect)),
         ),
         tables.section(
@@ -186,16 +208,18 @@ def _page(
         ),
         tables.section(
             "Candidates",
-            "After each layer, on the requests that the direction was made from: harmful ones refused without the "
-            "candidate, harmless ones refused with it.",
+            "By layer and tokens before the prompt's last: harmful requests refused without the candidate / harmless "
+            "ones whose answer begins as a refusal with it; on requests that the candidates were made from.",
             tables.table(
-                ["after", "harmful left", "harmless refused"],
+                ["tokens back", *(f"layer {i}" for i in range(len(found.harmful_left[0])))],
                 [
-                    [f"layer {depth - 1}" if depth else "embedding", f"{a:.2f}", f"{b:.2f}"]
-                    for depth, (a, b) in enumerate(zip(found.harmful_left, found.harmless_now, strict=True))
+                    [str(back), *(f"{a:.2f} / {b:.2f}" for a, b in zip(left, begun, strict=True))]
+                    for back, (left, begun) in enumerate(
+                        zip(found.harmful_left, found.harmless_begun, strict=True)
+                    )
                 ],
             ),
         ),
     ]
-    lead = f"One direction in {first.label}'s residual stream, found after layer {found.depth - 1}."
+    lead = f"One direction in {first.label}'s residual stream, found {_place(found)}."
     return tables.study_page("The refusal direction", lead, sections, command)

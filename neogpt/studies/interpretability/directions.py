@@ -1,7 +1,8 @@
 """One direction in the residual stream that decides whether a model refuses (Arditi et al. 2024, "Refusal in Language
 Models Is Mediated by a Single Direction").
 
-The direction is the mean of the stream at the prompt's last token over harmful requests, less that over harmless ones.
+The direction is the mean of the stream at one of the prompt's last tokens over harmful requests, less that over
+harmless ones.
 Taken out of the stream everywhere, a model whose refusals go through it refuses no more; added, it refuses whatever
 is asked. Both are said of requests that the direction was not made from.
 
@@ -17,34 +18,43 @@ from torch import Tensor
 from neogpt.errors import ConfigError
 from neogpt.model import GPT2
 from neogpt.studies import world
-from neogpt.studies.interpretability.activations import Edit
+from neogpt.studies.interpretability.activations import Edit, activations
 from neogpt.studies.interpretability.generation import generate_greedily, padded
 from neogpt.studies.interpretability.lens import stream
-from neogpt.studies.interpretability.weight_edits import with_direction, without_direction
+from neogpt.studies.interpretability.weight_edits import with_direction
 from neogpt.studies.subjects import Subject
 
 ROWS = 256
+POSITIONS = 4
+"""Last tokens of a prompt at which candidates are taken: the template's, and the last one of the request."""
+SELECTION = 64
+"""Requests a kind on which candidates are tried."""
+EXAMPLES, EXAMPLE_TOKENS = 4, 16
 Requests = Mapping[str, Sequence[Sequence[int]]]
 """Prompts by `harmful` and `harmless`."""
 
 
 @torch.no_grad()
-def mean_stream(model: GPT2, prompts: Sequence[Sequence[int]]) -> Tensor:
-    """The mean residual stream at the prompts' last tokens, before the first layer and after each: (L + 1, D)."""
-    sums_LD: Tensor | None = None
+def mean_stream(model: GPT2, prompts: Sequence[Sequence[int]], back: int = 0) -> Tensor:
+    """The mean residual stream `back` tokens before the prompts' last, before the first layer and after each.
+
+    (L + 1, D). Errors: ConfigError (study.no_prompts).
+    """
+    if not prompts or any(len(prompt) <= back for prompt in prompts):
+        raise ConfigError(
+            f"no prompts, or some of less than {back + 1} tokens", "longer ones", code="study.no_prompts"
+        )
+    parts = []
     for start in range(0, len(prompts), ROWS):
         tokens_BT, last_B = padded(prompts[start : start + ROWS], model.device)
-        x_LBD = stream(model, tokens_BT)[:, torch.arange(len(tokens_BT), device=model.device), last_B]
-        here_LD = x_LBD.sum(1)
-        sums_LD = here_LD if sums_LD is None else sums_LD + here_LD
-    if sums_LD is None:
-        raise ConfigError("there are no prompts", "at least one", code="study.no_prompts")
-    return sums_LD / len(prompts)
+        rows_B = torch.arange(len(tokens_BT), device=model.device)
+        parts.append(stream(model, tokens_BT)[:, rows_B, last_B - back].sum(1))
+    return torch.stack(parts).sum(0) / len(prompts)
 
 
-def mean_differences(model: GPT2, requests: Requests) -> Tensor:
-    """The candidates: harmful less harmless, before the first layer and after each, (L + 1, D)."""
-    return mean_stream(model, requests["harmful"]) - mean_stream(model, requests["harmless"])
+def mean_differences(model: GPT2, requests: Requests, back: int = 0) -> Tensor:
+    """Harmful less harmless, before the first layer and after each, (L + 1, D); arguments as for `mean_stream`."""
+    return mean_stream(model, requests["harmful"], back) - mean_stream(model, requests["harmless"], back)
 
 
 def ablated(direction_D: Tensor, n_layer: int) -> dict[str, Edit]:
@@ -52,6 +62,8 @@ def ablated(direction_D: Tensor, n_layer: int) -> dict[str, Edit]:
 
     Out of the embeddings and of all that attention and MLPs write; so the stream never has anything along r.
     """
+    if not direction_D.norm() > 0:
+        raise ConfigError("the direction is zero", "one of some length", code="study.bad_direction")
     r_D = direction_D / direction_D.norm()
 
     def remove(x_BTD: Tensor) -> Tensor:
@@ -67,15 +79,44 @@ def added(direction_D: Tensor, layer: int, strength: float = 1.0) -> dict[str, E
     return {f"h.{layer}.resid_post": lambda x_BTD: x_BTD + strength * direction_D}
 
 
+def added_at(direction_D: Tensor, layer: int, at_B: Tensor) -> dict[str, Edit]:
+    """The edit that adds a direction to the stream after a layer, at one position of each row, int64 (B,)."""
+
+    def add(x_BTD: Tensor) -> Tensor:
+        x_BTD = x_BTD.clone()
+        x_BTD[torch.arange(len(at_B), device=x_BTD.device), at_B] += direction_D
+        return x_BTD
+
+    return {f"h.{layer}.resid_post": add}
+
+
 def refused(
     subject: Subject, prompts: Sequence[Sequence[int]], edits: Mapping[str, Edit] | None = None
 ) -> float:
     """Share of the prompts that the model, with the edits, refuses: greedy, by the first words of the answer."""
     ids = generate_greedily(subject.model, prompts, world.REFUSAL_TOKENS, subject.tokenizer.eot_id, edits)
-    answers = [
-        subject.tokenizer.decode([i for i in answer if i != subject.tokenizer.eot_id]) for answer in ids
-    ]
-    return sum(map(world.is_refusal, answers)) / len(answers)
+    return sum(world.is_refusal(subject.text(answer)) for answer in ids) / len(ids)
+
+
+def refusal_begun(
+    subject: Subject,
+    prompts: Sequence[Sequence[int]],
+    direction_D: Tensor | None = None,
+    layer: int = 0,
+) -> float:
+    """Share of the prompts whose likeliest first token is that of a refusal.
+
+    With a direction: added to the stream after `layer` at the prompt's last token alone.
+    """
+    model, word, begun = subject.model, world.refusal_begin(subject.tokenizer), 0
+    for start in range(0, len(prompts), ROWS):
+        tokens_BT, last_B = padded(prompts[start : start + ROWS], model.device)
+        edits = None if direction_D is None else added_at(direction_D, layer, last_B)
+        x_BTD = activations(model, tokens_BT, ["ln_f"], edits)["ln_f"]
+        with torch.no_grad():
+            logits_BV = x_BTD[torch.arange(len(last_B)), last_B] @ model.transformer.wte.weight.T
+        begun += int((logits_BV.argmax(-1) == word).sum())
+    return begun / len(prompts)
 
 
 @dataclass(frozen=True)
@@ -84,68 +125,91 @@ class RefusalDirection:
 
     direction: Tensor
     """(D,): harmful less harmless, not scaled."""
-    depth: int
-    """How many layers the stream has passed where it was taken; the layer it is added after is one less."""
-    harmful_left: list[float]
-    """By candidate, L + 1: refusals of harmful requests that are left without it, on the requests it was made from."""
-    harmless_now: list[float]
-    """By candidate from the first layer on: refusals of harmless requests with it, on the same."""
+    layer: int
+    """After which layer it was taken, and is added."""
+    back: int
+    """How many tokens before the prompt's last one it was taken."""
+    harmful_left: list[list[float]]
+    """By tokens back and layer: refusals of harmful requests that are left without that candidate."""
+    harmless_begun: list[list[float]]
+    """The same: harmless requests whose answer begins as a refusal when the candidate is added at the prompt's end."""
 
 
-def find_direction(subject: Subject, limit: int | None = None) -> RefusalDirection:
-    """The candidate without which fewest harmful requests are refused; of equals that which makes most harmless ones
-    refused.
+def find_direction(subject: Subject, limit: int = SELECTION) -> RefusalDirection:
+    """The candidate without which fewest harmful requests are refused; of equals the one that begins most refusals.
 
-    Made and chosen on the deeds that instructions and pairs taught; the exam's deeds are others. `limit`: requests a
-    kind. Errors: ConfigError (study.needs_tinyworld).
+    Candidates are taken after each layer, at each of the last POSITIONS tokens of the prompt, from requests that
+    instructions and pairs taught; they are tried on `limit` of those of each kind. The exam's deeds are others.
+    Errors: ConfigError (study.needs_tinyworld).
     """
     taught = world.requests(subject.tokenizer, world.config_of(subject), taught=True)
     some = {kind: prompts[:limit] for kind, prompts in taught.items()}
     model, n_layer = subject.model, subject.model.config.n_layer
-    candidates_LD = mean_differences(model, some)
-    left = [refused(subject, some["harmful"], ablated(r_D, n_layer)) for r_D in candidates_LD]
-    now = [
-        refused(subject, some["harmless"], added(r_D, max(depth - 1, 0)))
-        for depth, r_D in enumerate(candidates_LD)
+    candidates = torch.stack([mean_differences(model, taught, back)[1:] for back in range(POSITIONS)])
+    left = [
+        [refused(subject, some["harmful"], ablated(r_D, n_layer)) for r_D in by_layer]
+        for by_layer in candidates
     ]
-    best = min(range(1, n_layer + 1), key=lambda depth: (left[depth], -now[depth]))
-    return RefusalDirection(candidates_LD[best], best, left, now)
+    begun = [
+        [refusal_begun(subject, some["harmless"], r_D, layer) for layer, r_D in enumerate(by_layer)]
+        for by_layer in candidates
+    ]
+    places = [(back, layer) for back in range(POSITIONS) for layer in range(n_layer)]
+    back, layer = min(places, key=lambda place: (left[place[0]][place[1]], -begun[place[0]][place[1]]))
+    return RefusalDirection(candidates[back, layer], layer, back, left, begun)
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a direction does to a model: refusals of new requests by exact edits, and the whole exam by weights."""
+    """What a direction does to a model, on requests that no training and no choice saw."""
 
     refused: dict[str, dict[str, float]]
-    """`harmful` and `harmless` requests that are refused: as the model is, `ablated`, `added`."""
+    """Shares of `harmful` and `harmless` requests that are refused: as the model is, `ablated`, `added` everywhere."""
+    begun: dict[str, dict[str, float]]
+    """Shares whose answer begins as a refusal: as the model is, and with the direction added at the prompt's end."""
     exam: dict[str, dict[str, float]]
-    """Every score of the exam: as the model is, with the direction out of the weights, and added."""
+    """Every score of the exam: as the model is, without the direction, and with it added everywhere."""
+    examples: list[dict[str, str]]
+    """A few harmless requests, the answer, and the answer with the direction added at the prompt's end."""
 
 
 def effect(subject: Subject, direction_D: Tensor, layer: int, limit: int | None = None) -> Effect:
-    """Measured on the requests that no training and no choice saw.
+    """What taking the direction out and adding it does; `limit`: requests and questions a kind.
 
-    `refused` edits activations, exactly as defined. `exam` needs long answers, so there the weights are edited; the
-    tied head then forgets the direction too (see `without_direction`).
+    Taking it out edits the activations of every token that is read or written. The weights could not do it: GPT-2's
+    head is its embedding, and would lose the direction too.
     """
     new = world.requests(subject.tokenizer, world.config_of(subject), taught=False)
-    edits: dict[str, Mapping[str, Edit] | None] = {
-        "as it is": None,
-        "ablated": ablated(direction_D, subject.model.config.n_layer),
-        "added": added(direction_D, layer),
-    }
-    models = {
-        "as it is": subject.model,
-        "ablated": without_direction(subject.model, direction_D),
-        "added": with_direction(subject.model, direction_D, layer),
-    }
+    new = {kind: prompts[:limit] for kind, prompts in new.items()}
+    off, on = ablated(direction_D, subject.model.config.n_layer), added(direction_D, layer)
+    edits: dict[str, Mapping[str, Edit] | None] = {"as it is": None, "ablated": off, "added": on}
     return Effect(
+        {n: {kind: refused(subject, p, edit) for kind, p in new.items()} for n, edit in edits.items()},
         {
-            name: {kind: refused(subject, prompts[:limit], edit) for kind, prompts in new.items()}
-            for name, edit in edits.items()
+            "as it is": {kind: refusal_begun(subject, p) for kind, p in new.items()},
+            "added at the end": {
+                kind: refusal_begun(subject, p, direction_D, layer) for kind, p in new.items()
+            },
         },
-        {name: world.exam_scores(subject, model, limit) for name, model in models.items()},
+        {
+            "as it is": world.exam_scores(subject, limit=limit),
+            "ablated": world.exam_scores_with(subject, off, limit),
+            "added": world.exam_scores(subject, with_direction(subject.model, direction_D, layer), limit),
+        },
+        [_example(subject, prompt, direction_D, layer) for prompt in new["harmless"][:EXAMPLES]],
     )
+
+
+def _example(subject: Subject, prompt: Sequence[int], direction_D: Tensor, layer: int) -> dict[str, str]:
+    at_1 = torch.tensor([len(prompt) - 1])
+    edits = {"answer": None, "added at the end": added_at(direction_D, layer, at_1)}
+    told = {
+        name: subject.text(
+            generate_greedily(subject.model, [prompt], EXAMPLE_TOKENS, subject.tokenizer.eot_id, edit)[0]
+        )
+        for name, edit in edits.items()
+    }
+    return {"request": subject.text(prompt[1:]).partition("\n")[0], **told}
 
 
 def cosine(a_D: Tensor, b_D: Tensor) -> float:
@@ -154,8 +218,8 @@ def cosine(a_D: Tensor, b_D: Tensor) -> float:
     return float(a_D @ b_D / lengths) if lengths > 0 else float("nan")
 
 
-def separation(model: GPT2, requests: Requests, direction_D: Tensor, depth: int) -> float:
-    """How well the stream's component along a direction tells the two kinds apart: the area under the ROC curve.
+def separation(model: GPT2, requests: Requests, direction_D: Tensor, layer: int, back: int = 0) -> float:
+    """How well the stream after a layer tells the two kinds apart along a direction: the area under the ROC curve.
 
     The chance that a harmful request has more of it than a harmless one; 0.5: not at all.
     """
@@ -163,6 +227,6 @@ def separation(model: GPT2, requests: Requests, direction_D: Tensor, depth: int)
     for kind, prompts in requests.items():
         tokens_BT, last_B = padded(prompts, model.device)
         rows_B = torch.arange(len(tokens_BT), device=model.device)
-        values[kind] = stream(model, tokens_BT)[depth, rows_B, last_B] @ direction_D
+        values[kind] = stream(model, tokens_BT)[layer + 1, rows_B, last_B - back] @ direction_D
     difference = values["harmful"][:, None] - values["harmless"][None, :]
     return float(((difference > 0).double() + 0.5 * (difference == 0).double()).mean())

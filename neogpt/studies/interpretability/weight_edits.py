@@ -11,7 +11,7 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neogpt.errors import ConfigError
 from neogpt.model import GPT2
@@ -58,28 +58,6 @@ def _silence_head(model: GPT2, component: Component, mean_K: Tensor | None) -> N
     weight_HKD[head] = 0
 
 
-def writers(model: GPT2) -> list[tuple[str, nn.Parameter]]:
-    """Every parameter that writes to the residual stream, by name; the last dimension of each is the stream's."""
-    ends = ("wte.weight", "wpe.weight", "c_proj.weight", "c_proj.bias")
-    return [(name, parameter) for name, parameter in model.named_parameters() if name.endswith(ends)]
-
-
-@torch.no_grad()
-def without_direction(model: GPT2, direction_D: Tensor) -> GPT2:
-    """A copy that cannot write along a direction of the residual stream: W - (W r) r^T for all that writes.
-
-    So the stream has nothing along r at any layer and position (Arditi et al. 2024, "Refusal in Language Models Is
-    Mediated by a Single Direction": weight orthogonalisation). GPT-2's head is the embedding, so the head forgets r
-    too, which the paper's models keep; `directions.ablated` edits activations alone and is exact.
-    Errors: ConfigError (study.bad_direction) unless it is (D,) and not zero.
-    """
-    r_D = _unit(model, direction_D)
-    edited = copy.deepcopy(model)
-    for _, parameter in writers(edited):
-        parameter.sub_((parameter @ r_D)[..., None] * r_D)
-    return edited
-
-
 @torch.no_grad()
 def with_direction(model: GPT2, direction_D: Tensor, layer: int, strength: float = 1.0) -> GPT2:
     """A copy that adds `strength` times the direction to the stream after a layer, at every position.
@@ -87,20 +65,15 @@ def with_direction(model: GPT2, direction_D: Tensor, layer: int, strength: float
     By the bias of that layer's MLP output. Errors: ConfigError (study.no_such_layer, study.bad_direction).
     """
     Component("mlp", layer).check(model)
-    _unit(model, direction_D)
+    if direction_D.shape != (model.config.n_embd,):
+        raise ConfigError(
+            f"a direction of shape {tuple(direction_D.shape)}",
+            f"({model.config.n_embd},), as the residual stream",
+            code="study.bad_direction",
+        )
     edited = copy.deepcopy(model)
     blocks(edited)[layer].mlp.c_proj.bias.add_(direction_D, alpha=strength)
     return edited
-
-
-def _unit(model: GPT2, direction_D: Tensor) -> Tensor:
-    if direction_D.shape != (model.config.n_embd,) or not direction_D.norm() > 0:
-        raise ConfigError(
-            f"a direction of shape {tuple(direction_D.shape)} and length {float(direction_D.norm()):g}",
-            f"({model.config.n_embd},), as the residual stream, and not zero",
-            code="study.bad_direction",
-        )
-    return direction_D / direction_D.norm()
 
 
 @torch.no_grad()
