@@ -9,9 +9,8 @@ class NeoGPTError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, expected: str = "", hint: str = "", *, code: str = "") -> None:
-        self.what, self.expected, self.hint = what, expected, hint
-        self.code = code
-        """Names the kind of error for programs, as in "export.no_merges"; the words may change, this does not."""
+        """`code`: a stable name (`study.no_such_layer`) for tests and scripts; the prose may change."""
+        self.what, self.expected, self.hint, self.code = what, expected, hint, code
         lines = [what]
         if expected:
             lines.append(f"  expected: {expected}")

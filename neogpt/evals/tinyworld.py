@@ -48,11 +48,15 @@ def run(
     """
     source = _source(config)
     given = answers(model, tokenizer, [case for cell in _by_cell(source).values() for case in cell[:limit]])
+    return {"recall": recall(model, tokenizer, source, limit), **scored(given)}
+
+
+def scored(given: Sequence[Answered]) -> dict[str, Outcomes]:
+    """The scores of answers to the exam, however they came about; all but recall, which asks no question."""
     cells = {name: [a for a in given if a[0].cell == name] for name in exam.CELLS}
     harmless = cells["contrast"] + cells["kind_living"] + cells["plain"]
     questions = cells["asked"] + cells["never_asked"]
     return {
-        "recall": recall(model, tokenizer, source, limit),
         "asked": _share(cells["asked"], _is_right),
         "never_asked": _share(cells["never_asked"], _is_right),
         "in_context": _share(cells["in_context"], _is_right),

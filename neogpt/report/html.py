@@ -1,31 +1,18 @@
 """report.html: one file that needs no network, no script and no other file."""
 
-from pathlib import Path
-
 from neogpt.report import answers, facts, measures, plots, references, svg
 from neogpt.report.answers import Question
+from neogpt.report.document import document
 from neogpt.report.facts import Score
 from neogpt.report.markup import Markup, join, tag
 from neogpt.report.references import Original
 from neogpt.report.runs import Stage
 
-POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-"""The page may load and run nothing at all: what models wrote stays text even in a browser's eyes."""
 ANSWER_CHARACTERS = 600
 
 
 def page(title: str, stages: list[Stage], notes: list[str], original: Original | None = None) -> str:
     """The whole report as HTML; `original`: curves to compare with."""
-    style = Path(__file__).with_name("style.css").read_text()
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{title} – NeoGPT report"),
-        tag("style", Markup(style)),
-    )
     sections = [
         _scores(stages),
         _life(stages),
@@ -40,8 +27,7 @@ def page(title: str, stages: list[Stage], notes: list[str], original: Original |
         _environment(stages),
         _notes(notes),
     ]
-    body = tag("body", tag("main", _header(title, stages), sections), _footer())
-    return "<!doctype html>\n" + tag("html", head, "\n", body, lang="en") + "\n"
+    return document(f"{title} – NeoGPT report", tag("main", _header(title, stages), sections), _footer())
 
 
 def _section(heading: str, *children: object, class_: str | None = None) -> Markup:

@@ -1,0 +1,8 @@
+"""Fit a scaling law to a table of runs, draw IsoFLOP parabolas, train a grid of runs for the law."""
+
+
+def run(args: list[str]) -> int:
+    """`neogpt study scaling [isoflop|grid] ...`."""
+    from neogpt.studies.scaling import command
+
+    return command.run(args)
