@@ -412,14 +412,15 @@ def test_losses_and_the_in_context_score() -> None:
 
 
 def test_generation_is_the_engines_and_can_be_looked_into() -> None:
-    from neogpt.model import KVCache  # the engine's own cached pass, token by token
+    from neogpt.inference.forward import Inference  # the engine's own cached pass, token by token
+    from neogpt.inference.kv_cache import KVCache
 
     prompt, text = [5, 6, 7], [5, 6, 7]
-    cache = KVCache(MODEL.config, 1, 24)
+    engine, cache = Inference(MODEL), KVCache(MODEL.config, 1, 24)
     tokens = torch.tensor([prompt])
     for _ in range(8):
         with torch.no_grad():
-            last = MODEL(tokens, cache)[0, -1]
+            last = engine.logits(engine.hidden(tokens, cache))[0, -1]
         cache.advance(torch.tensor([tokens.shape[1]]))
         text.append(int(last.argmax()))
         tokens = torch.tensor([[text[-1]]])
