@@ -81,7 +81,7 @@ def outcome(made: DPO, policy: GPT2, step: int = 0) -> tuple[dict[str, torch.Ten
 def test_packed_and_live_are_the_same_as_padded_and_cached(
     loss: str, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual: dict[str, Any] = {"loss": loss, "sft": 0.2, "beta": 0.5}
+    usual: dict[str, Any] = {"loss": loss, "sft_coef": 0.2, "beta": 0.5}
     results = []
     for more in ({}, {"packing": True}, {"reference": "live"}, {"packing": True, "reference": "live"}):
         made = objective(tokenizer, monkeypatch, **usual, **more)

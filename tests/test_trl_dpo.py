@@ -71,7 +71,7 @@ def our_objective(
 ) -> DPO:
     made = objective_of(
         "dpo",
-        dpo.Config(**{"max_tokens": 128, "val_fraction": 0.0, "sft": 0.0, **options}),
+        dpo.Config(**{"max_tokens": 128, "val_fraction": 0.0, "sft_coef": 0.0, **options}),
         pairs,
         tokenizer,
         patch,
@@ -125,11 +125,11 @@ LOSSES = {
     "ipo": ({"loss": "ipo"}, ["ipo"], {}),
     "hinge": ({"loss": "hinge"}, ["hinge"], {}),
     "normalized": ({"length_normalized": "yes"}, ["sigmoid_norm"], {}),
-    "rpo": ({"sft": 0.2}, ["sigmoid", "sft"], {"loss_weights": [1.0, 0.2]}),
-    "ipo with sft": ({"loss": "ipo", "sft": 0.5}, ["ipo", "sft"], {"loss_weights": [1.0, 0.5]}),
-    "hinge with sft": ({"loss": "hinge", "sft": 0.5}, ["hinge", "sft"], {"loss_weights": [1.0, 0.5]}),
+    "rpo": ({"sft_coef": 0.2}, ["sigmoid", "sft"], {"loss_weights": [1.0, 0.2]}),
+    "ipo with sft": ({"loss": "ipo", "sft_coef": 0.5}, ["ipo", "sft"], {"loss_weights": [1.0, 0.5]}),
+    "hinge with sft": ({"loss": "hinge", "sft_coef": 0.5}, ["hinge", "sft"], {"loss_weights": [1.0, 0.5]}),
     "normalized with sft": (
-        {"length_normalized": "yes", "sft": 0.3},
+        {"length_normalized": "yes", "sft_coef": 0.3},
         ["sigmoid_norm", "sft"],
         {"loss_weights": [1.0, 0.3]},
     ),
@@ -198,7 +198,7 @@ REFERENCE_FREE = {
         {"loss_type": "simpo", "simpo_gamma": 1.0, "beta": 2.0, "label_smoothing": 0.2},
     ),
     "simpo with sft": (
-        {"loss": "simpo", "beta": 2.0, "gamma": 0.5, "sft": 0.4},
+        {"loss": "simpo", "beta": 2.0, "gamma": 0.5, "sft_coef": 0.4},
         {"loss_type": "simpo", "simpo_gamma": 0.5, "beta": 2.0, "cpo_alpha": 0.4},
     ),
 }  # fmt: skip

@@ -203,7 +203,7 @@ def test_loss_and_gradients_are_trls(
             g,
             frozen,
             scaled=scaled,
-            mask_truncated_completions=mask_truncated,
+            mask_truncated=mask_truncated,
             n_items=float(sum(kept)),
         )
         for g in range(PROMPTS)
