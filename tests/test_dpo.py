@@ -162,7 +162,7 @@ def test_held_out_accuracies_are_told_by_kind(tokenizer: Tokenizer, monkeypatch:
         assert ("harm" in tokenizer.decode(chosen[0])) == (kind == "red-team")
     assert all(len(found) >= 3 for found in right.values())
     chunks = [made.validation_batch(np.arange(i, i + 6)) for i in range(0, n, 6)]
-    rows = [reduce.MicroBatchSums(made.loss(policy, on_device(chunk, CPU))) for chunk in chunks]
+    rows = [made.loss(policy, on_device(chunk, CPU)) for chunk in chunks]
     merged = reduce.merge_validation(
         rows, [made.loss_denominators(c) for c in chunks], made.coefficients, World()
     )

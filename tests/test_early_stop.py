@@ -7,7 +7,9 @@ import pytest
 from training import Launcher, different, events, outcome, probe, saved, tiny
 
 from neogpt import ledger, model_store, report
+from neogpt.config import BEST_METRIC
 from neogpt.errors import ConfigError
+from neogpt.ledger import Row
 from neogpt.paths import RunDir
 from neogpt.train.monitors.early_stopping import EarlyStopping
 from neogpt.train.run import train
@@ -154,26 +156,32 @@ def test_a_score_that_no_evaluation_gives_is_named_at_once(bases: dict[str, Path
     assert saved(tmp_path / "run") == []
 
 
+def recalled(patience: int, rows: list[Row], *best_metric: str) -> EarlyStopping:
+    """After these rows of the ledger."""
+    stopping = EarlyStopping(patience, best_metric or BEST_METRIC)
+    stopping.recall(rows)
+    return stopping
+
+
 def test_equal_evaluations_are_no_progress_and_low_scores_are_taken_off() -> None:
     rows = [
         {"step": s, "a": a, "b": b}
         for s, (a, b) in enumerate([(0.5, 0.0), (1.0, 0.2), (1.0, 0.2), (1.0, 0.5)])
     ]
-    patience = EarlyStopping(2, rows, ("a", "b:low"))
-    assert (patience.best_step, patience.is_over) == (1, True)
-    assert EarlyStopping(2, rows, ("a", "b")).best_step == 3
-    assert (
-        EarlyStopping(2, [{"step": 0, "a": 1.0}], ("a", "b:low")).since_best == 0
-    )  # before the first whole evaluation
+    patience = recalled(2, rows, "a", "b:low")
+    assert (patience.best_step, patience.verdict()) == (1, True)
+    assert recalled(2, rows, "a", "b").best_step == 3
+    before_the_first_whole_evaluation = recalled(2, [{"step": 0, "a": 1.0}], "a", "b:low")
+    assert before_the_first_whole_evaluation.since_best == 0
 
 
 def test_losses_that_are_no_numbers_are_no_progress() -> None:
     rows = [{"step": step, "val_loss": loss} for step, loss in enumerate([3.0, float("nan"), None])]
-    patience = EarlyStopping(2, [{"step": 9, "grad_norm": 1.0, "loss": 0.0}, *rows])
-    assert (patience.best_step, patience.is_over) == (0, True)
-    assert not EarlyStopping(0, rows).is_over
+    patience = recalled(2, [{"step": 9, "grad_norm": 1.0, "loss": 0.0}, *rows])
+    assert (patience.best_step, patience.verdict()) == (0, True)
+    assert not recalled(0, rows).verdict()
     patience.note({"step": 7, "val_loss": 2.0})
-    assert (patience.best_step, patience.is_over) == (7, False)
+    assert (patience.best_step, patience.verdict()) == (7, False)
 
 
 def test_patience_without_evaluations_is_refused() -> None:

@@ -176,26 +176,36 @@ def test_spikes_are_skipped_the_same_way_after_a_resume(launcher: Launcher, tmp_
 
 def test_guard_by_hand() -> None:
     """Six deviations above the mean of what came before, once 32 are known."""
-    guard = StepGuard(spike_sigma=6)
-    losses = [2.0, 4.0] * 15
-    for loss in losses:
-        assert guard.check(loss, 1.0) == ""
-    assert guard.check(1000.0, 1.0) == ""  # too early to know
-    guard = StepGuard(spike_sigma=6)
-    guard.recall({"loss": loss, "grad_norm": 1.0} for loss in [2.0, 4.0] * 16)  # mean 3, deviation 1
-    assert guard.check(9.01, 1.0) == "spike"
-    guard = StepGuard(spike_sigma=6)
-    guard.recall([{"step": 0, "val_loss": 99.0}, *({"loss": x, "grad_norm": 1.0} for x in [2.0, 4.0] * 16)])
-    assert guard.check(8.99, 1.0) == ""
-    assert guard.check(-100.0, 1.0) == ""  # only upwards
+    assert skipped(recalled(6, [2.0, 4.0] * 15), 1000.0) == ""  # too early to know
+    guard = recalled(6, [2.0, 4.0] * 16)  # mean 3, deviation 1
+    assert (skipped(guard, 8.99), skipped(guard, 9.01)) == ("", "spike")
+    assert skipped(guard, -100.0) == ""  # only upwards
+    guard.recall([{"step": 0, "val_loss": 99.0}])
+    assert skipped(guard, 9.01) == "spike"
+
+
+def recalled(spike_sigma: float, losses: list[float]) -> StepGuard:
+    """After steps with these losses."""
+    guard = StepGuard(spike_sigma)
+    guard.recall([{"step": i, "loss": loss, "grad_norm": 1.0} for i, loss in enumerate(losses)])
+    return guard
+
+
+def skipped(guard: StepGuard, loss: float, norm: float = 1.0) -> str:
+    return guard.skip_reason(loss, norm)
+
+
+def taken(guard: StepGuard, step: int, loss: float, norm: float = 1.0) -> str:
+    """Decide on a step and note its row, as the loop does; then why it was skipped."""
+    reason = guard.skip_reason(loss, norm)
+    guard.note({"step": step, "loss": loss, "grad_norm": norm, **({"skipped": reason} if reason else {})})
+    return reason
 
 
 def test_guard_accepts_a_lasting_change_of_level() -> None:
     """Otherwise a run would refuse every step to its end."""
-    guard = StepGuard(spike_sigma=6)
-    guard.recall({"loss": loss, "grad_norm": 1.0} for loss in [2.0, 2.1] * 64)
-    refused = 0
-    while guard.check(5.0, 1.0):
+    guard, refused = recalled(6, [2.0, 2.1] * 64), 0
+    while taken(guard, refused, 5.0):
         refused += 1
     assert 1 <= refused < 10
 
@@ -203,11 +213,11 @@ def test_guard_accepts_a_lasting_change_of_level() -> None:
 def test_guard_counts_only_bad_numbers_in_a_row() -> None:
     guard = StepGuard(spike_sigma=0)
     for loss, norm in ((math.nan, 1.0), (1.0, math.inf), (1.0, 1.0), (math.inf, math.nan), (math.nan, 1.0)):
-        guard.check(loss, norm)
-        guard.give_up(1)
-    guard.check(math.nan, 1.0)
-    with pytest.raises(DivergedError, match="3 steps in a row"):
-        guard.give_up(9)
+        taken(guard, 1, loss, norm)
+        assert not guard.verdict()
+    taken(guard, 9, math.nan)
+    with pytest.raises(DivergedError):
+        guard.verdict()
 
 
 # two runs in one folder

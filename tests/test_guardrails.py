@@ -56,7 +56,7 @@ def test_outcomes_of_other_samples_are_no_pairs() -> None:
 
 
 def lost(rails: Guardrails, row: dict[str, Any], samples: dict[str, Outcomes] | None = None) -> list[str]:
-    found: list[str] = rails.check(row, samples or {}).get(ledger.REGRESSED, [])
+    found: list[str] = rails.note(row, samples or {}).get(ledger.REGRESSED, [])
     return found
 
 
@@ -133,7 +133,7 @@ def test_a_resumed_run_decides_as_an_uninterrupted_one(tmp_path: Path) -> None:
     first, later = ({"val_loss": Outcomes.of(values)} for values in (before, before + 0.05))
     row = {"step": 0, "val_loss": first["val_loss"].mean}
     begun = watch(tmp_path, "val_loss:low")
-    begun.check(row, first)
+    begun.note(row, first)
     resumed = watch(tmp_path, "val_loss:low")
     resumed.recall([row, {"step": 1, "grad_norm": 1.0, "loss": 3.0}])
     second = {"step": 10, "val_loss": later["val_loss"].mean}
@@ -152,7 +152,7 @@ def test_a_guardrail_that_cannot_be_read(tmp_path: Path, entry: str) -> None:
 def test_a_guardrail_has_a_number_from_the_start(tmp_path: Path, row: dict[str, Any]) -> None:
     """Otherwise it would be switched off for the whole run."""
     with pytest.raises(ConfigError):
-        watch(tmp_path, "right").check({"step": 0, **row}, {})
+        watch(tmp_path, "right").note({"step": 0, **row})
 
 
 # --- runs --------------------------------------------------------------------------------------------------

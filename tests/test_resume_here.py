@@ -128,26 +128,6 @@ def test_killed_exactly_at_an_epoch_border(tmp_path: Path, monkeypatch: pytest.M
     assert different(outcome(tmp_path / "run"), outcome(tmp_path / "alone")) == []
 
 
-def test_random_draws_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loss that draws, as dropout would: killed and resumed, a step draws what it drew in the uninterrupted run."""
-    from neogpt.objectives.pretrain.objective import Pretrain
-
-    plain = Pretrain.loss
-
-    def noisy(self: Any, model: Any, batch: Any) -> Any:
-        terms = plain(self, model, batch)
-        terms.loss_sum["loss"] = terms.loss_sum["loss"] * (1 + torch.rand(()))
-        return terms
-
-    monkeypatch.setattr(Pretrain, "loss", noisy)
-    run = tiny("pretrain", "--eval.val-samples", "0")
-    train(run, tmp_path / "alone", "", probe)
-    for step in (3, 8):
-        killed(run, tmp_path / "run", at_step(step))
-    train(run, tmp_path / "run", "auto", probe)
-    assert different(outcome(tmp_path / "run"), outcome(tmp_path / "alone")) == []
-
-
 def test_a_torn_ledger_line_is_mended(bases: dict[str, Path], tmp_path: Path) -> None:
     run = tiny("pretrain")
     killed(run, tmp_path, at_step(7))

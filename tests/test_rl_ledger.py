@@ -65,9 +65,9 @@ def test_a_step_tells_all_that_the_page_names(rows: list[dict[str, Any]]) -> Non
 @pytest.mark.parametrize("name", ["loss", "tokens", "lr", "grad_norm", "step", "skipped", "loss/one"])
 def test_a_metric_takes_no_name_of_the_rows_own(name: str) -> None:
     one = torch.tensor(1.0)
-    row = reduce.MicroBatchSums(LossTerms({"one": one, "two": one}, {name: (0.5, 1.0)}))
+    row = LossTerms({"one": one, "two": one}, {name: (0.5, 1.0)})
     with pytest.raises(NeoGPTError, match=f"metric {name}, "):
-        reduce.merge([row], {"one": 1.0, "two": 1.0}, {"one": 1.0, "two": 1.0}, World())
+        reduce.Sums.of([row]).means({"one": 1.0, "two": 1.0}, {"one": 1.0, "two": 1.0})
 
 
 class WithoutFloat64(torch.Tensor):
@@ -82,8 +82,8 @@ class WithoutFloat64(torch.Tensor):
 
 def test_sums_ask_no_device_for_float64() -> None:
     value = torch.tensor(0.5).as_subclass(WithoutFloat64)
-    row = reduce.MicroBatchSums(LossTerms({"one": value}, {"reward": (value, 2.0)}), tokens=3)
-    found = reduce.merge([row, row], {"one": 2.0}, {"one": 1.0}, World())
+    row = LossTerms({"one": value}, {"reward": (value, 2.0)})
+    found = reduce.Sums.of([row, row]).gather(World()).means({"one": 2.0}, {"one": 1.0})
     assert (found.metrics, found.tokens, found.stopping) == ({"loss": 2.0, "reward": 0.25}, 6, False)
     assert as_held(np.ones(2), "mps").dtype == np.float32
     assert as_held(np.ones(2), "cpu").dtype == as_held(np.ones(2), "cuda").dtype == np.float64

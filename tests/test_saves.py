@@ -155,12 +155,13 @@ def test_a_refused_write_does_not_hide_why_the_run_ended(
     """The loss diverges at the step after the save that the disk refuses: code 5, and a warning about the disk."""
     from neogpt.train.monitors.step_guard import StepGuard
 
-    def give_up(self: StepGuard, step: int) -> None:
-        if step == 3:
+    def diverged(self: StepGuard, is_last: bool = False) -> bool:
+        if self._step == 3:
             raise DivergedError("the loss is not finite")
+        return False
 
     Disk(1, monkeypatch)
-    monkeypatch.setattr(StepGuard, "give_up", give_up)
+    monkeypatch.setattr(StepGuard, "verdict", diverged)
     with pytest.raises(DivergedError):
         train(tiny("pretrain"), tmp_path, "", probe)
     (warning,) = events(tmp_path, "warning")

@@ -19,7 +19,7 @@ from neogpt.inference.kv_cache import KVCache
 from neogpt.model import GPT2, cross_entropy_sum
 from neogpt.paths import RunDir
 from neogpt.train.parallel import blocks
-from neogpt.train.parallel.blocks import training_blocks
+from neogpt.train.parallel.blocks import set_up_blocks
 
 SMALL = GPT2Config(n_layer=3, n_head=2, n_embd=32, n_positions=48, vocab_size=97)
 PLAIN = tiny("pretrain")
@@ -58,11 +58,11 @@ def gradients(run: Any, seed: int = 0) -> tuple[list[torch.Tensor], int]:
         return tensor
 
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    with training_blocks(model, run):
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            loss = loss_of(model, tokens(4, 40))
-        n_bytes = sum(size for place, size in kept.items() if place not in weights)
-        loss.backward()
+    set_up_blocks(model, run)
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss = loss_of(model, tokens(4, 40))
+    n_bytes = sum(size for place, size in kept.items() if place not in weights)
+    loss.backward()
     return [p.grad for p in model.parameters() if p.grad is not None], n_bytes
 
 
@@ -75,28 +75,28 @@ def test_recomputed_blocks_give_the_same_bits_from_less_memory() -> None:
     assert recomputed_bytes - head < (plain_bytes - head) / 4
 
 
-def test_a_backward_after_the_block_of_training_still_recomputes() -> None:
-    """The loss may leave the `with`: nothing of it is looked up again."""
-    model = GPT2(SMALL)
-    with training_blocks(model, RECOMPUTED):
-        loss = loss_of(model, tokens(2, 8))
-    loss.backward()
-    assert all(p.grad is not None for p in model.parameters())
-    assert not any("forward" in vars(block) for block in model.transformer.h)
-
-
-def test_generation_with_a_cache_is_untouched() -> None:
-    model = GPT2(SMALL).eval()
+def test_what_needs_no_gradient_runs_the_plain_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluation, and generation with a cache: no forward is recomputed, and the names of the weights stay."""
+    model, recomputed = GPT2(SMALL).eval(), []
     with torch.inference_mode():
         expected = model(tokens(2, 12))
-        with training_blocks(model, RECOMPUTED):
-            pass
+    checkpoint = blocks.checkpoint
+    monkeypatch.setattr(
+        blocks, "checkpoint", lambda *args, **more: (recomputed.append(1), checkpoint(*args, **more))[1]
+    )
+    set_up_blocks(model, RECOMPUTED)
+    assert model.state_dict().keys() == GPT2(SMALL).state_dict().keys()
+    with torch.inference_mode():
+        torch.testing.assert_close(model(tokens(2, 12)), expected, rtol=0, atol=0)
         cache, inference = KVCache(SMALL, 2, 48), Inference(model)
         parts = []
         for part in tokens(2, 12).split([7, 1, 4], 1):
             parts.append(inference.logits(inference.hidden(part, cache)))
             cache.advance(part.shape[1])
     torch.testing.assert_close(torch.cat(parts, 1), expected)
+    assert recomputed == []
+    loss_of(model, tokens(2, 8)).backward()
+    assert len(recomputed) == SMALL.n_layer
 
 
 # Both are raised inside PyTorch's own tracing.
@@ -114,9 +114,9 @@ def test_one_graph_serves_all_blocks_and_two_all_shapes(
         torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
     first = counter.frame_count
     model = GPT2(SMALL)
+    set_up_blocks(model, run)
     for rows, length in [(4, 40), (2, 40), (2, 33), (3, 17), (5, 48), (2, 21), (6, 12)]:
-        with training_blocks(model, run):
-            loss_of(model, tokens(rows, length)).backward()
+        loss_of(model, tokens(rows, length)).backward()
         with torch.inference_mode():  # as HellaSwag and samples do between two steps
             model(tokens(rows + 1, length - 5))
     assert first <= 2

@@ -83,8 +83,3 @@ def _hash(values: np.ndarray, key: int) -> np.ndarray:
 
 def _round_keys(key: int) -> list[int]:
     return [splitmix64((key + (i + 1) * GOLDEN) & _U64) for i in range(_ROUNDS)]
-
-
-def draw_seed(seed: int, step: int, micro: int) -> int:
-    """Any random draw of a micro-batch follows from its place in the run, never from what ran before."""
-    return int(np.random.SeedSequence([seed, step, micro]).generate_state(1, np.uint64)[0] >> 1)

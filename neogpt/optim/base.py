@@ -13,6 +13,8 @@ class Rule(Protocol):
     """What training asks of an optimizer; torch.optim's have it too."""
 
     param_groups: list[dict[str, Any]]
+    found_inf: Tensor | None
+    """Where it is 1 (float32, no dimension, on the device), `step` changes nothing: torch.amp's name for it."""
 
     @property
     def state(self) -> Any:
@@ -32,3 +34,4 @@ class Optimizer:
     def __init__(self, groups: Iterable[dict[str, Any]], **defaults: Any) -> None:
         self.param_groups = [{**defaults, **group} for group in groups]
         self.state: defaultdict[Tensor, dict[str, Tensor]] = defaultdict(dict)
+        self.found_inf: Tensor | None = None

@@ -66,12 +66,20 @@ class Muon(Optimizer):
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         buffers = [local_part(self.state[p]["momentum_buffer"]) for p in parameters]
         gradients = [local_part(p.grad) for p in parameters if p.grad is not None]
+        keep: Tensor | float = 1.0
+        if (
+            self.found_inf is not None
+        ):  # the host does not know: a skipped step adds what is there already, and zeros
+            is_skipped, keep = self.found_inf.bool(), 1 - self.found_inf
+            gradients = [torch.where(is_skipped, *pair) for pair in zip(buffers, gradients, strict=True)]
         torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
         nesterov = torch._foreach_lerp(gradients, buffers, group["momentum"])
         updates = _directions(torch.stack(nesterov), parameters[0], group["parts"], group["dtype"])
+        if self.found_inf is not None:
+            updates = updates * keep
         scale = 0.2 * max(parameters[0].shape[0], parameters[0].shape[1] // group["parts"]) ** 0.5
         held = [local_part(p) for p in parameters]
-        torch._foreach_mul_(held, 1 - group["lr"] * group["weight_decay"])
+        torch._foreach_mul_(held, 1 - keep * (group["lr"] * group["weight_decay"]))
         torch._foreach_add_(held, list(updates.unbind(0)), alpha=-group["lr"] * scale)
 
 

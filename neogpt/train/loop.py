@@ -5,24 +5,29 @@ all processes agree on before the update, learning rate, update, ledger. The res
 up a run where it was.
 """
 
+import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from neogpt import checkpoint, ledger, optim, outcomes
 from neogpt.config import to_dict as config_values
-from neogpt.data.permutation import draw_seed
+from neogpt.data.batch import Batch
 from neogpt.errors import PreemptedError, RegressedError
 from neogpt.ledger import Row
 from neogpt.model import GPT2
 from neogpt.objectives.batching import n_tokens, on_device
 from neogpt.optim.schedule import learning_rate
 from neogpt.outcomes import Outcomes
+from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
 from neogpt.train import reduce
+from neogpt.train.batches import BatchQueue
 from neogpt.train.device import autocast, describe, versions
+from neogpt.train.monitors.base import NO_SAMPLES, Monitor
 from neogpt.train.monitors.data_integrity import DataIntegrityCheck
 from neogpt.train.monitors.early_stopping import EarlyStopping
 from neogpt.train.monitors.guardrails import Guardrails
@@ -35,9 +40,39 @@ from neogpt.train.setup import Start, evaluated
 from neogpt.train.signals import StopFlag
 from neogpt.train.validation import best_metric_scores, demand_best_metric, sample_losses, validate
 
+_READ_EVERY_S = 1.0
+"""How long steps may go unwritten where reading their numbers would make the host wait for its device."""
+
 Evaluate = Callable[[GPT2, Tokenizer, World], tuple[dict[str, float | Outcomes], list[Row]]]
 """(model, tokenizer, world) -> scores by name, and sample rows (question, answer, ...); called on every process,
 and what the main one gets counts."""
+
+
+@dataclass
+class StepRecord:
+    """A step whose row is to be written; its numbers are still on the device."""
+
+    step: int
+    tokens: int
+    lr: float
+    sums: reduce.Sums
+    totals: reduce.Weights
+    norm: torch.Tensor
+
+    def row(self, coefficients: reduce.Weights) -> Row:
+        """The ledger's row. This waits for the device."""
+        found = self.sums.means(coefficients, self.totals)
+        return {
+            "step": self.step,
+            "tokens": self.tokens,
+            **found,
+            "lr": self.lr,
+            "grad_norm": float(self.norm),
+        }
+
+    def is_bad(self) -> torch.Tensor:
+        """Whether loss or norm is not finite: a bool on the device, equal in all processes."""
+        return ~(self.sums.are_finite() & torch.isfinite(self.norm))
 
 
 class Loop:
@@ -51,31 +86,48 @@ class Loop:
         stop: StopFlag,
         command: str,
     ) -> None:
+        self.start, self.evaluate, self.stop, self.command = start, evaluate, stop, command
         self.run, self.files, self.world = start.run, start.files, start.world
         self.model, self.tokenizer, self.objective = start.model, start.tokenizer, start.objective
-        self.strategy, self.messages = start.strategy, start.messages
-        self.named, self.optimizers = start.named, start.optimizers
-        self.step, self.tokens, self.base_model_hash = start.step, start.tokens, start.base_model_hash
-        self.evaluate, self.stop, self.command = evaluate, stop, command
-        self.log = RunLog(self.files, self.world.is_main, trackers)
-        self.micros = self.world.share(self.run.batch, self.run.reduction == "exact")
-        self.step_guard = StepGuard(self.run.spike_sigma)
-        self.step_guard.recall(start.history)
-        self.evaluated = evaluated(start.history, self.step)
-        self.early_stopping = EarlyStopping(self.run.eval.patience, start.history, self.run.eval.best_metric)
-        self.guardrails = Guardrails(
-            self.run.eval.guardrails, self.run.eval.guardrail_tolerance, self.files.guardrails
-        )
-        self.guardrails.recall(start.history)
-        self.is_new = not start.history
+        self.strategy, self.named, self.optimizers = start.strategy, start.named, start.optimizers
+        self.step, self.tokens = start.step, start.tokens
         self.skipped = sum("skipped" in row for row in start.history)
-        self.throughput = Throughput(self.model.config, self.run, processes=self.world.size)
+        self.log = RunLog(self.files, self.world.is_main, trackers)
         self.saver = Saver(self.files, self.run.save, self.tokenizer, self.log.event)
-        self.data_integrity = DataIntegrityCheck(self.objective.folders if self.world.local_rank == 0 else ())
+        micros = self.world.share(self.run.batch, self.run.reduction == "exact")
+        self.batches = BatchQueue(self.objective, micros)
+        self.unread: list[StepRecord] = []
+        self._read_at = time.monotonic()
+        options = self.run.eval
+        self.step_guard = StepGuard(self.run.spike_sigma)
+        self.early_stopping = EarlyStopping(options.patience, options.best_metric)
+        self.guardrails = Guardrails(
+            options.guardrails, options.guardrail_tolerance, self.files.guardrails, self.world.is_main
+        )
+        self.throughput = Throughput(self.model.config, self.run, processes=self.world.size)
+        self.monitors: list[Monitor] = [
+            self.step_guard,
+            self.early_stopping,
+            self.guardrails,
+            self.throughput,
+            DataIntegrityCheck(self.objective.folders if self.world.local_rank == 0 else ()),
+        ]
+        for monitor in self.monitors:
+            monitor.recall(start.history)
+
+    def for_timing(self, files: RunDir) -> "Loop":
+        """The same run in a folder of its own, which nothing stops: for steps that are timed and then taken back."""
+        options = dataclasses.replace(self.run.eval, patience=0, guardrails=())
+        run = dataclasses.replace(self.run, steps=2**40, spike_sigma=0.0, eval=options)
+        start = dataclasses.replace(self.start, run=run, files=files, history=[])
+        timed = Loop(start, self.evaluate, (), self.stop, self.command)
+        timed.step_guard.patience = 2**62
+        timed.monitors = [timed.step_guard]
+        return timed
 
     def run_to_end(self) -> None:
         """Train from the current step to the last, evaluating and saving on the way."""
-        for line in [*self.messages, *([] if self.step else self.objective.warnings())]:
+        for line in [*self.start.messages, *([] if self.step else self.objective.warnings())]:
             self.log.event("warning", message=line)
         self.log.event(
             "resume" if self.step else "start",
@@ -91,17 +143,12 @@ class Loop:
         )
         self._warn_if_short()
         began = time.monotonic()
-        if self.is_new and self.guardrails.watched:
+        if not self.start.history and self.guardrails.watched:
             self._save()  # what the run stands for if its first evaluation after this loses a guardrail
-        if self._evaluation_due() and not self.evaluated:
+        if self._evaluation_due() and not evaluated(self.start.history, self.step):
             self._evaluate()
-        while self.step < self.run.steps and not self.early_stopping.is_over:
-            self.data_integrity.check(
-                wait=self.step + 1 == self.run.steps
-            )  # no run ends well on damaged data
+        while self.step < self.run.steps and not self._is_over():
             stopping = self._step()
-            if (progress := self.throughput.lap(self.step, self.tokens)) and self.world.is_main:
-                self.log.event("progress", **progress, disk_free_bytes=free_bytes(self.files))
             self.saver.poll()
             if self._save_due() or stopping:
                 self._save()
@@ -123,44 +170,87 @@ class Loop:
         seconds = round(time.monotonic() - began, 3)
         self.log.event("end", step=self.step, seconds=seconds, skipped=self.skipped)
 
+    def _is_over(self) -> bool:
+        """Whether a monitor ends the run before its last step; no run ends well with an error of one."""
+        is_last = self.step + 1 == self.run.steps
+        return any([monitor.verdict(is_last) for monitor in self.monitors])
+
     def _step(self) -> bool:
-        """One update (or a skipped one) and its ledger row; True when some process was asked to stop."""
-        batches = [self.objective.batch(self.step, micro) for micro in self.micros]
-        weights = [self.objective.loss_denominators(batch) for batch in batches]
+        """One update (or a skipped one); True when some process was asked to stop."""
+        batches, weights = self.batches.get(self.step, self.run.steps)
         totals = reduce.total_denominators(weights, self.world)
         rows = []
-        for micro, batch in zip(self.micros, batches, strict=True):
-            torch.manual_seed(draw_seed(self.run.seed, self.step, micro))
-            with self.strategy.micro_batch(last=micro == self.micros[-1]):
+        for number, batch in enumerate(batches, 1):
+            with self.strategy.micro_batch(last=number == len(batches)):
                 with autocast(self.run):
                     terms = self.strategy.loss(on_device(batch, self.world.device))
                 reduce.scaled(terms, self.objective.coefficients, totals).backward()
-            rows.append(reduce.MicroBatchSums(terms, n_tokens(batch), bool(self.stop)))
+            rows.append(terms)
         gradient = self.strategy.gradient()
-        found = reduce.merge(rows, self.objective.coefficients, totals, self.world)
+        sums = reduce.Sums.of(rows).gather(self.world)
         norm = self.strategy.clip(gradient, self.run.optim.max_grad_norm)
         lr = learning_rate(self.step, self.run.steps, self.run.optim)
-        reason = self.step_guard.check(found.metrics["loss"], norm)
-        if not reason:
-            self._update(gradient, lr)
-        self.step, self.tokens = self.step + 1, self.tokens + found.tokens
-        row = {"step": self.step, "tokens": self.tokens, **found.metrics, "lr": lr, "grad_norm": norm}
-        self.log.row({**row, "skipped": reason} if reason else row)
-        if reason:
-            self.skipped += 1
-            self.log.event("skipped", step=self.step, reason=reason, total=self.skipped)
-        self.step_guard.give_up(self.step)
-        return found.stopping
+        tokens, stopping, is_read = self._agree(batches)
+        record = StepRecord(self.step + 1, self.tokens + tokens, lr, sums, totals, norm)
+        self._update(gradient, record)
+        self.step, self.tokens = record.step, record.tokens
+        self.unread.append(record)
+        if is_read:
+            self._write_rows()
+        return stopping
 
-    def _update(self, gradient: list[torch.Tensor], lr: float) -> None:
+    def _agree(self, batches: list[Batch]) -> tuple[int, bool, bool]:
+        """Over all processes: tokens of the step, whether one was asked to stop, whether rows are written now."""
+        waited_s = time.monotonic() - self._read_at if self.world.is_main else 0.0
+        is_read = not self._runs_ahead or waited_s > _READ_EVERY_S or self.step + 1 == self.run.steps
+        mine = [sum(map(n_tokens, batches)), bool(self.stop), is_read]
+        tokens, stopping, is_read = self.world.gather(np.array([mine], np.float64)).sum(0).tolist()
+        return round(tokens), bool(stopping), bool(is_read)
+
+    @property
+    def _runs_ahead(self) -> bool:
+        """Whether the device decides on a skip, and rows are written later; spikes are found on the host."""
+        return self.world.runs_ahead and not self.run.spike_sigma
+
+    def _update(self, gradient: list[torch.Tensor], record: StepRecord) -> None:
+        """Apply the gradient, unless the step is to be skipped: decided before, and equally, in all processes."""
+        skip = record.is_bad().float() if self._runs_ahead else None
+        if skip is None and self._skip_reason(record.row(self.objective.coefficients)):
+            return
         self.saver.before_update()
         for (_, parameter), tensor in zip(self.named, gradient, strict=True):
             parameter.grad = tensor
-        optim.set_lr(self.optimizers, lr)
+        optim.set_lr(self.optimizers, record.lr)
         for optimizer in self.optimizers:
+            optimizer.found_inf = skip
             optimizer.step()
         for _, parameter in self.named:
             parameter.grad = None
+
+    def _skip_reason(self, row: Row) -> str:
+        return self.step_guard.skip_reason(row["loss"], row["grad_norm"])
+
+    def _write_rows(self) -> None:
+        """Read the numbers of the steps since the last time, and write their rows. This waits for the device."""
+        records, self.unread, self._read_at = self.unread, [], time.monotonic()
+        for record in records:
+            row = record.row(self.objective.coefficients)
+            reason = self._skip_reason(row)
+            self._write({**row, "skipped": reason} if reason else row)
+            if reason:
+                self.skipped += 1
+                self.log.event("skipped", step=record.step, reason=reason, total=self.skipped)
+            self.step_guard.verdict()
+            if self.throughput.latest and self.world.is_main:
+                disk = free_bytes(self.files)
+                self.log.event("progress", **self.throughput.latest, disk_free_bytes=disk)
+
+    def _write(self, row: Row, samples: Mapping[str, Outcomes] = NO_SAMPLES) -> Row:
+        """The row as the monitors want it, noted by them and written."""
+        for monitor in self.monitors:
+            row = monitor.note(row, samples)
+        self.log.row(row)
+        return row
 
     def _save_due(self) -> bool:
         every = self.run.save.every
@@ -176,13 +266,19 @@ class Loop:
 
     def _save(self) -> None:
         """Save this step, in the background where that is wanted; the other processes wait for the copy."""
+        self._write_rows()
         weights, tensors = self.strategy.to_save(optim.state_tensors(self.optimizers, self.named))
         if self.world.is_main:
             own = self.objective.state(self.step)
             tensors |= {f"{checkpoint.OBJECTIVE}{name}": tensor for name, tensor in own.items()}
             config = config_values(self.run)
             state = checkpoint.TrainerState(
-                self.step, self.tokens, config, self.objective.data_hash, self.base_model_hash, versions()
+                self.step,
+                self.tokens,
+                config,
+                self.objective.data_hash,
+                self.start.base_model_hash,
+                versions(),
             )
             self.saver.save(checkpoint.Content(state, self.model.config, weights, tensors))
         self.world.barrier()
@@ -200,6 +296,7 @@ class Loop:
 
     def _evaluate(self) -> None:
         """Held-out loss and evals on all processes; one ledger row."""
+        self._write_rows()
         began = time.monotonic()
         model = self.strategy.whole_model()
         row: Row = {"step": self.step, **validate(model, self.objective, self.run, self.world)}
@@ -212,25 +309,22 @@ class Loop:
             with torch.inference_mode(), autocast(self.run):
                 found |= self.objective.eval_metrics() if self.world.is_main else {}
                 if self.evaluate:
-                    scores, samples = self.evaluate(model, self.tokenizer, self.world)
-                    found |= scores
+                    more, samples = self.evaluate(model, self.tokenizer, self.world)
+                    found |= more
             self.log.samples(self.step, samples)
         row |= {name: value for name, value in outcomes.means(found).items() if name not in row}
-        if self.world.is_main:
-            row = self.guardrails.check(row, outcomes.samples(found))
-        self.log.row(row)
+        scores = best_metric_scores(row, self.run, self.world)
+        row = self._write(row if self.world.is_main else {**row, **scores}, outcomes.samples(found))
         self.log.event("eval", step=self.step, seconds=round(time.monotonic() - began, 3))
-        self._give_verdict(row)
+        self._agree_on_guardrails(row)
         if self.step or self.run.init_from:
             demand_best_metric(row, self.run, self.world)
-        self.early_stopping.note({"step": self.step, **best_metric_scores(row, self.run, self.world)})
 
-    def _give_verdict(self, row: Row) -> None:
+    def _agree_on_guardrails(self, row: Row) -> None:
         """RegressedError in every process where the main one's row lost a guardrail; what was saved is durable then."""
         lost = self.world.gather(np.array([[float(ledger.REGRESSED in row)]])).any()
         if lost:
             self._wait_for_save()
-        if self.world.is_main:
-            self.guardrails.give_verdict(row)
-        elif lost:
+        self.guardrails.verdict()
+        if lost:
             raise RegressedError(f"step {self.step}: a guardrail was lost; the main process says which")

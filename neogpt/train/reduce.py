@@ -1,6 +1,11 @@
-"""What the micro-batches of a step add up to: always in micro-batch order, so always to the same bits."""
+"""What the micro-batches of a step add up to: always in micro-batch order, so always to the same bits.
+
+The numbers that a loss gives stay on its device until somebody reads them: a GPU that is asked for a number makes
+the host wait until all work before it is done, and then waits itself for the host's next work.
+"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,27 +19,6 @@ from neogpt.train.parallel.distributed import World
 Weights = dict[str, float]
 RESERVED = frozenset({"step", "tokens", "loss", "lr", "grad_norm", "skipped"})
 """What the loop itself writes into a step's row: an objective's metric of such a name would be lost, or lose it."""
-
-
-@dataclass
-class MicroBatchSums:
-    """What one micro-batch reports."""
-
-    terms: LossTerms
-    tokens: int = 0
-    stopping: bool = False
-    """Whether this process was asked to stop."""
-
-
-@dataclass
-class Step:
-    """What all micro-batches of a step report together."""
-
-    metrics: Weights
-    """`loss`, where there are several terms `loss/TERM`, and the objective's metrics."""
-    tokens: int
-    stopping: bool
-    """Whether some process was asked to stop."""
 
 
 def total_denominators(weights: list[Weights], world: World) -> Weights:
@@ -53,40 +37,85 @@ def scaled(terms: LossTerms, coefficients: Weights, totals: Weights) -> Tensor:
     return total
 
 
-def merge(rows: list[MicroBatchSums], coefficients: Weights, totals: Weights, world: World) -> Step:
-    """The step over all micro-batches of all processes; NeoGPTError for a metric whose name is taken."""
-    table = world.gather(np.stack([_numbers(row) for row in rows]))
-    *numbers, tokens, stopping = table.sum(0).tolist()
-    return Step(_named(numbers, rows[0].terms, coefficients, totals), round(tokens), bool(stopping))
+@dataclass
+class Sums:
+    """The numbers of some micro-batches, a row each: of the loss terms, then of the metrics, in this order of names."""
+
+    terms: list[str]
+    metrics: list[str]
+    sums_NK: Tensor
+    """float64, a column for each term and each metric, on the device."""
+    metric_weights_NM: np.ndarray
+    """float64, a column for each metric."""
+
+    @classmethod
+    def of(cls, rows: Sequence[LossTerms]) -> "Sums":
+        """Of micro-batches that all have the same terms and metrics. Nothing is read from the device."""
+        terms, metrics = list(rows[0].loss_sum), list(rows[0].metrics)
+        weights = [[row.metrics[name][1] for name in metrics] for row in rows]
+        sums = torch.stack([_numbers(row) for row in rows])
+        return cls(terms, metrics, sums, np.array(weights, np.float64).reshape(len(rows), len(metrics)))
+
+    def gather(self, world: World) -> "Sums":
+        """The rows of all processes, in micro-batch order. Called on all of them; does not wait for the device."""
+        weights = world.gather(self.metric_weights_NM) if self.metrics else self.metric_weights_NM
+        return Sums(self.terms, self.metrics, world.gather_tensor(self.sums_NK), weights)
+
+    def are_finite(self) -> Tensor:
+        """Whether the loss is a finite number: a bool on the device, the same in every process after `gather`."""
+        return torch.isfinite(self.sums_NK[:, : len(self.terms)]).all()
+
+    def means(self, coefficients: Weights, totals: Weights) -> Weights:
+        """`loss`, where there are several terms `loss/TERM`, and the metrics. This waits for the device.
+
+        Errors: NeoGPTError for a metric whose name is taken.
+        """
+        sums = self.sums_NK.cpu().numpy().sum(0).tolist()
+        losses = {
+            name: total / max(totals[name], 1e-12) for name, total in zip(self.terms, sums, strict=False)
+        }
+        metric_weights = self.metric_weights_NM.sum(0).tolist()
+        metrics = {
+            name: total / max(weight, 1e-12)
+            for name, total, weight in zip(self.metrics, sums[len(self.terms) :], metric_weights, strict=True)
+        }
+        loss = math.fsum(coefficients[name] * value for name, value in losses.items())
+        parts = {f"loss/{name}": value for name, value in losses.items()} if len(losses) > 1 else {}
+        if taken := sorted(metrics.keys() & (RESERVED | parts.keys())):
+            raise NeoGPTError(
+                f"the objective has a metric {taken[0]}, which the ledger's rows have of their own"
+            )
+        return {"loss": loss, **parts, **metrics}
 
 
 def merge_validation(
-    rows: list[MicroBatchSums | None], weights: list[Weights], coefficients: Weights, world: World
+    rows: Sequence[LossTerms | None], weights: list[Weights], coefficients: Weights, world: World
 ) -> Weights:
     """The validation loss and metrics from the chunks of all processes (None where another computed it)."""
-    first = next(row for row in rows if row is not None)
-    table = np.stack([_numbers(row) if row else np.zeros_like(_numbers(first)) for row in rows])
+    first = Sums.of([next(row for row in rows if row is not None)])
+    own = [Sums.of([row]) if row else None for row in rows]
+    table = np.concatenate([_columns(each) if each else np.zeros_like(_columns(first)) for each in own])
     whole = world.gather(table).reshape(world.size, *table.shape).sum(0)  # one number and zeros: exact
+    n_sums = len(first.terms) + len(first.metrics)
+    merged = Sums(first.terms, first.metrics, torch.from_numpy(whole[:, :n_sums]), whole[:, n_sums:])
     totals = {name: math.fsum(row[name] for row in weights) for name in weights[0]}
-    merged = _named(whole.sum(0).tolist()[:-2], first.terms, coefficients, totals)
-    return {"val_loss": merged.pop("loss"), **{f"val/{name}": value for name, value in merged.items()}}
+    means = merged.means(coefficients, totals)
+    return {"val_loss": means.pop("loss"), **{f"val/{name}": value for name, value in means.items()}}
 
 
-def _numbers(row: MicroBatchSums) -> np.ndarray:
-    """float64: loss terms, metric sums, metric weights, tokens, stopping."""
-    values = [*row.terms.loss_sum.values(), *(value for value, _ in row.terms.metrics.values())]
-    tensors = torch.stack([torch.as_tensor(value).detach().cpu().double() for value in values])
-    metric_weights = [weight for _, weight in row.terms.metrics.values()]
-    return np.array([*tensors.tolist(), *metric_weights, row.tokens, row.stopping], np.float64)
+def _columns(sums: Sums) -> np.ndarray:
+    return np.concatenate([sums.sums_NK.cpu().numpy(), sums.metric_weights_NM], axis=1)
 
 
-def _named(numbers: list[float], terms: LossTerms, coefficients: Weights, totals: Weights) -> Weights:
-    values = iter(numbers)
-    losses = {name: next(values) / max(totals[name], 1e-12) for name in terms.loss_sum}
-    metric_sums = {name: next(values) for name in terms.metrics}
-    metrics = {name: value / max(next(values), 1e-12) for name, value in metric_sums.items()}
-    loss = math.fsum(coefficients[name] * value for name, value in losses.items())
-    parts = {f"loss/{name}": value for name, value in losses.items()} if len(losses) > 1 else {}
-    if taken := sorted(metrics.keys() & (RESERVED | parts.keys())):
-        raise NeoGPTError(f"the objective has a metric {taken[0]}, which the ledger's rows have of their own")
-    return {"loss": loss, **parts, **metrics}
+def _numbers(row: LossTerms) -> Tensor:
+    """float64 (k,) on the device of the loss: its terms, then the sums of its metrics. MPS has no float64: on the host."""
+    values = [*row.loss_sum.values(), *(value for value, _ in row.metrics.values())]
+    device = next(iter(row.loss_sum.values())).device
+    device = torch.device("cpu") if device.type == "mps" else device
+    return torch.stack([_wide(value, device) for value in values])
+
+
+def _wide(value: Tensor | float, device: torch.device) -> Tensor:
+    if isinstance(value, Tensor):
+        return value.detach().to(device).double()
+    return torch.full((), value, dtype=torch.as_tensor(value).dtype, device=device).double()

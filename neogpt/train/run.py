@@ -38,7 +38,7 @@ def train(
             keep_freed_memory()
         with stop_flag() as stop:
             loop = Loop(start, evaluate, trackers, stop, command)
-            with loop.saver:
+            with loop.saver, loop.batches:
                 time_budget.resolve_time_budget(loop)
                 loop.run_to_end()
 

@@ -34,7 +34,7 @@ _MOST_UNUSED = 1024
 """Ids that a model may have beyond its tokenizer's: embeddings are padded to round numbers."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Start:
     """Everything that the loop needs."""
 
@@ -89,7 +89,7 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
         objective.begin(model)
     if folder:
         model.load_state_dict(load_pretrained(folder).state_dict())
-    placed = build_strategy(run, model, objective, world)
+    strategy = build_strategy(run, model, objective, world)
     named = list(model.named_parameters())
     optimizers = optim.build(named, run.optim, getattr(torch, run.dtype))
     own, others = checkpoint.parted(optimizer_tensors)
@@ -104,20 +104,20 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
     model.train()
     step, tokens = (state.step, state.tokens) if state else (0, 0)
     return Start(
-        run,
-        files,
-        world,
-        model,
-        tokenizer,
-        objective,
-        placed,
-        named,
-        optimizers,
-        step,
-        tokens,
-        base_model_hash,
-        history,
-        messages,
+        run=run,
+        files=files,
+        world=world,
+        model=model,
+        tokenizer=tokenizer,
+        objective=objective,
+        strategy=strategy,
+        named=named,
+        optimizers=optimizers,
+        step=step,
+        tokens=tokens,
+        base_model_hash=base_model_hash,
+        history=history,
+        messages=messages,
     )
 
 

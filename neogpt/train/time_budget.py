@@ -1,13 +1,12 @@
 """`--hours`: a horizon by the clock, turned into a number of steps once, before the first of them.
 
-A run is a pure function of its config, so it cannot end when a clock says so. A copy of the loop runs a few
+A run is a pure function of its config, so it cannot end when a clock says so. A second loop runs a few
 steps, an evaluation and a save in a scratch folder, everything that this changed is put back, and the run gets
 as many steps as will fit. From there on it is the run that `--steps` with that number would have been.
 """
 
 import bisect
 import contextlib
-import copy
 import dataclasses
 import shutil
 import statistics
@@ -23,11 +22,6 @@ from neogpt.config import AnyRun
 from neogpt.model.tensors import local_part
 from neogpt.paths import RunDir
 from neogpt.train.loop import Loop
-from neogpt.train.monitors.early_stopping import EarlyStopping
-from neogpt.train.monitors.guardrails import Guardrails
-from neogpt.train.monitors.step_guard import StepGuard
-from neogpt.train.run_log import RunLog
-from neogpt.train.saver import Saver
 
 _WARM_UP, _TIMED = 2, 5
 _clock = time.monotonic
@@ -70,22 +64,22 @@ def resolve_time_budget(loop: Loop) -> None:
 
 
 def _profile_steps(loop: Loop) -> Pace:
-    """Time steps (their median), an evaluation and a save of a copy that leaves no trace."""
+    """Time steps (their median), an evaluation and a save of a loop that leaves no trace."""
     with _scratch(loop) as files, _unchanged(loop):
-        other = copy.copy(loop)
-        other.files, other.log = files, RunLog(files, loop.world.is_main)
-        other.step_guard = StepGuard(0.0, patience=2**62)
-        other.run, other.early_stopping = dataclasses.replace(loop.run, steps=2**40), EarlyStopping(0, [])
-        other.guardrails = Guardrails((), 0.0, files.guardrails)
-        other.saver = Saver(files, loop.run.save, loop.tokenizer, other.log.event)
-        with other.saver:
-            times = [_timed(other._step) for _ in range(_WARM_UP + _TIMED)]
-            pace = Pace(statistics.median(times[_WARM_UP:]), _timed(other._evaluate), _timed(other._save))
+        timed = loop.for_timing(files)
+
+        def step() -> None:
+            timed._step()
+            timed._write_rows()
+
+        with timed.saver, timed.batches:
+            times = [_seconds(step) for _ in range(_WARM_UP + _TIMED)]
+            pace = Pace(statistics.median(times[_WARM_UP:]), _seconds(timed._evaluate), _seconds(timed._save))
     loop.throughput.skip()
     return pace
 
 
-def _timed(work: Callable[[], object]) -> float:
+def _seconds(work: Callable[[], object]) -> float:
     began = _clock()
     work()
     return max(_clock() - began, 1e-9)

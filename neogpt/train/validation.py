@@ -7,7 +7,7 @@ from neogpt import ledger
 from neogpt.config import BEST_METRIC, AnyRun
 from neogpt.ledger import Row
 from neogpt.model import GPT2
-from neogpt.objectives.base import Objective
+from neogpt.objectives.base import LossTerms, Objective
 from neogpt.objectives.batching import on_device
 from neogpt.outcomes import Outcomes
 from neogpt.train import reduce
@@ -22,15 +22,14 @@ def validate(model: GPT2, objective: Objective, run: AnyRun, world: World) -> Ro
         return {}
     chunks = np.split(np.arange(n), range(objective.micro_size, n, objective.micro_size))
     alone = len(chunks) < world.size  # too few to share: everybody computes all
-    rows: list[reduce.MicroBatchSums | None] = []
+    rows: list[LossTerms | None] = []
     weights = []
     with torch.no_grad(), autocast(run):
         for i, ids in enumerate(chunks):
             batch = objective.validation_batch(ids)
             weights.append(objective.loss_denominators(batch))
             mine = alone or i % world.size == world.rank
-            terms = objective.loss(model, on_device(batch, world.device)) if mine else None
-            rows.append(reduce.MicroBatchSums(terms) if terms else None)
+            rows.append(objective.loss(model, on_device(batch, world.device)) if mine else None)
     return reduce.merge_validation(rows, weights, objective.coefficients, World() if alone else world)
 
 

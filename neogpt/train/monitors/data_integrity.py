@@ -10,13 +10,14 @@ from pathlib import Path
 
 from neogpt import atomic
 from neogpt.errors import DataError
+from neogpt.train.monitors.base import Monitor
 
 _AT_ONCE_BYTES = 64 << 20
 """Up to so much is hashed before the first step (some tenths of a second); more on a thread beside the training."""
 
 
-class DataIntegrityCheck:
-    """Hashes the files of these folders; an error is raised here at once, or by `check` once it was found."""
+class DataIntegrityCheck(Monitor):
+    """Hashes the files of these folders; an error is raised here at once, or by `verdict` once it was found."""
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self._error: DataError | None = None
@@ -24,14 +25,15 @@ class DataIntegrityCheck:
         self._thread = threading.Thread(target=self._work, args=(folders,), name="sha256", daemon=True)
         self._thread.start()
         if sum(map(_size, folders)) <= _AT_ONCE_BYTES:
-            self.check(wait=True)
+            self.verdict(is_last=True)
 
-    def check(self, wait: bool = False) -> None:
-        """DataError for a damaged file that was found so far; with `wait`, after all have been read."""
-        if wait:
+    def verdict(self, is_last: bool = False) -> bool:
+        """DataError for a damaged file that was found so far; before the last step, after all have been read."""
+        if is_last:
             self._thread.join()
         if self._error:
             raise self._error
+        return False
 
     def _work(self, folders: Sequence[Path]) -> None:
         for folder in folders:

@@ -6,7 +6,7 @@ kept beside the ledger, so a resumed run decides as an uninterrupted one.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
@@ -17,6 +17,7 @@ from neogpt import atomic, ledger
 from neogpt.errors import ConfigError, RegressedError
 from neogpt.ledger import REGRESSED, Row
 from neogpt.outcomes import Outcomes
+from neogpt.train.monitors.base import NO_SAMPLES, Monitor
 
 SURE = 1.645
 """Standard errors by which a score must have worsened beyond its tolerance: one-sided, 5 % by chance."""
@@ -30,7 +31,7 @@ class Guardrail:
     tolerance: float
 
 
-class Guardrails:
+class Guardrails(Monitor):
     """Watches scores, named NAME, or NAME:low where low is good, each with :TOLERANCE where it is not `tolerance`.
 
     A score is lost when it has worsened by more than its tolerance, and that by more than chance explains: the
@@ -38,44 +39,55 @@ class Guardrails:
     the tolerance must be `SURE` standard errors. A score without samples may worsen by its own standard error
     (NAME_stderr in the row) where that is more than the tolerance.
 
-    `path`: the file that keeps the first evaluation's samples. Errors: ConfigError for a name that is not written so.
+    `path`: the file that keeps the first evaluation's samples. `decides`: whether this process has all scores; only
+    the main one does, and says what it found to the others. Errors: ConfigError for a name that is not written so.
     """
 
-    def __init__(self, names: Sequence[str], tolerance: float, path: Path) -> None:
+    def __init__(self, names: Sequence[str], tolerance: float, path: Path, decides: bool = True) -> None:
         self.watched = dict(_read(name, tolerance) for name in names)
-        self.path = path
+        self.path, self.decides = path, decides
         self.first: Row = {}
         self.good_step: int | None = None
         self._samples: dict[str, Outcomes] = {}
+        self._error: RegressedError | None = None
 
-    def recall(self, history: Iterable[Row]) -> None:
+    def recall(self, history: Sequence[Row]) -> None:
         """Take up what a run's ledger says of earlier evaluations; RegressedError when its last one had lost."""
         rows = [row for row in history if "grad_norm" not in row] if self.watched else []
         if rows:
             self._begin(rows[0])
             self._samples = _load(self.path)
         for row in rows:
-            self.give_verdict(row)
+            self._judge(row)
+            self.verdict()
 
-    def check(self, row: Row, samples: Mapping[str, Outcomes]) -> Row:
+    def note(self, row: Row, samples: Mapping[str, Outcomes] = NO_SAMPLES) -> Row:
         """The evaluation's row with the names of the guardrails that it lost, if it lost any.
 
         Errors: ConfigError for a guardrail that is no number at the run's first evaluation.
         """
-        if not self.watched:
+        if not (self.watched and self.decides) or "grad_norm" in row:
             return row
         if not self.first:
             self._begin(row)
             self._samples = {name: samples[name] for name in self.watched if name in samples}
             _save(self.path, self._samples)
         lost = [name for name in self.watched if self._is_lost(name, row, samples.get(name))]
-        return {**row, REGRESSED: lost} if lost else row
+        row = {**row, REGRESSED: lost} if lost else row
+        self._judge(row)
+        return row
 
-    def give_verdict(self, row: Row) -> None:
-        """Note a checked row; RegressedError where it lost."""
-        if lost := row.get(REGRESSED):
-            raise self._error(row, lost)
-        self.good_step = int(row["step"])
+    def verdict(self, is_last: bool = False) -> bool:
+        """RegressedError where the last evaluation lost a guardrail."""
+        if self._error:
+            raise self._error
+        return False
+
+    def _judge(self, row: Row) -> None:
+        lost = row.get(REGRESSED)
+        self._error = self._regressed(row, lost) if lost else None
+        if not lost:
+            self.good_step = int(row["step"])
 
     def _begin(self, row: Row) -> None:
         ledger.demand(row, self.watched, "guardrail")
@@ -100,7 +112,7 @@ class Guardrails:
         allowed = max(rail.tolerance, float(own) if _is_number(own) else 0.0)
         return rail.sign * (self.first[name] - value) > allowed + 1e-9
 
-    def _error(self, row: Row, lost: Sequence[str]) -> RegressedError:
+    def _regressed(self, row: Row, lost: Sequence[str]) -> RegressedError:
         told = [f"{name} went from {_said(self.first.get(name))} to {_said(row.get(name))}" for name in lost]
         limits = [f"{name} to worsen by at most {_said(self.watched[name].tolerance)}" for name in lost]
         good = "" if self.good_step is None else f"; the run stands at step {self.good_step}, where all held"

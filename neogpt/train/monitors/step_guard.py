@@ -2,15 +2,18 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 from neogpt.errors import DivergedError
+from neogpt.ledger import Row
+from neogpt.outcomes import Outcomes
+from neogpt.train.monitors.base import NO_SAMPLES, Monitor
 
 _WINDOW = 128
 _FEWEST = 32
 
 
-class StepGuard:
+class StepGuard(Monitor):
     """Skips updates from non-finite losses or gradients and, when asked to, from loss spikes.
 
     The spike rule is OLMo's: a loss more than `spike_sigma` standard deviations above the mean of the last 128.
@@ -22,33 +25,36 @@ class StepGuard:
         self.spike_sigma, self.patience = spike_sigma, patience
         self.recent: deque[float] = deque(maxlen=_WINDOW)
         self.non_finite_in_a_row = 0
+        self._step = 0
 
-    def recall(self, rows: Iterable[dict[str, object]]) -> None:
-        """Take up the memory that a run's ledger rows hold."""
-        for row in rows:
-            if "grad_norm" in row:
-                self._note(row.get("loss"), row.get("skipped") == "non-finite")
+    def recall(self, history: Sequence[Row]) -> None:
+        for row in history:
+            self.note(row)
 
-    def check(self, loss: float, norm: float) -> str:
+    def skip_reason(self, loss: float, norm: float) -> str:
         """ "" when the update may be applied, else why not: "non-finite" or "spike"."""
-        finite = math.isfinite(loss) and math.isfinite(norm)
-        reason = "" if finite and not self._is_spike(loss) else "spike" if finite else "non-finite"
-        self._note(loss if math.isfinite(loss) else None, not finite)
-        return reason
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            return "non-finite"
+        return "spike" if self._is_spike(loss) else ""
 
-    def give_up(self, step: int) -> None:
-        """DivergedError after `patience` non-finite steps in a row, of which `step` is the last."""
+    def note(self, row: Row, samples: Mapping[str, Outcomes] = NO_SAMPLES) -> Row:
+        """Only training steps count; a loss that is not finite stays out of the mean."""
+        if "grad_norm" in row:
+            is_bad, loss, self._step = row.get("skipped") == "non-finite", row.get("loss"), row.get("step", 0)
+            self.non_finite_in_a_row = self.non_finite_in_a_row + 1 if is_bad else 0
+            if isinstance(loss, float) and math.isfinite(loss):
+                self.recent.append(loss)
+        return row
+
+    def verdict(self, is_last: bool = False) -> bool:
+        """DivergedError after `patience` non-finite steps in a row."""
         if self.non_finite_in_a_row >= self.patience:
             raise DivergedError(
-                f"step {step}: the loss or its gradient was not finite for {self.non_finite_in_a_row} steps in a row",
+                f"step {self._step}: the loss or its gradient was not finite for {self.non_finite_in_a_row} steps in a row",
                 "finite numbers; the last checkpoint is intact",
                 "a lower --optim.lr or more --optim.warmup-ratio",
             )
-
-    def _note(self, loss: object, non_finite: bool) -> None:
-        self.non_finite_in_a_row = self.non_finite_in_a_row + 1 if non_finite else 0
-        if isinstance(loss, float):
-            self.recent.append(loss)
+        return False
 
     def _is_spike(self, loss: float) -> bool:
         if not self.spike_sigma or len(self.recent) < _FEWEST:

@@ -10,7 +10,7 @@ from neogpt.config import AnyRun
 from neogpt.data.batch import Batch
 from neogpt.model import GPT2
 from neogpt.objectives.base import LossTerms, Objective
-from neogpt.train.parallel.blocks import training_blocks
+from neogpt.train.parallel.blocks import set_up_blocks
 from neogpt.train.parallel.distributed import World
 from neogpt.train.parallel.tree import Gradient
 
@@ -20,11 +20,11 @@ class ParallelStrategy:
 
     def __init__(self, run: AnyRun, model: GPT2, objective: Objective, world: World) -> None:
         self.run, self.model, self.objective, self.world = run, model, objective, world
+        set_up_blocks(model, run)
 
     def loss(self, batch: Batch) -> LossTerms:
         """The objective's loss terms of a micro-batch of tensors, ready for backward."""
-        with training_blocks(self.model, self.run):
-            return self.objective.loss(self.model, batch)
+        return self.objective.loss(self.model, batch)
 
     @contextlib.contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:
@@ -35,12 +35,16 @@ class ParallelStrategy:
         """The sum over all micro-batches of all processes, taken away from the parameters."""
         raise NotImplementedError
 
-    def clip(self, gradient: Gradient, largest: float) -> float:
-        """The norm of the whole gradient, which is scaled down to `largest` (0: left alone) where it is larger."""
+    def clip(self, gradient: Gradient, largest: float) -> Tensor:
+        """The norm of the whole gradient, which is scaled down to `largest` (0: left alone) where it is larger.
+
+        A number on the device, the same in every process; nothing is read from there.
+        """
         norm = torch.nn.utils.get_total_norm(gradient)
-        if largest and not norm + 1e-5 < largest:  # NaN goes on, too
+        # Where reading costs nothing, a factor of 1 is left out. NaN goes on, too.
+        if largest and (self.world.runs_ahead or not norm + 1e-5 < largest):
             torch._foreach_mul_(gradient, torch.clamp(largest / (norm + 1e-6), max=1.0))
-        return float(norm)
+        return norm
 
     def whole_model(self) -> GPT2:
         """The model with all its weights on this process's device, for evaluation. Called on all processes."""

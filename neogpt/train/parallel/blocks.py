@@ -1,13 +1,12 @@
 """What makes a training forward faster or smaller without changing what it computes: block by block.
 
-Only the forward of a training micro-batch uses it. Evaluation and generation, whose shapes vary and who bring a
-KV cache, run the plain blocks, so neither can break them.
+Only a forward for a gradient uses it. Evaluation and generation, whose shapes vary and who bring a KV cache, run
+the plain blocks, so neither can break them.
 """
 
-import contextlib
 import functools
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -20,34 +19,26 @@ from neogpt.model import GPT2
 from neogpt.model.documents import Documents
 from neogpt.model.gpt2 import Block
 
-Forward = Callable[..., Tensor]
+Forward = Callable[[Block, Tensor, Documents | None], Tensor]
 
 
-@contextlib.contextmanager
-def training_blocks(model: GPT2, run: AnyRun) -> Iterator[None]:
-    """Inside the block the model's blocks are compiled (`compile`) and recomputed (`activation_checkpointing`).
+def set_up_blocks(model: GPT2, run: AnyRun) -> None:
+    """Have the model's blocks compiled (`compile`) and recomputed (`activation_checkpointing`) in training.
 
-    Modules stay what they are, hooks included: only their `forward` is another one.
+    Called once. Modules stay what they are, hooks and names included: only their `forward` is another one.
     """
     if not (run.compile or run.activation_checkpointing):
-        yield
         return
-    forward: Forward = _where_shapes_are_few if run.compile else Block.forward
+    training: Forward = _compiled(torch.device(run.device).type) if run.compile else Block.forward
     if run.activation_checkpointing:
-        forward = functools.partial(_recomputed, forward)
-    blocks = list(model.transformer.h)
-    for block in blocks:
-        vars(block)["forward"] = functools.partial(forward, block)
-    try:
-        yield
-    finally:
-        for block in blocks:
-            del vars(block)["forward"]
+        training = functools.partial(_recomputed, training)
+    for block in model.transformer.h:
+        assert isinstance(block, Block)
+        block.forward = functools.partial(_forward, training, block)  # type: ignore[method-assign]
 
 
-def _where_shapes_are_few(block: Block, x_BTD: Tensor, documents: Documents | None) -> Tensor:
-    """Packed documents come in other numbers and lengths each time: their blocks run as they are."""
-    forward = Block.forward if documents is not None else _compiled(x_BTD.device.type)
+def _forward(training: Forward, block: Block, x_BTD: Tensor, documents: Documents | None) -> Tensor:
+    forward = training if torch.is_grad_enabled() else Block.forward
     return forward(block, x_BTD, documents)
 
 

@@ -35,6 +35,11 @@ class World:
         self.patient: dist.ProcessGroup | None = None
 
     @property
+    def runs_ahead(self) -> bool:
+        """Whether the device works off a queue, so that reading a number from it makes the host wait."""
+        return self.device.type == "cuda"
+
+    @property
     def is_main(self) -> bool:
         """Whether this process writes the files."""
         return self.rank == 0
@@ -49,13 +54,23 @@ class World:
         return range(self.rank * share, (self.rank + 1) * share)
 
     def gather(self, rows: np.ndarray) -> np.ndarray:
-        """float64 (n, k) of each process -> (size * n, k), in process order, the same everywhere."""
+        """float64 (n, k) of each process -> (size * n, k), in process order, the same everywhere.
+
+        Between hosts alone: the processes wait for each other, not for their GPUs.
+        """
         if self.size == 1:
             return rows
-        mine = torch.from_numpy(np.ascontiguousarray(rows, np.float64)).to(self.device)
+        mine = torch.from_numpy(np.ascontiguousarray(rows, np.float64))
+        return self._gathered(mine, self.patient).numpy()
+
+    def gather_tensor(self, rows_NK: Tensor) -> Tensor:
+        """(n, k) on the device of each process -> (size * n, k) there; nobody waits for a GPU."""
+        return rows_NK if self.size == 1 else self._gathered(rows_NK.contiguous(), None)
+
+    def _gathered(self, mine: Tensor, group: dist.ProcessGroup | None) -> Tensor:
         parts = [torch.empty_like(mine) for _ in range(self.size)]
-        dist.all_gather(parts, mine)
-        return torch.cat(parts).cpu().numpy()
+        dist.all_gather(parts, mine, group=group)
+        return torch.cat(parts)
 
     def sum_exact(self, gradient: Gradient) -> Gradient:
         """The sum over processes by the fixed tree, the same bits everywhere; writes into `gradient`.

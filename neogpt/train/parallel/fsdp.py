@@ -6,11 +6,9 @@ works with a whole model: evaluation, checkpoints.
 """
 
 import contextlib
-import math
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -23,7 +21,6 @@ from neogpt.model import GPT2
 from neogpt.model.tensors import local_part
 from neogpt.objectives.base import LossTerms, Objective
 from neogpt.train.parallel.base import ParallelStrategy, take_gradient
-from neogpt.train.parallel.blocks import training_blocks
 from neogpt.train.parallel.distributed import World
 from neogpt.train.parallel.tree import Gradient
 
@@ -59,8 +56,7 @@ class Sharded(ParallelStrategy):
             module.set_force_sum_reduction_for_comms(True)
 
     def loss(self, batch: Batch) -> LossTerms:
-        with training_blocks(self.model, self.run):
-            return LossTerms(*self.root(batch))
+        return LossTerms(*self.root(batch))
 
     @contextlib.contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:
@@ -71,12 +67,12 @@ class Sharded(ParallelStrategy):
     def gradient(self) -> Gradient:
         return take_gradient(self.model)
 
-    def clip(self, gradient: Gradient, largest: float) -> float:
+    def clip(self, gradient: Gradient, largest: float) -> Tensor:
         parts = [local_part(tensor) for tensor in gradient]
-        mine = float(torch.nn.utils.get_total_norm(parts)) ** 2
-        norm = math.sqrt(float(self.world.gather(np.array([[mine]])).sum()))
+        mine = torch.nn.utils.get_total_norm(parts).double() ** 2
+        norm = self.world.gather_tensor(mine.view(1, 1)).sum().sqrt()
         if largest:
-            torch._foreach_mul_(parts, min(1.0, largest / (norm + 1e-6)))
+            torch._foreach_mul_(parts, torch.clamp(largest / (norm + 1e-6), max=1.0))
         return norm
 
     def whole_model(self) -> GPT2:
