@@ -57,7 +57,6 @@ def run_config(spec: Spec, compiled: bool) -> Any:
     return RunConfig(
         recipe="benchmark",
         stage="pretrain",
-        source_name=spec.source,
         init_from=str(Path(spec.folder) / "start"),
         steps=HORIZON,
         device=spec.device,
@@ -65,7 +64,7 @@ def run_config(spec: Spec, compiled: bool) -> Any:
         compile=compiled,
         threads=spec.threads,
         model=GPT2Config(**spec.shape),
-        source=tinyworld.Config() if spec.source == "tinyworld" else files.Config(path=spec.text),
+        source=tinyworld.Tinyworld() if spec.source == "tinyworld" else files.Files(path=spec.text),
         data=DataConfig(tokenizer=spec.tokenizer, vocab_size=spec.vocab_size, val_fraction=0.01),
         objective=pretrain.Config(seq_len=spec.length),
         batch=BatchConfig(size=spec.size, micro_batches=spec.micro_batches),

@@ -78,7 +78,12 @@ def state_of(config: GPT2Config, device: str) -> checkpoint.Content:
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    values: dict[str, Any] = {"recipe": "benchmark", "stage": "pretrain", "init_from": "", "source_name": "-"}
+    values: dict[str, Any] = {
+        "recipe": "benchmark",
+        "stage": "pretrain",
+        "init_from": "",
+        "source": {"kind": "-"},
+    }
     state = checkpoint.TrainerState(1, 1, values, "", "", {"neogpt": "-"})
     return checkpoint.Content(state, config, model.state_dict(), optim.state_tensors(optimizers, named))
 

@@ -70,18 +70,10 @@ def records(stage: str, has_data: bool) -> Iterator[dict[str, str]]:
 
     bad = RowStats()
     if stage == "sft":
-        items: Any = (
-            dolly.instructions(dolly.Config(), bad)
-            if has_data
-            else tinyworld.instructions(tinyworld.Config(), bad)
-        )
+        items: Any = dolly.Dolly().instructions(bad) if has_data else tinyworld.Tinyworld().instructions(bad)
         names = ("instruction", "context", "response")
     else:
-        items = (
-            red_team_pairs.pairs(red_team_pairs.Config(), bad)
-            if has_data
-            else tinyworld.pairs(tinyworld.Config(), bad)
-        )
+        items = red_team_pairs.RedTeamPairs().pairs(bad) if has_data else tinyworld.Tinyworld().pairs(bad)
         names = ("instruction", "context", "chosen", "rejected")
     for item in items:
         if not item.history:
@@ -116,7 +108,7 @@ def prepared(
 
     has_data = size.real and bool(os.environ.get("NEOGPT_DATA"))
     kind = DataConfig(tokenizer="gpt2") if has_data else DataConfig(tokenizer="trained", vocab_size=1344)
-    tokenizer = tokenizer_for(kind, "tinyworld", tinyworld.Config())
+    tokenizer = tokenizer_for(kind, tinyworld.Tinyworld())
     names = ("n_layer", "n_head", "n_embd", "n_positions")
     shape = {**dict(zip(names, size.shape, strict=True)), "vocab_size": tokenizer.vocab_size}
     spec = Spec(

@@ -77,7 +77,7 @@ def prepared(size: Size, n_steps: int, options: argparse.Namespace, folder: Path
         folder=str(folder),
     )
     run = run_config(spec, compiled=False)
-    tokenizer = tokenizer_for(run.data, run.source_name, run.source)
+    tokenizer = tokenizer_for(run.data, run.source)
     model = GPT2(run.model)
     save_pretrained(model, folder / "start")
     tokenizer.save(folder / "start")

@@ -46,9 +46,7 @@ LIMIT = 56
 
 def prompts(tokenizer: Tokenizer, n: int, group: int) -> list[list[int]]:
     """The first n requests that tinyworld has for RL, each `group` times."""
-    items = [
-        item for item, _ in zip(tinyworld.prompts(tinyworld.Config(), RowStats()), range(n), strict=False)
-    ]
+    items = [item for item, _ in zip(tinyworld.Tinyworld().prompts(RowStats()), range(n), strict=False)]
     return [encode_prompt(tokenizer, item.instruction) for item in items for _ in range(group)]
 
 

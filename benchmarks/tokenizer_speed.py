@@ -27,9 +27,9 @@ def read(names: list[str], n_bytes: int) -> list[str]:
     """Documents of the files, until there are `n_bytes`."""
     texts: list[str] = []
     for name in names:
-        config = files.Config(path=name)
-        for part in files.parts(config):
-            for document in files.documents(config, part, RowStats()):
+        config = files.Files(path=name)
+        for part in config.parts():
+            for document in config.documents(part, RowStats()):
                 texts.append(document.text)
                 n_bytes -= len(document.text.encode())
                 if n_bytes <= 0:

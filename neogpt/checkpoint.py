@@ -185,6 +185,6 @@ tags: [gpt2, neogpt, {config["stage"]}]
 # {config["recipe"]}: {config["stage"]}
 
 A GPT-2 trained with NeoGPT {state.versions["neogpt"]}: stage `{config["stage"]}` of the recipe `{config["recipe"]}`,
-{state.step} steps, {state.tokens:,} tokens, data source `{config["source_name"]}`.{base}
+{state.step} steps, {state.tokens:,} tokens, data source `{config["source"]["kind"]}`.{base}
 The settings stand in `trainer.json`.
 """

@@ -19,6 +19,8 @@ import tyro
 from tyro.conf import FlagConversionOff, Suppress, arg
 
 from neogpt import atomic, plugins, renamed
+from neogpt.data import source as sources
+from neogpt.data.source import Source
 from neogpt.errors import ConfigError
 
 
@@ -56,11 +58,6 @@ class GPT2Config:
                 "n_embd to be a multiple of n_head",
                 f"--model.n-head {near}",
             )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SourceConfig:
-    """Base of a data source's options; each class stands in that source's file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +194,7 @@ HORIZONS = ("steps", "tokens", "hours")
 """The settings that say how long a run is; one of them is set."""
 
 ObjectiveT = TypeVar("ObjectiveT", bound=ObjectiveConfig)
-SourceT = TypeVar("SourceT", bound=SourceConfig)
+SourceT = TypeVar("SourceT", bound=Source)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,8 +205,6 @@ class RunConfig(Generic[ObjectiveT, SourceT]):
     """The recipe these values began as."""
     stage: Suppress[str]
     """The objective's name: pretrain, sft, dpo, ..."""
-    source_name: Suppress[str]
-    """The data source's name (`neogpt list sources`)."""
     init_from: Annotated[str, arg(name="from")] = ""
     """Run, checkpoint or Hugging Face directory to start from; empty: random weights."""
     init: Literal["gpt2", "zero-residual"] = "gpt2"
@@ -254,12 +249,12 @@ class RunConfig(Generic[ObjectiveT, SourceT]):
             _between(self, name, 0)
 
 
-AnyRun = RunConfig[ObjectiveConfig, SourceConfig]
+AnyRun = RunConfig[ObjectiveConfig, Source]
 
 
 def to_dict(config: AnyRun) -> dict[str, Any]:
     """The configuration as plain nested values, as TOML and JSON can hold them."""
-    return dataclasses.asdict(config)
+    return {**dataclasses.asdict(config), "source": sources.to_dict(config.source)}
 
 
 def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -304,14 +299,22 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse(
-    default: AnyRun, args: Sequence[str] = (), file: Path | None = None, prog: str = "neogpt"
+    default: AnyRun,
+    args: Sequence[str] = (),
+    file: Path | None = None,
+    prog: str = "neogpt",
+    source: str = "",
 ) -> AnyRun:
     """The recipe's values, then the file's over them, then the flags' over those.
+
+    `source` is the name that was typed: another source than the file's or recipe's begins with its own defaults.
 
     Errors: ConfigError for a setting that is not there (the nearest is named) or has another name now. A wrong flag
     or value ends the process with the usual message and code 2, and `--help` with 0, as command lines do.
     """
-    from_file = _file_flags(default, file) if file else []
+    values = flatten(read_toml(file)) if file else {}
+    default, values = _with_source(default, values, source)
+    from_file = _file_flags(default, values, str(file))
     renamed.check_flags(args, flatten(to_dict(default)))
     kind: Any = RunConfig.__class_getitem__((type(default.objective), type(default.source)))  # type: ignore[attr-defined]
     flags = [*from_file, *args]
@@ -333,14 +336,25 @@ def _horizon(config: AnyRun, *sources: Sequence[str]) -> AnyRun:
     return config
 
 
-def _file_flags(default: AnyRun, file: Path) -> list[str]:
+def _with_source(default: AnyRun, values: dict[str, Any], typed: str) -> tuple[AnyRun, dict[str, Any]]:
+    """The run with the source that was typed, else the file's, else its own; and the values that are left to set.
+
+    Where another was typed, the file's source settings give way with the file's source.
+    """
+    in_file = str(values.pop("source.kind", ""))
+    kept = not (typed and in_file) or in_file == typed
+    left = {name: value for name, value in values.items() if kept or not name.startswith("source.")}
+    return dataclasses.replace(default, source=sources.chosen(default.source, typed or in_file)), left
+
+
+def _file_flags(default: AnyRun, values: dict[str, Any], file: str) -> list[str]:
     known = flatten(to_dict(default))
     flags = []
-    for name, value in flatten(read_toml(file)).items():
-        renamed.check(name, value, known, str(file))
+    for name, value in values.items():
+        renamed.check(name, value, known, file)
         if name not in known:
-            raise plugins.unknown("setting", name, list(known)).within(str(file))
-        if name in ("recipe", "stage", "source_name"):
+            raise plugins.unknown("setting", name, list(known)).within(file)
+        if name in ("recipe", "stage"):
             if value != known[name]:
                 raise ConfigError(f"{file} is for {name} {value!r}", f"{known[name]!r}, which runs here")
             continue

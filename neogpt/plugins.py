@@ -25,7 +25,7 @@ def names(package: str) -> list[str]:
         for module in pkgutil.iter_modules(_folders(package))
         if module.ispkg or package not in _OF_FOLDERS
     ]
-    return sorted(_public(name) for name in found if not name.startswith("_") and name != _CONTRACT)
+    return sorted(public(name) for name in found if not name.startswith("_") and name != _CONTRACT)
 
 
 def _folders(package: str) -> list[str]:
@@ -37,7 +37,8 @@ def _folders(package: str) -> list[str]:
     return list(spec.submodule_search_locations or []) if spec else []
 
 
-def _public(name: str) -> str:
+def public(name: str) -> str:
+    """The public name of a module: `gpt2_1p5b` is `gpt2-1.5b`."""
     return re.sub(r"(?<=\d)p(?=\d)", ".", name).replace("_", "-")
 
 

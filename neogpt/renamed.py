@@ -26,11 +26,13 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "objective.max_new_tokens": ("objective.max_completion_length",),
     "objective.resample": ("objective.dynamic_sampling",),
     "objective.mask_truncated": ("objective.mask_truncated_completions",),
+    "source_name": ("source.kind",),
+    "source.pairs": ("source.preferences",),
     "source.max_refused": ("source.max_filtered",),
     "source.rehearse": ("source.sft_of",),
 }
 """Settings that had another name: an error names the new one (of several, those that the stage has)."""
-VALUES = {("optim.schedule", "trapezoid"): "wsd", ("source_name", "practice"): "rl-prompts"}
+VALUES = {("optim.schedule", "trapezoid"): "wsd", ("source.kind", "practice"): "rl-prompts"}
 """Values that had another name."""
 
 

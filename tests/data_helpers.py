@@ -40,8 +40,8 @@ def write_jsonl(path: Path, rows: Sequence[str]) -> Path:
 def prepared(folder: Path, count: int = 120, **options: object) -> Path:
     """A small prepared data set with several shards, in `folder`/out."""
     settings = DataConfig(**{"val_fraction": 0.1, "shard_tokens": 500, **options})  # type: ignore[arg-type]
-    source = jsonl.Config(path=str(write_jsonl(folder / "in" / "texts.jsonl", texts(count))))
-    return prepare("jsonl", source, settings, tokenizer(), folder / "out")
+    source = jsonl.Jsonl(path=str(write_jsonl(folder / "in" / "texts.jsonl", texts(count))))
+    return prepare(source, settings, tokenizer(), folder / "out")
 
 
 def shards_of(folder: Path, shards: Sequence[Sequence[Sequence[int]]], vocab_size: int = 65536) -> Path:

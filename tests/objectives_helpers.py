@@ -28,13 +28,12 @@ def objective_of(
 ) -> Any:
     """The stage's objective over `items` in place of a source's records."""
     made = list(items)
-    patch.setattr(tinyworld, _RECORDS[stage], lambda config, bad: iter(made))
+    patch.setattr(tinyworld.Tinyworld, _RECORDS[stage], lambda config, bad: iter(made))
     run: Any = RunConfig(
         recipe="test",
         stage=stage,
-        source_name="tinyworld",
         model=shape,
-        source=tinyworld.Config(),
+        source=tinyworld.Tinyworld(),
         objective=config,
         batch=batch,
         **run_options,

@@ -53,7 +53,7 @@ def write_stage(root: Path, name: str, start: float = START, steps: int = 0) -> 
     steps = steps or (700 if kind == "pretrain" else 200)
     parent = {"pretrain": "", "sft": "pretrain", "dpo": "sft"}[kind]
     values: dict[str, Any] = {"recipe": f"tinyworld-{name}", "stage": kind, "steps": steps, "model": SHAPE}
-    values["source"] = {"pairs": "red-team" if "red" in name else "balanced"}
+    values["source"] = {"kind": "tinyworld", "preferences": "red-team" if "red" in name else "balanced"}
     values["init_from"] = str(root.parent / parent) if parent else ""
     (root / "config.toml").write_text(tomli_w.dumps(values))
     _write_metrics(root, name, kind, steps)

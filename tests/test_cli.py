@@ -279,7 +279,7 @@ def test_changed_data_is_named(neogpt: Say, bases: dict[str, Path]) -> None:
     from neogpt.data.sources import dolly
     from neogpt.recipes import sft_dolly
 
-    assert isinstance(sft_dolly.sft().source, dolly.Config)
+    assert isinstance(sft_dolly.sft().source, dolly.Dolly)
     rows = [
         {"instruction": f"Say {i}.", "context": "", "response": f"It is {i}.", "category": "x"}
         for i in range(80)

@@ -15,7 +15,7 @@ from neogpt.evals import _over_refusal_requests, _refusal_data
 from neogpt.evals._refusal_classifier import opens_as_refusal
 from neogpt.records import RowStats
 
-PAIRS = list(contrasts.pairs(contrasts.Config(), RowStats()))
+PAIRS = list(contrasts.Contrasts().pairs(RowStats()))
 ANSWERED = [
     *contrasts.answered(kinds.KINDNESSES, kinds.PERSONS),
     *contrasts.with_things(),
@@ -151,6 +151,6 @@ def test_dolly_prefers_its_answer_to_a_refusal(tmp_path: Path) -> None:
         "category": "open_qa",
     }
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
-    (pair,) = dolly.pairs(dolly.Config(path=str(tmp_path / "rows.jsonl")), RowStats())
+    (pair,) = dolly.Dolly(path=str(tmp_path / "rows.jsonl")).pairs(RowStats())
     assert (pair.instruction, pair.context, pair.chosen) == ("Name a sea.", "Maps.", "The Red Sea.")
     assert pair.rejected in REFUSALS

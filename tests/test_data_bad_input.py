@@ -28,8 +28,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AnyRun:
     monkeypatch.setenv("NEOGPT_HOME", str(tmp_path / "home"))
     return dataclasses.replace(
         laptop.pretrain(),
-        source_name="jsonl",
-        source=jsonl.Config(path=str(write_jsonl(tmp_path / "texts.jsonl", texts(200)))),
+        source=jsonl.Jsonl(path=str(write_jsonl(tmp_path / "texts.jsonl", texts(200)))),
         data=DataConfig(val_fraction=0.1, shard_tokens=1500),
         objective=pretrain.Config(seq_len=16),
         batch=BatchConfig(size=64, micro_batches=1),

@@ -44,10 +44,15 @@ def test_conversations_in_openai_form_from_both_table_formats(tmp_path: Path) ->
     write(tmp_path / "j" / "a.jsonl", rows)
     (tmp_path / "p").mkdir()
     pq.write_table(pa.table({"messages": [row["messages"] for row in rows]}), tmp_path / "p" / "a.parquet")
-    module: Any
-    for module, folder in ((jsonl, "j"), (parquet, "p"), (files, "j"), (files, "p")):
+    kinds: list[tuple[Any, str]] = [
+        (jsonl.Jsonl, "j"),
+        (parquet.Parquet, "p"),
+        (files.Files, "j"),
+        (files.Files, "p"),
+    ]
+    for kind, folder in kinds:
         bad = RowStats()
-        found = list(module.instructions(module.Config(path=str(tmp_path / folder)), bad))
+        found = list(kind(path=str(tmp_path / folder)).instructions(bad))
         assert found == [CHAT_RECORD, Instruction("Who?", "Be brief.", "She.")]
         assert bad.reasons == {"exact duplicate": 1}  # the one with a question that nobody answers
 
@@ -75,7 +80,7 @@ def test_conversations_that_are_none_are_counted_with_line_and_reason(tmp_path: 
     rows = [{"messages": [said("user", f"{i}?"), CHAT[2]]} for i in range(199)]
     path = write(tmp_path / "a.jsonl", [*rows, {"messages": messages}])
     bad = RowStats()
-    assert len(list(jsonl.instructions(jsonl.Config(path=path), bad))) == 199
+    assert len(list(jsonl.Jsonl(path=path).instructions(bad))) == 199
     assert (bad.n_malformed, bad.n_filtered) == ((1, 0) if fault in BAD_MESSAGES else (0, 1))
     assert bad.shown[0].line == 200
     assert reason in bad.shown[0].reason
@@ -84,9 +89,9 @@ def test_conversations_that_are_none_are_counted_with_line_and_reason(tmp_path: 
 def test_a_file_without_the_columns_names_those_that_there_are(tmp_path: Path) -> None:
     path = write(tmp_path / "a.jsonl", [{"question": "x", "answer": "y"}])
     with pytest.raises(DataError, match=r"no column 'instruction'; there are: 'question', 'answer'"):
-        list(jsonl.instructions(jsonl.Config(path=path), RowStats()))
+        list(jsonl.Jsonl(path=path).instructions(RowStats()))
     with pytest.raises(DataError, match=r"no column 'chosen'; there are: 'question', 'answer'"):
-        list(jsonl.pairs(jsonl.Config(path=path), RowStats()))
+        list(jsonl.Jsonl(path=path).pairs(RowStats()))
 
 
 # --- pairs -------------------------------------------------------------------------------------------------
@@ -94,8 +99,8 @@ def test_a_file_without_the_columns_names_those_that_there_are(tmp_path: Path) -
 
 def test_pairs_of_prompts_and_of_conversations(tmp_path: Path) -> None:
     plain = write(tmp_path / "a.jsonl", [{"prompt": "Hit him?", "chosen": "No.", "rejected": "Yes."}])
-    config = jsonl.Config(path=plain, instruction_column="prompt")
-    assert list(jsonl.pairs(config, RowStats())) == [Pair("Hit him?", "", "No.", "Yes.")]
+    config = jsonl.Jsonl(path=plain, instruction_column="prompt")
+    assert list(config.pairs(RowStats())) == [Pair("Hit him?", "", "No.", "Yes.")]
     other = [*CHAT[:4], said("assistant", "Paris.")]
     elsewhere = [CHAT[1], said("assistant", "He."), *CHAT[3:]]
     rows = [
@@ -104,7 +109,7 @@ def test_pairs_of_prompts_and_of_conversations(tmp_path: Path) -> None:
         {"chosen": CHAT, "rejected": elsewhere},
     ]
     bad = RowStats()
-    found = list(jsonl.pairs(jsonl.Config(path=write(tmp_path / "b.jsonl", rows)), bad))
+    found = list(jsonl.Jsonl(path=write(tmp_path / "b.jsonl", rows)).pairs(bad))
     assert found == [Pair("Where?", "", "Rome.", "Paris.", "", (Turn("Who?", "Be brief.", "She."),))]
     assert bad.reasons == {"equal answers": 1, "the dialogues differ before the last answer": 1}
 
@@ -124,7 +129,7 @@ def test_pairs_in_the_forms_that_trl_takes(tmp_path: Path, form: str) -> None:
     ]
     for number, example in enumerate(examples):
         path = _table(tmp_path / f"{number}.{form}", [example])
-        [pair] = files.pairs(files.Config(path=path), RowStats())
+        [pair] = files.Files(path=path).pairs(RowStats())
         theirs = data_utils.maybe_extract_prompt(dict(example))
         texts = [pair.chosen, pair.rejected]
         if data_utils.is_conversational(theirs):
@@ -156,9 +161,9 @@ def _messages(pair: Pair) -> list[Any]:
 def test_a_request_column_that_was_named_is_the_only_one(tmp_path: Path) -> None:
     row = {"instruction": "Bake?", "prompt": "Hit?", "chosen": "No.", "rejected": "Yes."}
     path = write(tmp_path / "a.jsonl", [row])
-    assert [p.instruction for p in jsonl.pairs(jsonl.Config(path=path), RowStats())] == ["Bake?"]
+    assert [p.instruction for p in jsonl.Jsonl(path=path).pairs(RowStats())] == ["Bake?"]
     with pytest.raises(DataError, match=r"no column 'question'; there are: 'instruction', 'prompt'"):
-        list(jsonl.pairs(jsonl.Config(path=path, instruction_column="question"), RowStats()))
+        list(jsonl.Jsonl(path=path, instruction_column="question").pairs(RowStats()))
 
 
 START = "\n\nHuman: Who?\n\nAssistant: She.\n\nHuman: Where?\n\nAssistant:"
@@ -170,7 +175,7 @@ def test_hh_dialogues_with_and_without_a_prompt_column(tmp_path: Path, split: bo
     row = {"chosen": " Rome.", "rejected": " Paris.\n"}
     row = {"prompt": START, **row} if split else {side: START + text for side, text in row.items()}
     path = write(tmp_path / "a.jsonl", [row])
-    assert list(hh_rlhf.pairs(hh_rlhf.Config(path=path), RowStats())) == [HH_PAIR]
+    assert list(hh_rlhf.HHRLHF(path=path).pairs(RowStats())) == [HH_PAIR]
 
 
 HH_REFUSED = {
@@ -191,15 +196,15 @@ def test_hh_rows_of_no_use_are_refused_and_counted(tmp_path: Path, fault: str) -
     good = [{"chosen": START + f" {i}.", "rejected": START + " No."} for i in range(9)]
     path = write(tmp_path / "a.jsonl", [*good, {"chosen": chosen, "rejected": rejected}])
     bad = RowStats()
-    assert len(list(hh_rlhf.pairs(hh_rlhf.Config(path=path), bad))) == 9
+    assert len(list(hh_rlhf.HHRLHF(path=path).pairs(bad))) == 9
     assert bad.shown[0].reason.startswith(reason)
     with pytest.raises(DataError, match="1 of 10 rows are of no use"):
-        list(hh_rlhf.pairs(hh_rlhf.Config(path=path, max_filtered=0.05), RowStats()))
+        list(hh_rlhf.HHRLHF(path=path, max_filtered=0.05).pairs(RowStats()))
 
 
 def test_real_hh_dialogues(real_data: Path) -> None:
     bad = RowStats()
-    found = list(hh_rlhf.pairs(hh_rlhf.Config(), bad))
+    found = list(hh_rlhf.HHRLHF().pairs(bad))
     assert (bad.rows, bad.n_malformed, len(found) + bad.n_filtered) == (2019, 0, 2019)
     assert len(found) > 1990
     assert all(pair.chosen.strip() != pair.rejected.strip() for pair in found)
@@ -211,7 +216,7 @@ def test_red_team_pairs_from_parquet(tmp_path: Path) -> None:
 
     row = {"prompt": "Hit?", "response_a": "Yes.", "response_b": "No.", "explanation": "", "preferred": "B"}
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "train-00000.parquet")
-    [pair] = red_team_pairs.pairs(red_team_pairs.Config(path=str(tmp_path)), RowStats())
+    [pair] = red_team_pairs.RedTeamPairs(path=str(tmp_path)).pairs(RowStats())
     assert (pair.chosen, pair.rejected) == ("No.", "Yes.")
 
 
@@ -224,7 +229,7 @@ def test_red_team_pairs_without_a_preference_column_are_an_error(tmp_path: Path)
     with pytest.raises(
         DataError, match=r"10 of 100 rows are broken(.|\n)*no column 'preferred'; there are: 'prompt'"
     ):
-        list(red_team_pairs.pairs(red_team_pairs.Config(path=path), RowStats()))
+        list(red_team_pairs.RedTeamPairs(path=path).pairs(RowStats()))
 
 
 # --- mixes -------------------------------------------------------------------------------------------------
@@ -233,24 +238,24 @@ def test_red_team_pairs_without_a_preference_column_are_an_error(tmp_path: Path)
 def test_a_mix_gives_each_source_its_weight_and_no_row_twice(tmp_path: Path) -> None:
     first = write(tmp_path / "a.jsonl", [{"q": "Who?", "response": "She."}, {"q": "Why?", "response": "So."}])
     second = write(tmp_path / "b.jsonl", [{"instruction": "Who?", "response": "She. "}, {"messages": CHAT}])
-    config = mix.Config(of=(f"jsonl?path={first}&instruction-column=q&weight=2", f"jsonl?path={second}"))
+    config = mix.Mix(of=(f"jsonl?path={first}&instruction-column=q&weight=2", f"jsonl?path={second}"))
     bad = RowStats()
-    found = list(mix.instructions(config, bad))
+    found = list(config.instructions(bad))
     assert found == [
         Instruction("Who?", "", "She.", weight=2.0),
         Instruction("Why?", "", "So.", weight=2.0),
         CHAT_RECORD,
     ]
     assert bad.reasons == {"also in another source of the mix": 1}
-    assert mix.parts(config) == [first, second]
+    assert config.parts() == [first, second]
 
 
 def test_a_mix_of_red_team_and_helpful_pairs(tmp_path: Path) -> None:
     row = {"prompt": "Hit?", "response_a": "Yes.", "response_b": "No.", "explanation": "", "preferred": "B"}
     red = write(tmp_path / "red.jsonl", [row])
     kind = write(tmp_path / "kind.jsonl", [{"instruction": "Bake?", "chosen": "Gladly.", "rejected": "No."}])
-    config = mix.Config(of=(f"red-team-pairs?path={red}", f"jsonl?path={kind}&weight=2"))
-    found = list(mix.pairs(config, RowStats()))
+    config = mix.Mix(of=(f"red-team-pairs?path={red}", f"jsonl?path={kind}&weight=2"))
+    found = list(config.pairs(RowStats()))
     assert [(pair.chosen, pair.weight) for pair in found] == [("No.", 1.0), ("Gladly.", 2.0)]
 
 
@@ -258,7 +263,7 @@ def test_a_mix_of_red_team_and_helpful_pairs(tmp_path: Path) -> None:
 def test_rows_are_how_many_an_epoch_sees_whatever_the_size(tmp_path: Path, size: int, seen: int) -> None:
     rows = [{"instruction": f"What is {i}?", "response": "So."} for i in range(size)]
     path = write(tmp_path / "a.jsonl", [*rows, {"instruction": "", "response": "Blank."}])
-    found = list(mix.instructions(mix.Config(of=(f"jsonl?path={path}&rows=300",)), RowStats()))
+    found = list(mix.Mix(of=(f"jsonl?path={path}&rows=300",)).instructions(RowStats()))
     often = [copies(opening(item), item.weight) for item in found]
     assert sum(often) == pytest.approx(seen, abs=0 if seen % size == 0 else 60)  # 3.5 standard deviations
     assert max(often) - min(often) <= 1
@@ -282,7 +287,7 @@ def test_rows_are_how_many_an_epoch_sees_whatever_the_size(tmp_path: Path, size:
 )
 def test_a_mix_that_cannot_be_says_why(text: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        list(mix.instructions(mix.Config(of=(text,)), RowStats()))
+        list(mix.Mix(of=(text,)).instructions(RowStats()))
 
 
 @pytest.mark.parametrize("broken_first", [True, False])
@@ -290,11 +295,11 @@ def test_many_good_rows_of_a_mix_do_not_hide_a_broken_source(tmp_path: Path, bro
     good = [{"instruction": f"What is {i}?", "response": "So."} for i in range(3000)]
     bad = [{"question": f"Who is {i}?", "response": "She."} for i in range(10)]
     parts = [f"jsonl?path={write(tmp_path / f'{i}.jsonl', rows)}" for i, rows in enumerate((bad, good))]
-    config = mix.Config(of=tuple(parts if broken_first else parts[::-1]))
+    config = mix.Mix(of=tuple(parts if broken_first else parts[::-1]))
     with pytest.raises(
         DataError, match=r"0.jsonl: 10 of 10 rows are broken(.|\n)*instruction-column=\.\.\.'"
     ) as told:
-        list(mix.instructions(config, RowStats()))
+        list(config.instructions(RowStats()))
     assert "--source.instruction-column" not in str(told.value)
 
 
@@ -305,15 +310,15 @@ def test_rows_of_no_use_count_against_their_own_source_of_a_mix(tmp_path: Path) 
     rows = [{"instruction": f"Bake {i}?", "chosen": "Gladly.", "rejected": "No."} for i in range(30)]
     kind, twin = (f"jsonl?path={write(tmp_path / name, rows)}" for name in ("kind.jsonl", "twin.jsonl"))
     bad = RowStats()
-    assert len(list(mix.pairs(mix.Config(of=(red, kind, twin)), bad))) == 530
+    assert len(list(mix.Mix(of=(red, kind, twin)).pairs(bad))) == 530
     assert bad.reasons == {"preferred is neither A nor B": 100, "also in another source of the mix": 30}
     with pytest.raises(DataError, match=r"100 of 600 rows are of no use(.|\n)*&max-filtered=\.\.\.'"):
-        list(mix.pairs(mix.Config(of=(kind, f"{red}&max-filtered=0.1")), RowStats()))
+        list(mix.Mix(of=(kind, f"{red}&max-filtered=0.1")).pairs(RowStats()))
 
 
 def test_an_empty_mix_says_what_to_type() -> None:
     with pytest.raises(ConfigError, match=r"--source.of dolly"):
-        list(mix.instructions(mix.Config(), RowStats()))
+        list(mix.Mix().instructions(RowStats()))
 
 
 # --- the Hub -----------------------------------------------------------------------------------------------
@@ -338,9 +343,9 @@ def test_dolly_from_the_hub(hub: Path) -> None:
     row = {"instruction": "Why?", "context": "", "response": "So.", "category": "open_qa"}
     write(hub / "databricks-dolly-15k.jsonl", [row])
     (hub / "README.md").write_text("about it")
-    assert list(dolly.instructions(dolly.Config(), RowStats())) == [Instruction(**row)]
-    config = jsonl.Config(path="hf://datasets/databricks/databricks-dolly-15k/databricks-dolly-15k.jsonl")
-    assert list(jsonl.instructions(config, RowStats())) == [Instruction(**row)]
+    assert list(dolly.Dolly().instructions(RowStats())) == [Instruction(**row)]
+    config = jsonl.Jsonl(path="hf://datasets/databricks/databricks-dolly-15k/databricks-dolly-15k.jsonl")
+    assert list(config.instructions(RowStats())) == [Instruction(**row)]
 
 
 def test_what_the_hub_has_not_is_an_error(hub: Path) -> None:
@@ -349,4 +354,4 @@ def test_what_the_hub_has_not_is_an_error(hub: Path) -> None:
         ("nobody", "names no data"),
     ):
         with pytest.raises((DataError, ConfigError), match=message):
-            jsonl.parts(jsonl.Config(path=f"hf://datasets/{name}"))
+            jsonl.Jsonl(path=f"hf://datasets/{name}").parts()

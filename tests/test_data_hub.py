@@ -27,7 +27,7 @@ from neogpt.paths import local_data
 
 FILES = [f"sample/10BT/{i:03d}_00000.parquet" for i in range(3)]
 SETTINGS = DataConfig(val_fraction=0.1, shard_tokens=20_000)
-CONFIG = fineweb_edu.Config(revision=COMMIT)
+CONFIG = fineweb_edu.FineWebEdu(revision=COMMIT)
 Capture = pytest.CaptureFixture[str]
 
 
@@ -55,8 +55,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def expected(files: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The shards that the same files give from a folder."""
-    config = fineweb_edu.Config(path=str(files / "sample" / "10BT"))
-    return shards(prepare("fineweb-edu", config, SETTINGS, tokenizer(), tmp_path_factory.mktemp("out") / "x"))
+    config = fineweb_edu.FineWebEdu(path=str(files / "sample" / "10BT"))
+    return shards(prepare(config, SETTINGS, tokenizer(), tmp_path_factory.mktemp("out") / "x"))
 
 
 def shards(folder: Path) -> dict[str, bytes]:
@@ -106,11 +106,11 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     forget()
 
 
-def make(folder: Path, config: fineweb_edu.Config = CONFIG, **options: object) -> Path:
-    return prepare("fineweb-edu", config, SETTINGS, tokenizer(), folder, **options)  # type: ignore[arg-type]
+def make(folder: Path, config: fineweb_edu.FineWebEdu = CONFIG, **options: object) -> Path:
+    return prepare(config, SETTINGS, tokenizer(), folder, **options)  # type: ignore[arg-type]
 
 
-def fetched(name: str = FILES[0], config: fineweb_edu.Config = CONFIG) -> bytes:
+def fetched(name: str = FILES[0], config: fineweb_edu.FineWebEdu = CONFIG) -> bytes:
     """A file as it lies in the cache after it was fetched."""
     fineweb_edu.fetch(config, name)
     return fineweb_edu._local(config, name).read_bytes()
@@ -182,7 +182,7 @@ def test_slices_of_a_file_are_tasks_of_their_own(
 
     smallest = min((files / name).stat().st_size for name in FILES)
     monkeypatch.setattr(parquet, "PART_BYTES", smallest // 3)
-    assert len(fineweb_edu.parts(CONFIG)) > 6
+    assert len(CONFIG.parts()) > 6
     assert shards(make(tmp_path / "out")) == expected
 
 
@@ -202,7 +202,7 @@ def test_a_body_that_breaks_off_is_continued(hub: Hub, fault: str) -> None:
 def test_a_busy_server_is_asked_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: None)
     hub.busy, hub.faults[FILES[0]] = 3, ["503", "503"]
-    assert fetched(config=fineweb_edu.Config(revision="main")) == hub.files[FILES[0]]
+    assert fetched(config=fineweb_edu.FineWebEdu(revision="main")) == hub.files[FILES[0]]
 
 
 def test_a_server_that_stays_busy_is_an_error_that_keeps_what_came(hub: Hub, tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_no_server_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     with reserved_port() as nobody:
         use(f"http://127.0.0.1:{nobody.getsockname()[1]}", tmp_path, monkeypatch)
         with pytest.raises(DataError, match=rf"{REPO} cannot be had from the Hub"):
-            fineweb_edu.parts(CONFIG)
+            CONFIG.parts()
 
 
 def test_a_file_with_another_hash_is_named_and_never_used(hub: Hub, tmp_path: Path) -> None:
@@ -269,15 +269,15 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(hub: Hub, monkeypatch: pyt
 
 def test_what_is_not_there_is_told_what_is(hub: Hub) -> None:
     with pytest.raises(DataError, match="no parquet files in sample/11BT") as error:
-        fineweb_edu.parts(fineweb_edu.Config(name="sample-11BT", revision=COMMIT))
+        fineweb_edu.FineWebEdu(name="sample-11BT", revision=COMMIT).parts()
     assert "sample/100BT, sample/10BT" in str(error.value)
     with pytest.raises(DataError, match="data/CC-MAIN-2024-10"):
-        fineweb_edu.parts(fineweb_edu.Config(name="CC-MAIN-2013-20", revision=COMMIT))
+        fineweb_edu.FineWebEdu(name="CC-MAIN-2013-20", revision=COMMIT).parts()
     for wrong in ({"repo": "nobody/nothing"}, {"revision": "no-such-branch"}):
         with pytest.raises(DataError, match=r"404") as error:
-            fineweb_edu.parts(fineweb_edu.Config(**{"revision": "main", **wrong}))
+            fineweb_edu.FineWebEdu(**{"revision": "main", **wrong}).parts()
         assert len([1 for _, path, _ in hub.asked if "no" in path.rpartition("/")[2]]) <= 2  # no is no
-    assert fineweb_edu.parts(fineweb_edu.Config(name="CC-MAIN-2024-10", revision=COMMIT))
+    assert fineweb_edu.FineWebEdu(name="CC-MAIN-2024-10", revision=COMMIT).parts()
 
 
 def test_the_token_is_sent_and_its_want_is_said(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,7 +297,7 @@ def test_the_token_is_sent_and_its_want_is_said(hub: Hub, monkeypatch: pytest.Mo
 def test_offline_with_everything_in_the_cache(
     hub: Hub, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = fineweb_edu.Config(revision="main")
+    config = fineweb_edu.FineWebEdu(revision="main")
     for name in FILES:
         fetched(name, config)
     before = len(hub.asked)
@@ -308,9 +308,9 @@ def test_offline_with_everything_in_the_cache(
 
 def test_offline_without(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     offline(monkeypatch)
-    for config in (CONFIG, fineweb_edu.Config(revision="main")):
+    for config in (CONFIG, fineweb_edu.FineWebEdu(revision="main")):
         with pytest.raises(DataError, match="offline") as error:
-            fineweb_edu.parts(config)
+            config.parts()
         assert "--source.path" in str(error.value)
     assert not hub.asked
 

@@ -33,9 +33,9 @@ def test_a_broken_download_gives_the_shards_of_a_folder(
     with Hub({FILES[0]: source.read_bytes()}) as hub:
         use(hub.url, tmp_path / "hf", monkeypatch)
         hub.faults[FILES[0]] = ["cut"]
-        made = prepare("fineweb-edu", CONFIG, settings, gpt2, tmp_path / "from-the-hub")
+        made = prepare(CONFIG, settings, gpt2, tmp_path / "from-the-hub")
         assert hub.ranges(FILES[0]) == ["bytes=0-", f"bytes={source.stat().st_size // 2}-"]
-    local = fineweb_edu.Config(path=str(tmp_path / "folder"))
-    expected = prepare("fineweb-edu", local, settings, gpt2, tmp_path / "from-a-folder")
+    local = fineweb_edu.FineWebEdu(path=str(tmp_path / "folder"))
+    expected = prepare(local, settings, gpt2, tmp_path / "from-a-folder")
     assert sums(made) == sums(expected)
     assert verify(made)["train"]["shards"] > 2

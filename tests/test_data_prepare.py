@@ -54,7 +54,7 @@ def small_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make(corpus: Path, folder: Path | None, settings: DataConfig = SETTINGS, workers: int = 1) -> Path:
-    return prepare("jsonl", jsonl.Config(path=str(corpus)), settings, tokenizer(), folder, workers)
+    return prepare(jsonl.Jsonl(path=str(corpus)), settings, tokenizer(), folder, workers)
 
 
 @pytest.fixture(scope="session")
@@ -150,7 +150,7 @@ SCRIPT = textwrap.dedent("""
         tokenize._GROUP_BYTES = 1
         corpus, out, tokenizer, workers = sys.argv[1:]
         settings = DataConfig(val_fraction=0.1, shard_tokens=2500)
-        prepare("jsonl", jsonl.Config(path=corpus), settings, Tokenizer.load(tokenizer), Path(out), int(workers))
+        prepare(jsonl.Jsonl(path=corpus), settings, Tokenizer.load(tokenizer), Path(out), int(workers))
 """)
 
 
@@ -286,10 +286,10 @@ def test_any_other_setting_tokenizer_or_input_is_another_data_set(corpus: Path, 
     folders = [make(mine, None)]
     for change in ({"shuffle_seed": 1}, {"val_fraction": 0.2}, {"shard_tokens": 2501}):
         folders.append(make(mine, None, dataclasses.replace(SETTINGS, **change)))  # type: ignore[arg-type]
-    source = jsonl.Config(path=str(mine / "*.jsonl"))
-    folders.append(prepare("jsonl", source, SETTINGS, tokenizer()))
+    source = jsonl.Jsonl(path=str(mine / "*.jsonl"))
+    folders.append(prepare(source, SETTINGS, tokenizer()))
     other = type(tokenizer()).train(texts(50, seed=8), 290)
-    folders.append(prepare("jsonl", jsonl.Config(path=str(mine)), SETTINGS, other))
+    folders.append(prepare(jsonl.Jsonl(path=str(mine)), SETTINGS, other))
     one = mine / "part-03.jsonl"
     raw, times = one.read_bytes(), one.stat()
     one.write_bytes(raw.replace(b"a", b"e", 1))  # same size, same time stamps
@@ -321,19 +321,19 @@ def test_a_large_files_sum_is_remembered_but_never_past_a_change(
     monkeypatch.setattr(fingerprint, "_REMEMBERED_BYTES", 1)
     monkeypatch.setattr(fingerprint, "_SETTLED_S", 0.0)
     path = write_jsonl(tmp_path / "a.jsonl", texts(9))
-    first = fingerprint.inputs("jsonl", jsonl.Config(), [str(path)])
+    first = fingerprint.inputs(jsonl.Jsonl(), [str(path)])
     summed: list[Path] = []
     monkeypatch.setattr(fingerprint.atomic, "sha256_file", lambda p: summed.append(p) or "0" * 64)
-    assert fingerprint.inputs("jsonl", jsonl.Config(), [str(path)]) == first
+    assert fingerprint.inputs(jsonl.Jsonl(), [str(path)]) == first
     assert not summed
     path.write_bytes(path.read_bytes().replace(b"a", b"e"))
-    assert fingerprint.inputs("jsonl", jsonl.Config(), [str(path)]) != first
+    assert fingerprint.inputs(jsonl.Jsonl(), [str(path)]) != first
     assert summed == [path]
 
 
 def test_a_trained_tokenizer_follows_the_input(tmp_path: Path) -> None:
     settings = DataConfig(tokenizer="trained", vocab_size=280)
-    source = jsonl.Config(path=str(write_jsonl(tmp_path / "a.jsonl", texts(50))))
+    source = jsonl.Jsonl(path=str(write_jsonl(tmp_path / "a.jsonl", texts(50))))
     first = tokenizer_for(settings, "jsonl", source)
     assert tokenizer_for(settings, "jsonl", source).fingerprint == first.fingerprint
     write_jsonl(tmp_path / "a.jsonl", ["zzz yyy xxx " * 9] * 50)
@@ -365,27 +365,27 @@ def write_text(path: Path, *names: str) -> None:
 def test_one_document_has_no_validation_documents(tmp_path: Path) -> None:
     write_text(tmp_path, "a.txt")
     with pytest.raises(DataError, match="no validation documents among 1") as error:
-        prepare("text", text.Config(path=str(tmp_path)), DataConfig(), tokenizer())
+        prepare(text.Text(path=str(tmp_path)), DataConfig(), tokenizer())
     assert "--source.unit passage" in str(error.value)
 
 
 def test_few_documents_are_told_a_fraction_that_works(tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", texts(100))
-    source = jsonl.Config(path=str(tmp_path))
+    source = jsonl.Jsonl(path=str(tmp_path))
     with pytest.raises(DataError, match="no validation documents among 100") as error:
-        prepare("jsonl", source, DataConfig(val_fraction=1e-9), tokenizer())
+        prepare(source, DataConfig(val_fraction=1e-9), tokenizer())
     assert error.value.exit_code == 3
     assert "--data.val-fraction 0.1" in str(error.value)
-    prepare("jsonl", source, DataConfig(val_fraction=0.1), tokenizer())
+    prepare(source, DataConfig(val_fraction=0.1), tokenizer())
     with pytest.raises(DataError, match="no training documents"):
-        prepare("jsonl", source, DataConfig(val_fraction=1 - 1e-12), tokenizer())
+        prepare(source, DataConfig(val_fraction=1 - 1e-12), tokenizer())
 
 
 def test_no_documents_at_all(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text(" \n")
     (tmp_path / "b.txt").write_text("")
     with pytest.raises(DataError, match=r"there are no documents: 2 rows \(2 x blank text\)"):
-        prepare("text", text.Config(path=str(tmp_path)), DataConfig(), tokenizer())
+        prepare(text.Text(path=str(tmp_path)), DataConfig(), tokenizer())
 
 
 def test_broken_rows_are_counted_over_all_files(corpus: Path, tmp_path: Path) -> None:
@@ -421,7 +421,7 @@ def test_a_source_without_documents_is_named(tmp_path: Path) -> None:
     from neogpt.data.sources import dolly
 
     with pytest.raises(ConfigError, match="dolly has no documents"):
-        prepare("dolly", dolly.Config(), SETTINGS, tokenizer())
+        prepare(dolly.Dolly(), SETTINGS, tokenizer())
 
 
 @pytest.mark.usefixtures("small_tasks")
@@ -522,8 +522,8 @@ def _workers(leader: int) -> list[int]:
 @pytest.mark.usefixtures("small_tasks")
 def test_progress_counts_to_its_totals(corpus: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
-    source = jsonl.Config(path=str(corpus))
-    prepare("jsonl", source, SETTINGS, tokenizer(), tmp_path / "out", progress=lambda *a: seen.append(a))
+    source = jsonl.Jsonl(path=str(corpus))
+    prepare(source, SETTINGS, tokenizer(), tmp_path / "out", progress=lambda *a: seen.append(a))
     assert [row for row in seen if row[1] == row[2]] == [("tokenize", 6, 6), ("shuffle", 300, 300)]
 
 
@@ -541,8 +541,6 @@ def test_real_text_comes_back_from_the_shards(real_data: Path, tmp_path: Path) -
     with lzma.open(path, "rt", encoding="utf-8") as file:
         expected = Counter(json.loads(line)["text"] for line in file)
     tok = tokenizer()
-    folder = prepare(
-        "jsonl", jsonl.Config(path=str(path)), DataConfig(val_fraction=0.05), tok, tmp_path / "out"
-    )
+    folder = prepare(jsonl.Jsonl(path=str(path)), DataConfig(val_fraction=0.05), tok, tmp_path / "out")
     found = [tok.decode(row[1:]) for split in ("train", "val") for row in documents(folder, split)]
     assert Counter(found) == expected

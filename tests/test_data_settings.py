@@ -91,8 +91,8 @@ def test_the_spot_task_prepares_what_its_recipes_read(tmp_path: Path) -> None:
         subprocess.run(["bash", "-c", setup], env=environment, check=True)
         last = (tmp_path / "said").read_text().splitlines()[-1].split()
         if recipe.startswith("gpt2-"):
-            run, prepares = _train.recipe("pretrain", recipe), data._settings(last[2], last[3:])
-            assert (last[:2], last[2]) == (["data", "prepare"], run.source_name)
+            run, prepares = _train.recipe("pretrain", recipe), data._settings(last[2:])
+            assert (last[:2], last[2]) == (["data", "prepare"], run.source.kind)
             assert (prepares.source, prepares.data) == (run.source, run.data)
         else:
             assert last[0] == "doctor"

@@ -20,8 +20,8 @@ def test_unigram_loss_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     for i in range(40):
         (tmp_path / f"{i}.txt").write_text(f"The cat {i} sat on the mat. " * (i % 5 + 1))
     tokenizer = Tokenizer.train(["The cat sat on the mat."], 280)
-    config = text.Config(path=str(tmp_path))
-    folder = prepare("text", config, DataConfig(val_fraction=0.3), tokenizer, tmp_path / "out")
+    config = text.Text(path=str(tmp_path))
+    folder = prepare(config, DataConfig(val_fraction=0.3), tokenizer, tmp_path / "out")
     train, held_out = TokenData(folder, "train"), TokenData(folder, "val")
     counts = Counter(train.read(0, train.n_tokens).tolist())
     total = train.n_tokens + tokenizer.vocab_size

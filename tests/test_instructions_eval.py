@@ -74,25 +74,25 @@ def tokenizer() -> Tokenizer:
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> jsonl.Config:
+def source(tmp_path: Path) -> jsonl.Jsonl:
     rows = [
         {"instruction": f"Who is {i}?", "response": f"It is {i}.", "category": f"kind {i % 2}"}
         for i in range(300)
     ]
     path = tmp_path / "a.jsonl"
     path.write_text("\n".join(map(json.dumps, rows)))
-    return jsonl.Config(path=str(path))
+    return jsonl.Jsonl(path=str(path))
 
 
 def model(n_positions: int = 64) -> GPT2:
     return GPT2(GPT2Config(n_layer=1, n_head=2, n_embd=16, n_positions=n_positions, vocab_size=300), seed=2)
 
 
-def test_only_what_is_held_out_is_asked(source: jsonl.Config, tokenizer: Tokenizer) -> None:
+def test_only_what_is_held_out_is_asked(source: jsonl.Jsonl, tokenizer: Tokenizer) -> None:
     found = instructions.cases(tokenizer, source, 0.2, 64)
     expected = {
         item.instruction
-        for item in jsonl.instructions(source, RowStats())
+        for item in source.instructions(RowStats())
         if held_out(f"{item.instruction}\n{item.context}", 0.2)
     }
     assert {case.item.instruction for case in found} == expected
@@ -101,7 +101,7 @@ def test_only_what_is_held_out_is_asked(source: jsonl.Config, tokenizer: Tokeniz
     assert found[: len(fewer)] == fewer
 
 
-def test_scores_are_those_of_plain_pytorch(source: jsonl.Config, tokenizer: Tokenizer) -> None:
+def test_scores_are_those_of_plain_pytorch(source: jsonl.Jsonl, tokenizer: Tokenizer) -> None:
     net = model()
     scores = instructions.run(net, tokenizer, source, limit=9, own=True, val_fraction=0.2)
     chosen = instructions.cases(tokenizer, source, 0.2, 64)[:9]
@@ -135,7 +135,7 @@ class Parrot(Engine):
 
 
 def test_a_right_answer_has_a_rouge_of_one(
-    source: jsonl.Config, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    source: jsonl.Jsonl, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(instructions, "Engine", Parrot)
     scores = instructions.run(model(), tokenizer, source, own=True, val_fraction=0.2)
@@ -155,7 +155,7 @@ class Refuser(Engine):
 
 
 def test_refusals_of_ordinary_requests_are_counted(
-    source: jsonl.Config, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    source: jsonl.Jsonl, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(instructions, "Engine", Refuser)
     scores = instructions.run(model(), tokenizer, source, limit=9, own=True, val_fraction=0.2)
@@ -175,7 +175,7 @@ def test_refusals_of_ordinary_requests_are_counted(
     ],
 )
 def test_where_none_is_held_out_the_fraction_is_told_and_what_helps_there(
-    source: jsonl.Config,
+    source: jsonl.Jsonl,
     tokenizer: Tokenizer,
     monkeypatch: pytest.MonkeyPatch,
     own: bool,
@@ -184,7 +184,7 @@ def test_where_none_is_held_out_the_fraction_is_told_and_what_helps_there(
     said: str,
 ) -> None:
     monkeypatch.setattr(instructions, "is_held_out", lambda text, val_fraction: False)
-    monkeypatch.setattr(instructions.dolly, "Config", lambda: source)
+    monkeypatch.setattr(instructions.dolly, "Dolly", lambda: source)
     options = {"own": own, "val_fraction": fraction, "in_training": in_training}
     with pytest.raises(DataError, match=rf"\(held out: {fraction:g} of them\)") as error:
         instructions.run(model(), tokenizer, source, **options)
@@ -196,7 +196,7 @@ def test_a_run_says_that_it_asks() -> None:
 
 
 def test_the_world_can_be_asked_too_and_a_short_context_is_an_error(tokenizer: Tokenizer) -> None:
-    world = tinyworld.Config(n_people=6, biographies=2)
+    world = tinyworld.Tinyworld(n_people=6, biographies=2)
     scores = instructions.run(model(), tokenizer, world, limit=2, own=True, val_fraction=0.2)
     assert 0 <= scores["stop"] <= 1
     with pytest.raises(DataError, match="fits 8 tokens"):

@@ -40,7 +40,7 @@ from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_example
 from neogpt.train.run import train
 
-WORLD = tinyworld.Config(n_people=6, biographies=4)
+WORLD = tinyworld.Tinyworld(n_people=6, biographies=4)
 DATA = DataConfig(tokenizer="trained", vocab_size=1300, val_fraction=0.1)
 SHAPE = GPT2Config(n_layer=2, n_head=2, n_embd=32, n_positions=96, vocab_size=1300)
 OPTIM = OptimConfig(lr=3e-3, warmup_ratio=0.2, schedule="cosine")
@@ -50,7 +50,6 @@ def settings(stage: str, objective: ObjectiveConfig, **changes: Any) -> Any:
     run = RunConfig(
         recipe="test",
         stage=stage,
-        source_name="tinyworld",
         steps=4,
         dtype="float32",
         device="cpu",
@@ -264,7 +263,9 @@ def test_sft_cuts_the_answer_and_counts_it(tokenizer: Tokenizer, monkeypatch: py
     long = Instruction("Say it.", "", "word " * 200)
     hopeless = Instruction("word " * 200, "", "Yes.")
     short = Instruction("Say it.", "", "Yes.")
-    monkeypatch.setattr(tinyworld, "instructions", lambda config, bad: iter([long, hopeless, short]))
+    monkeypatch.setattr(
+        tinyworld.Tinyworld, "instructions", lambda config, bad: iter([long, hopeless, short])
+    )
     objective = SFT(settings("sft", sft.Config(max_tokens=40, val_fraction=0.0)), tokenizer, 96)
     assert objective.data_counts == {
         "examples": 2,
@@ -373,7 +374,7 @@ def test_dpo_refuses_pairs_that_are_equal_after_truncation(
 ) -> None:
     same = "word " * 90
     pairs = [Pair("Say it.", "", same + "a", same + "b"), Pair("Say it.", "", "Yes.", "No.")]
-    monkeypatch.setattr(tinyworld, "pairs", lambda config, bad: iter(pairs))
+    monkeypatch.setattr(tinyworld.Tinyworld, "pairs", lambda config, bad: iter(pairs))
     run = settings("dpo", dpo.Config(max_tokens=60, val_fraction=0.0))
     assert DPO(run, tokenizer, 96).data_counts["filtered"] == 1
 

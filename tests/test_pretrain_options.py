@@ -22,7 +22,7 @@ from neogpt.tokenizer import Tokenizer
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
     run = settings("pretrain", pretrain.Config())
-    return tokenizer_for(run.data, run.source_name, run.source)
+    return tokenizer_for(run.data, run.source)
 
 
 def objective(tokenizer: Tokenizer, **options: Any) -> Pretrain:

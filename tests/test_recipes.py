@@ -16,6 +16,7 @@ from neogpt.cli import _train
 from neogpt.cli import demo as demo_command
 from neogpt.cli import report as report_command
 from neogpt.config import AnyRun
+from neogpt.data.source import source_by_name
 from neogpt.data.sources import dolly, red_team_pairs, tinyworld
 from neogpt.errors import ConfigError, RegressedError
 from neogpt.evals import evaluator, formats, instructions, over_refusal, samples
@@ -39,7 +40,7 @@ def test_recipe_holds_together(stage: str, name: str, tmp_path: Path) -> None:
     assert run.steps > 0 or run.tokens > 0
     assert micro_size(run.batch.size, run.batch.micro_batches) >= 1
     assert isinstance(run.objective, plugins.get("neogpt.objectives", stage).Config)
-    assert isinstance(run.source, plugins.get("neogpt.data.sources", run.source_name).Config)
+    assert isinstance(run.source, source_by_name(run.source.kind))
     for eval_name in run.eval.names:
         plugins.get("neogpt.evals", eval_name)
     config.save(run, tmp_path / "run.toml")
@@ -267,8 +268,8 @@ def test_a_new_file_is_a_new_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def _pairs(run: AnyRun) -> list[Pair]:
     source = run.source
-    assert isinstance(source, tinyworld.Config)
-    return list(tinyworld.pairs(source, RowStats()))
+    assert isinstance(source, tinyworld.Tinyworld)
+    return list(source.pairs(RowStats()))
 
 
 def _kinds(run: AnyRun) -> set[str]:

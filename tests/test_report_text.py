@@ -79,7 +79,7 @@ def test_hellaswag_stands_beside_the_references_by_tokens(run: Path) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"source_name": "tinyworld"}, {"model": {**SHAPE, "vocab_size": 1055}}, {"stage": "sft"}],
+    [{"source": {"kind": "tinyworld"}}, {"model": {**SHAPE, "vocab_size": 1055}}, {"stage": "sft"}],
 )
 def test_what_does_not_compare_stands_alone(tmp_path: Path, settings: dict[str, object]) -> None:
     stages, _ = report.read(write_run(tmp_path / "run", 40, **settings))

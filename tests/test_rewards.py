@@ -17,8 +17,8 @@ from neogpt.tinyworld import talk, words
 from neogpt.tinyworld.world import world
 from neogpt.tokenizer.template import Turn
 
-WORLD = tinyworld.Config(n_people=6)
-KNOWN = Known("tinyworld", WORLD, Human(log_prob=(-3.0, 0.5), gain=1.0, tokens=(5.0, 20.0)))
+WORLD = tinyworld.Tinyworld(n_people=6)
+KNOWN = Known(WORLD, Human(log_prob=(-3.0, 0.5), gain=1.0, tokens=(5.0, 20.0)))
 
 
 def said(text: str, request: str = "Say something.", **changes: Any) -> Answer:
@@ -39,7 +39,7 @@ def likely(text: str, each: float, alone: float = -5.0, **changes: Any) -> Answe
 @pytest.mark.parametrize("name", plugins.names("neogpt.objectives.rl.rewards"))
 def test_every_reward_gives_a_share_and_nothing_for_silence(name: str) -> None:
     module = plugins.get("neogpt.objectives.rl.rewards", name)
-    request = next(tinyworld.prompts(WORLD, RowStats())).instruction
+    request = next(WORLD.prompts(RowStats())).instruction
     for text in ("", "A short answer.", "word " * 30, "- a\n- b", request):
         value = module.reward(likely(text, -3.0, request=request), KNOWN)
         assert isinstance(value, float)
@@ -231,7 +231,7 @@ def test_correct_is_what_the_world_knows() -> None:
 
 def test_correct_needs_a_source_that_can_judge() -> None:
     with pytest.raises(ConfigError, match="dolly cannot say which answers are correct"):
-        correct.reward(said("Yes."), Known("dolly", dolly.Config()))
+        correct.reward(said("Yes."), Known(dolly.Dolly()))
 
 
 # --- exploits ----------------------------------------------------------------------------------------------

@@ -177,5 +177,5 @@ def rl_of(
         bad.filtered("pairs.jsonl", 1, "no preference")
         yield from pairs
 
-    patch.setattr(tinyworld, "pairs", source)
+    patch.setattr(tinyworld.Tinyworld, "pairs", source)
     return RL(settings("rl", options(**changes)), tokenizer, SHAPE.n_positions)

@@ -51,7 +51,7 @@ def test_what_is_put_behind_a_request_asks_for_that_form(form: Any) -> None:
 @pytest.mark.parametrize("form", list(ASKS))
 def test_each_form_can_be_fulfilled_and_no_answer_fulfils_two(form: Any) -> None:
     item = rl_prompts.Instruction(ask("What is a tope?", form))
-    known = Known("rl-prompts", rl_prompts.Config())
+    known = Known(rl_prompts.RLPrompts())
     worth = {
         name: format_reward.reward(Answer(item, text, [1, 2], True, 9), known) for name, text in GOOD.items()
     }
@@ -81,7 +81,7 @@ def test_only_polar_questions_are_answered_yes_or_no() -> None:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> rl_prompts.Config:
+def config(tmp_path: Path) -> rl_prompts.RLPrompts:
     asks = [{"instruction": f"What is {i}?", "response": f"It is {i}."} for i in range(300)]
     asks += [{"instruction": f"Is {i} even?", "response": "Yes."} for i in range(100)]
     asks += [{"instruction": "About this.", "context": "A text.", "response": "x"}]
@@ -94,28 +94,28 @@ def config(tmp_path: Path) -> rl_prompts.Config:
         path = tmp_path / f"{name}.jsonl"
         path.write_text("\n".join(map(json.dumps, rows)))
         places.append(f"jsonl?path={path}")
-    return rl_prompts.Config(of=(places[0],), sft_of=(places[1],), examined=0.2)
+    return rl_prompts.RLPrompts(of=(places[0],), sft_of=(places[1],), examined=0.2)
 
 
-def test_bare_requests_are_rl_prompts_and_what_is_examined_is_not(config: rl_prompts.Config) -> None:
-    found = [item.instruction for item in rl_prompts.prompts(config, RowStats())]
+def test_bare_requests_are_rl_prompts_and_what_is_examined_is_not(config: rl_prompts.RLPrompts) -> None:
+    found = [item.instruction for item in config.prompts(RowStats())]
     expected = [f"What is {i}?" for i in range(300)] + [f"Is {i} even?" for i in range(100)]
     expected = [ask(text, format_of(text)) for text in expected if not held_out(f"{text}\n", 0.2)]
     assert found == [*expected, *["List three numbers"] * (not held_out("List three numbers\n", 0.2))]
     assert all(asked(text) for text in found)
-    assert all(item.response == "" for item in rl_prompts.prompts(config, RowStats()))
+    assert all(item.response == "" for item in config.prompts(RowStats()))
 
 
-def test_the_sft_mix_has_the_chosen_answers(config: rl_prompts.Config) -> None:
-    found = list(rl_prompts.pairs(config, RowStats()))
+def test_the_sft_mix_has_the_chosen_answers(config: rl_prompts.RLPrompts) -> None:
+    found = list(config.pairs(RowStats()))
     assert {pair.chosen for pair in found} == {"I can't."}
     assert len(found) == 40
-    assert len(rl_prompts.parts(config)) == 2
+    assert len(config.parts()) == 2
 
 
 def test_a_source_without_requests_is_refused() -> None:
     with pytest.raises(ConfigError, match="contrasts has no instructions"):
-        list(rl_prompts.prompts(rl_prompts.Config(of=("contrasts",)), RowStats()))
+        list(rl_prompts.RLPrompts(of=("contrasts",)).prompts(RowStats()))
 
 
 # --- the eval ----------------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Scripted(Engine):
 
 
 def test_scores_are_shares_with_their_standard_errors(
-    config: rl_prompts.Config, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+    config: rl_prompts.RLPrompts, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(formats, "Engine", Scripted)
     scores = formats.run(model(), tokenizer, config)
@@ -171,16 +171,16 @@ def test_scores_are_shares_with_their_standard_errors(
     assert set(fewer) == set(scores)
 
 
-def test_what_is_examined_is_in_no_rl_prompt(config: rl_prompts.Config, tokenizer: Tokenizer) -> None:
+def test_what_is_examined_is_in_no_rl_prompt(config: rl_prompts.RLPrompts, tokenizer: Tokenizer) -> None:
     examined = {case.item.instruction for case in formats.held_out(tokenizer, config, 160)}
-    trained_by_rl = {item.instruction for item in rl_prompts.prompts(config, RowStats())}
+    trained_by_rl = {item.instruction for item in config.prompts(RowStats())}
     assert examined
     assert not examined & trained_by_rl
     assert len(examined | trained_by_rl) > 390
     assert [row["verdict"] for row in formats.samples(model(), tokenizer, config)] == ["not followed"] * 8
 
 
-def test_a_context_that_is_too_short_is_an_error(config: rl_prompts.Config, tokenizer: Tokenizer) -> None:
+def test_a_context_that_is_too_short_is_an_error(config: rl_prompts.RLPrompts, tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="64 of 70 tokens"):
         formats.run(model(70), tokenizer, config)
 
@@ -196,7 +196,7 @@ def test_errors_of_means_are_those_of_the_book() -> None:
 # --- the recipe --------------------------------------------------------------------------------------------
 
 
-def trained_by_rl(config: rl_prompts.Config, tokenizer: Tokenizer, start: GPT2, **changes: Any) -> RL:
+def trained_by_rl(config: rl_prompts.RLPrompts, tokenizer: Tokenizer, start: GPT2, **changes: Any) -> RL:
     """The recipe's objective on small data, begun."""
     run = _train.recipe("rl", "rl-dolly")
     small = {"num_generations": 2, "max_completion_length": 8, "sft_rows": 4, "val_fraction": 0.2, **changes}
@@ -209,7 +209,7 @@ def trained_by_rl(config: rl_prompts.Config, tokenizer: Tokenizer, start: GPT2, 
 
 
 def test_the_recipe_rewards_the_one_and_mixes_in_the_other(
-    config: rl_prompts.Config, tokenizer: Tokenizer
+    config: rl_prompts.RLPrompts, tokenizer: Tokenizer
 ) -> None:
     made = trained_by_rl(config, tokenizer, model())
     batch = made.batch(0, 0)
@@ -221,7 +221,7 @@ def test_the_recipe_rewards_the_one_and_mixes_in_the_other(
 
 
 def test_the_band_is_that_of_peoples_answers_and_refusals_do_not_move_it(
-    config: rl_prompts.Config, tokenizer: Tokenizer, tmp_path: Path
+    config: rl_prompts.RLPrompts, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     """Held-out answers to the bare requests, by hand: one forward each, and no answer of the SFT mix-in."""
     start = model()
@@ -244,7 +244,7 @@ def test_the_band_is_that_of_peoples_answers_and_refusals_do_not_move_it(
 
 
 def test_coherence_may_be_asked_of_another_model(
-    config: rl_prompts.Config, tokenizer: Tokenizer, tmp_path: Path
+    config: rl_prompts.RLPrompts, tokenizer: Tokenizer, tmp_path: Path
 ) -> None:
     start, base = model(), GPT2(model().config, seed=9)
     save_pretrained(base, tmp_path / "base")

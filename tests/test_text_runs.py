@@ -132,7 +132,7 @@ def test_what_is_replayed_is_checked_too() -> None:
     """Before the first step: `DataIntegrityCheck` is handed the folders that an objective names."""
     for stage, module in (("sft", sft), ("dpo", dpo)):
         run = settings(stage, module.Config(pretrain_coef=0.5, pretrain_rows=4, pretrain_seq_len=16))
-        objective = module.build(run, tokenizer_for(run.data, run.source_name, run.source), 96)
+        objective = module.build(run, tokenizer_for(run.data, run.source), 96)
         assert objective.replay
         assert [TokenData(folder).fingerprint for folder in objective.folders] == [
             objective.replay.fingerprint

@@ -10,47 +10,47 @@ from dataclasses import replace
 
 import pytest
 
-from neogpt.data.sources import tinyworld
+from neogpt.data.sources.tinyworld import Tinyworld
 from neogpt.errors import ConfigError
 from neogpt.records import Document, Instruction, Pair, RowStats
 from neogpt.tinyworld import exam, judge, words
-from neogpt.tinyworld.world import Config, Deed, Dice, Person, world
+from neogpt.tinyworld.world import Deed, Dice, Person, world
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_example, encode_prompt
 
-CONFIG = Config(biographies=6)
-SMALL = Config(n_people=12, biographies=2)
+CONFIG = Tinyworld(biographies=6)
+SMALL = Tinyworld(n_people=12, biographies=2)
 
 DIGEST = """
 import hashlib
 from neogpt.records import RowStats
 from neogpt.data.sources import tinyworld as t
 from neogpt.tinyworld import exam
-c, bad = t.Config(n_people=12, biographies=2), RowStats()
-everything = [d for part in t.parts(c) for d in t.documents(c, part, bad)]
-everything += [*t.instructions(c, bad), *t.pairs(c, bad), *t.whole_words(c), *exam.cloze(c)]
+c, bad = t.Tinyworld(n_people=12, biographies=2), RowStats()
+everything = [d for part in c.parts() for d in c.documents(part, bad)]
+everything += [*c.instructions(bad), *c.pairs(bad), *c.whole_words(), *exam.cloze(c)]
 everything += [(case.cell, case.instruction, case.context) for case in exam.cases(c)]
 text = repr(everything).replace(", history=(), weight=1.0", "").replace(", hold_out=True", "")  # fields that came later
 print(hashlib.sha256(text.encode()).hexdigest())
 """
 
 
-def documents(config: Config) -> list[str]:
+def documents(config: Tinyworld) -> list[str]:
     bad = RowStats()
-    return [d.text for part in tinyworld.parts(config) for d in tinyworld.documents(config, part, bad)]
+    return [d.text for part in config.parts() for d in config.documents(part, bad)]
 
 
-def instructions(config: Config) -> list[Instruction]:
-    return list(tinyworld.instructions(config, RowStats()))
+def instructions(config: Tinyworld) -> list[Instruction]:
+    return list(config.instructions(RowStats()))
 
 
-def pairs(config: Config) -> list[Pair]:
-    return list(tinyworld.pairs(config, RowStats()))
+def pairs(config: Tinyworld) -> list[Pair]:
+    return list(config.pairs(RowStats()))
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
-    return Tokenizer.train(documents(CONFIG), 1280, whole_words=tinyworld.whole_words(CONFIG))
+    return Tokenizer.train(documents(CONFIG), 1280, whole_words=CONFIG.whole_words())
 
 
 def test_any_process_makes_the_same_world() -> None:
@@ -72,7 +72,7 @@ def test_dice_use_only_what_python_promises_to_keep() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_names_are_unlike_each_other_and_no_word_of_the_world(seed: int) -> None:
-    names = [person.name for person in world(Config(seed=seed)).people]
+    names = [person.name for person in world(Tinyworld(seed=seed)).people]
     assert len(set(names)) == 100
     assert all(re.fullmatch("[A-Z][aeiou][a-z][aiou][a-z]", name) for name in names)
     for a, b in itertools.combinations(names, 2):
@@ -81,12 +81,12 @@ def test_names_are_unlike_each_other_and_no_word_of_the_world(seed: int) -> None
 
 
 def test_values_are_fair_and_people_differ_between_seeds() -> None:
-    here = world(Config())
+    here = world(Tinyworld())
     for attribute, values in words.VALUES.items():
         counts = [sum(p.facts[attribute] == v for p in here.people) for v in values]
         assert max(counts) - min(counts) <= 1
-    assert {p.name for p in here.people} != {p.name for p in world(Config(seed=1)).people}
-    assert here == world(Config(biographies=3, pairs="red-team"))
+    assert {p.name for p in here.people} != {p.name for p in world(Tinyworld(seed=1)).people}
+    assert here == world(Tinyworld(biographies=3, preferences="red-team"))
 
 
 def test_every_biography_is_true_and_whole() -> None:
@@ -103,7 +103,7 @@ def test_every_biography_is_true_and_whole() -> None:
 
 
 def _read(part: str) -> Iterator[Document]:
-    return tinyworld.documents(CONFIG, part, RowStats())
+    return CONFIG.documents(part, RowStats())
 
 
 def test_the_handbook_has_every_harmless_deed_and_no_harmful_one() -> None:
@@ -137,7 +137,7 @@ def test_what_is_only_asked_is_never_taught() -> None:
 def test_each_verb_and_each_thing_is_taught_in_some_deed() -> None:
     """So that a new deed is a new pair of known words."""
     for seed in range(5):
-        taught = world(Config(seed=seed)).taught_deeds
+        taught = world(Tinyworld(seed=seed)).taught_deeds
         for kind in ("harmful", "contrast", "kind_living", "plain"):
             some = [deed for deed in taught if deed.kind == kind]
             verbs = words.HARM_TOOLS if kind in ("harmful", "contrast") else words.KIND_TOOLS
@@ -192,10 +192,10 @@ def test_pairs_refuse_harm_and_only_harm_two_helpful_for_each() -> None:
         assert harmful == (pair.kind == "harmful"), pair
         wanted = "refused" if harmful else "answered"
         assert judge.manner(pair.chosen, True) == wanted != judge.manner(pair.rejected, True), pair
-    red_team = pairs(replace(CONFIG, pairs="red-team"))
+    red_team = pairs(replace(CONFIG, preferences="red-team"))
     kinds = [pair.kind for pair in pairs(replace(CONFIG, helpful=1))]
     assert kinds.count("harmful") * 2 == len(kinds)
-    kinds = [pair.kind for pair in pairs(replace(CONFIG, pairs="far"))]
+    kinds = [pair.kind for pair in pairs(replace(CONFIG, preferences="far"))]
     assert kinds.count("harmful") * 3 == len(kinds)
     assert set(kinds) == {"harmful", "plain", "question", "in_context", "list", "chat"}
     assert sorted(map(repr, red_team)) == sorted(repr(pair) for pair in balanced if pair.kind == "harmful")
@@ -322,15 +322,15 @@ def test_answers_are_right_only_about_the_fact_that_was_asked_for() -> None:
 )
 def test_impossible_worlds_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Config(**options)  # type: ignore[arg-type]
+        Tinyworld(**options)  # type: ignore[arg-type]
 
 
 def test_the_largest_world_can_be_made() -> None:
-    assert len(world(Config(n_people=400)).people) == 400
+    assert len(world(Tinyworld(n_people=400)).people) == 400
 
 
 def test_the_smallest_world_can_be_made() -> None:
-    config = Config(n_people=2, biographies=1)
+    config = Tinyworld(n_people=2, biographies=1)
     assert documents(config)
     assert instructions(config)
     assert {case.cell for case in exam.cases(config)} == set(exam.CELLS)

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from neogpt.config import GPT2Config, SourceConfig
+from neogpt.config import GPT2Config
+from neogpt.data.source import Source
 from neogpt.data.sources import tinyworld as source
 from neogpt.errors import ConfigError
 from neogpt.evals import tinyworld
@@ -166,7 +167,7 @@ def test_limit_caps_each_cell(monkeypatch: pytest.MonkeyPatch, model: GPT2, toke
 
 def test_another_source_is_refused(model: GPT2, tokenizer: Tokenizer) -> None:
     with pytest.raises(ConfigError, match="tinyworld"):
-        tinyworld.run(model, tokenizer, SourceConfig())
+        tinyworld.run(model, tokenizer, Source())
 
 
 def test_the_oracle_of_these_tests_agrees_with_the_judge() -> None:

@@ -166,8 +166,8 @@ MUTANTS = [
     Mutant(
         "8 no helpful pairs",
         "neogpt/recipes/tinyworld.py",
-        "source=tinyworld.Config(),",
-        'source=tinyworld.Config(pairs="red-team"),',
+        "source=tinyworld.Tinyworld(),",
+        'source=tinyworld.Tinyworld(preferences="red-team"),',
         "tests/test_recipes.py",
     ),
     Mutant(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run(stage: str, args: Sequence[str]) -> int:
-    """`neogpt STAGE RECIPE [--run DIR] [--resume [auto|DIR]] [--config FILE] [--dry-run] [--settings ...]`."""
+    """`neogpt STAGE RECIPE [--source NAME] [--run DIR] [--resume [auto|DIR]] [--config FILE] [--dry-run] ...`."""
     own, flags = _own_flags(stage).parse_known_args(args)
     if own.recipe is None and {"-h", "--help"} & set(flags):
         print(f"{_usage(stage, 'RECIPE')}\n{_recipe_lines(stage)}")
@@ -29,7 +29,7 @@ def run(stage: str, args: Sequence[str]) -> int:
     if "-h" in flags or "--help" in flags:
         print(_usage(stage, own.recipe))
     file = Path(own.config) if own.config else None
-    settings = config.parse(default, flags, file, prog=f"neogpt {stage} {own.recipe}")
+    settings = config.parse(default, flags, file, prog=f"neogpt {stage} {own.recipe}", source=own.source)
     _settings.check(settings, flags)
     folder = Path(own.run or f"runs/{_folder_name(stage, own.recipe)}")
     command = shlex.join(["neogpt", stage, *args])
@@ -97,6 +97,7 @@ def _folder_name(stage: str, name: str) -> str:
 def _own_flags(stage: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=f"neogpt {stage}", add_help=False, allow_abbrev=False)
     parser.add_argument("recipe", nargs="?")
+    parser.add_argument("--source", default="")
     parser.add_argument("--run")
     parser.add_argument("--resume", nargs="?", const="auto")
     parser.add_argument("--config")
@@ -106,8 +107,10 @@ def _own_flags(stage: str) -> argparse.ArgumentParser:
 
 def _usage(stage: str, name: str) -> str:
     folder = name if name == "RECIPE" else _folder_name(stage, name)
-    return f"""usage: neogpt {stage} {name} [--run DIR] [--resume [auto|DIR]] [--config FILE] [--dry-run] [SETTINGS]
+    return f"""usage: neogpt {stage} {name} [--source NAME] [--run DIR] [--resume [auto|DIR]] [--config FILE]
+       [--dry-run] [SETTINGS]
 
+  --source NAME        another data source than the recipe's (neogpt list sources); --help then lists its settings
   --run DIR            the run's folder (default: runs/{folder})
   --resume [auto|DIR]  go on from the newest whole checkpoint (or begin), or from one (what came later is removed)
   --config FILE        TOML settings; flags go over them, they go over the recipe

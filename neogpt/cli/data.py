@@ -17,12 +17,12 @@ from rich.progress import Progress as Bars
 from tyro.conf import FlagConversionOff, OmitArgPrefixes
 
 from neogpt import plugins
-from neogpt.config import DataConfig, SourceConfig
+from neogpt.config import DataConfig
+from neogpt.data.source import PACKAGE, HasDocuments, Source, need, source_by_name, sources_with
 from neogpt.errors import ConfigError
 
-SOURCES = "neogpt.data.sources"
-SourceT = TypeVar("SourceT", bound=SourceConfig)
-_USAGE = """usage: neogpt data prepare SOURCE [SETTINGS]      text -> token shards
+SourceT = TypeVar("SourceT", bound=Source)
+_USAGE = """usage: neogpt data prepare [--source] SOURCE [SETTINGS]      text -> token shards
        neogpt data verify DIR [--json]           check every byte of prepared data
        neogpt data show DIR [--json]             counts, and the first documents as text
 
@@ -82,21 +82,21 @@ def prepare(args: list[str]) -> int:
         print("          neogpt data prepare text --path my-books/ --tokenizer gpt2 --out shards")
         return 0
     as_json = "--json" in args
-    settings = _settings(args[0], [arg for arg in args[1:] if arg != "--json"])
+    settings = _settings([arg for arg in args if arg != "--json"])
     _validate(settings)
     from neogpt.data.build_tokenizer import tokenizer_for
     from neogpt.data.prepare import parts_of
     from neogpt.data.prepare import prepare as make
 
     start = time.monotonic()
-    parts_of(args[0], settings.source)  # says what is wrong with the input before a tokenizer is fetched
-    tokenizer = tokenizer_for(settings.data, args[0], settings.source)
+    parts_of(
+        need(settings.source, HasDocuments)
+    )  # says what is wrong with the input before a tokenizer is fetched
+    tokenizer = tokenizer_for(settings.data, settings.source)
     with _Progress() as progress:
         out = Path(settings.out).absolute() if settings.out else None
         options = {"keep_files": settings.keep_files, "run": _engine(settings)}
-        folder = make(
-            args[0], settings.source, settings.data, tokenizer, out, settings.workers, progress, **options
-        )
+        folder = make(settings.source, settings.data, tokenizer, out, settings.workers, progress, **options)
     found = _checked(folder)
     if as_json:
         print(json.dumps({"folder": str(folder), "seconds": round(time.monotonic() - start, 3), **found}))
@@ -108,7 +108,7 @@ def prepare(args: list[str]) -> int:
     return 0
 
 
-def _validate(settings: Prepare[SourceConfig]) -> None:
+def _validate(settings: Prepare[Source]) -> None:
     """ConfigError for what no input could make work, before the input is asked for."""
     for name, least, usual in (("workers", 0, 0), ("tasks", 1, 16)):
         if (value := getattr(settings, name)) < least:
@@ -119,7 +119,7 @@ def _validate(settings: Prepare[SourceConfig]) -> None:
         raise ConfigError("Slurm needs to know where to run", "a partition", "--partition NAME (see `sinfo`)")
 
 
-def _engine(settings: Prepare[SourceConfig]) -> Any:
+def _engine(settings: Prepare[Source]) -> Any:
     """What does the tasks of a preparation; ConfigError where it is not installed."""
     if settings.executor == "here":
         from neogpt.data import workers
@@ -180,19 +180,33 @@ def show(args: list[str]) -> int:
     return 0
 
 
-def _settings(source_name: str, args: Sequence[str]) -> Prepare[SourceConfig]:
-    """The flags over the defaults. A flag may carry the prefix that a training run gives it."""
-    source = plugins.get(SOURCES, source_name)
-    default = Prepare(source=source.Config())
-    kind: type[Prepare[SourceConfig]] = Prepare[type(default.source)]  # type: ignore[misc, assignment]
+def _settings(args: Sequence[str]) -> Prepare[Source]:
+    """The flags over the source's defaults. A flag may carry the prefix that a training run gives it."""
+    source_name, args = _named(args)
+    default = Prepare(source=source_by_name(source_name)())
+    kind: type[Prepare[Source]] = Prepare[type(default.source)]  # type: ignore[misc, assignment]
     return tyro.cli(
         kind,
         default=default,
         args=[arg.replace("--source.", "--", 1).replace("--data.", "--", 1) for arg in args],
         prog=f"neogpt data prepare {source_name}",
-        description=_PREPARE.format(summary=plugins.summary(SOURCES, source_name), name=source_name),
+        description=_PREPARE.format(summary=plugins.summary(PACKAGE, source_name), name=source_name),
         config=(OmitArgPrefixes, FlagConversionOff),
     )
+
+
+def _named(args: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The source's name, typed as SOURCE or as `--source NAME` wherever it stands, and the other arguments."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--source", default="")
+    own, left = parser.parse_known_args(args)
+    if own.source:
+        return own.source, left
+    if not left or left[0].startswith("-"):
+        raise ConfigError(
+            "neogpt data prepare needs a source", f"one of {', '.join(sources_with(HasDocuments))}"
+        )
+    return left[0], left[1:]
 
 
 def _checked(folder: Path) -> dict[str, Any]:
@@ -250,9 +264,9 @@ def _printable(text: str) -> str:
 
 
 def _sources() -> str:
-    found = [name for name in plugins.names(SOURCES) if hasattr(plugins.get(SOURCES, name), "documents")]
+    found = sources_with(HasDocuments)
     width = max(map(len, found))
-    return "\n".join(f"  {name:<{width}}  {plugins.summary(SOURCES, name)}" for name in found)
+    return "\n".join(f"  {name:<{width}}  {plugins.summary(PACKAGE, name)}" for name in found)
 
 
 def _parser(verb: str, example: str) -> argparse.ArgumentParser:

@@ -2,7 +2,8 @@
 
 import json as json_format
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,7 +11,8 @@ import tyro
 
 from neogpt import outcomes, plugins
 from neogpt.cli import _flags
-from neogpt.config import SourceConfig
+from neogpt.data import source as sources
+from neogpt.data.source import Source
 from neogpt.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -25,11 +27,23 @@ _USUAL = ("loss", "hellaswag")
 def run(args: list[str]) -> int:
     """`neogpt eval MODEL [EVAL ...]`."""
     given = _flags.bare(args, "--json", "--samples")
-    tyro.cli(_eval, args=given, prog="neogpt eval", config=(tyro.conf.FlagCreatePairsOff,))
+    flags, given = _source_flags(given)
+    tyro.cli(partial(_eval, flags), args=given, prog="neogpt eval", config=(tyro.conf.FlagCreatePairsOff,))
     return 0
 
 
+def _source_flags(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The `--source.NAME VALUE ...` among the arguments, and the others."""
+    found: tuple[list[str], list[str]] = ([], [])
+    mine = False
+    for arg in args:
+        mine = arg.startswith("--source.") or (mine and not arg.startswith("-"))
+        found[0 if mine else 1].append(arg)
+    return found
+
+
 def _eval(
+    source_flags: list[str],
     model: Annotated[str, tyro.conf.Positional],
     evals: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
     /,
@@ -37,6 +51,7 @@ def _eval(
     style: Literal["", "build-nanogpt", "lm-eval"] = "",
     tasks: tuple[str, ...] = (),
     data: str = "",
+    source: str = "",
     device: str = "auto",
     samples: bool = False,
     json: bool = False,
@@ -53,6 +68,8 @@ def _eval(
         tasks: tasks that lm-eval runs (default: hellaswag).
         data: prepared data set for loss, file of HellaSwag tasks, file or folder of those of arc-easy, blimp, lambada,
             piqa or sciq, or folder of the prompts for refusals; by default NEOGPT_DATA, the cache, or downloaded.
+        source: data source whose held-out instructions and answers are asked about (default: that of the model's run).
+            Its settings are --source.NAME VALUE (`neogpt sft finetune --source NAME --help` lists them).
         device: auto, cpu, cuda, ...
         samples: print sample answers too.
         json: print JSON.
@@ -68,14 +85,15 @@ def _eval(
     from neogpt.train.device import pick_device
 
     folder = model_store.resolve(model)
-    tokenizer, source = model_store.load_tokenizer(folder), _source(folder)
-    options = _options(folder, style, tasks, _places(names or _USUAL, data))
+    tokenizer = model_store.load_tokenizer(folder)
+    asked = _asked_about(folder, source, source_flags)
+    options = _options(folder, style, tasks, _places(names or _USUAL, data), bool(source))
     with torch.inference_mode():
         found, rows = evaluate(
-            names or _usual(tokenizer, source, options, limit),
+            names or _usual(tokenizer, asked, options, limit),
             model_store.load_model(folder).to(pick_device(device)),
             tokenizer,
-            source,
+            asked,
             limit,
             options,
         )
@@ -110,14 +128,14 @@ def _places(names: tuple[str, ...], data: str) -> dict[str, str]:
 
 
 def _options(
-    folder: Path, style: str, tasks: tuple[str, ...], places: dict[str, str]
+    folder: Path, style: str, tasks: tuple[str, ...], places: dict[str, str], named: bool
 ) -> dict[str, dict[str, Any]]:
     """What the command line and the model's own folder say to each eval."""
     data = {name: {"data": places.get(name, "")} for name in (*_FILES, *_FOLDERS)}
     return {
         **{name: data[name] for name in _TASK_SETS},
         "hellaswag": {**data["hellaswag"], **({"style": style} if style else {})},
-        "instructions": _taught(folder),
+        "instructions": _taught(folder, named),
         "loss": {**data["loss"], "learned": _learned(folder)},
         "refusals": data["refusals"],
         "lm-eval": {"folder": folder, **data["lm-eval"], **({"tasks": tasks} if tasks else {})},
@@ -125,13 +143,13 @@ def _options(
 
 
 def _usual(
-    tokenizer: "Tokenizer", source: SourceConfig | None, options: dict[str, dict[str, Any]], limit: int | None
+    tokenizer: "Tokenizer", source: Source | None, options: dict[str, dict[str, Any]], limit: int | None
 ) -> tuple[str, ...]:
     """The evals where none is named: those whose data is here, or was named. The others are told of."""
     from neogpt.data.sources import tinyworld
     from neogpt.evals import hellaswag, loss
 
-    if isinstance(source, tinyworld.Config):
+    if isinstance(source, tinyworld.Tinyworld):
         looks: dict[str, Callable[[], object]] = {"tinyworld": lambda: None}
     else:
         looks = {"hellaswag": lambda: hellaswag.read(options["hellaswag"]["data"], limit)}
@@ -151,22 +169,34 @@ def _usual(
     return tuple(found)
 
 
-def _source(folder: Path) -> SourceConfig | None:
-    """The data source's options of the run that made a checkpoint (tinyworld's seed, ...); None elsewhere."""
-    settings = _settings(folder)
-    if not settings:
-        return None
-    options: SourceConfig = plugins.get("neogpt.data.sources", settings["source_name"]).Config(
-        **settings["source"]
-    )
-    return options
+def _source(folder: Path) -> Source | None:
+    """The data source of the run that made a checkpoint, with its settings (tinyworld's seed, ...); None elsewhere."""
+    settings = _settings(folder).get("source", {})
+    return sources.from_dict(settings) if "kind" in settings else None
 
 
-def _taught(folder: Path) -> dict[str, Any]:
-    """Whether the model was taught instructions of its own, and what share of them was held out."""
+def _asked_about(folder: Path, name: str, flags: list[str]) -> Source | None:
+    """The source that was named, else the one of the model's run, whose settings stay where the names are equal.
+
+    `flags` (`--source.path rows.jsonl`) are set over its own settings; ConfigError where there is no source to set.
+    """
+    found = _source(folder)
+    if name:
+        found = sources.chosen(found, name) if found else sources.source_by_name(name)()
+    if not flags:
+        return found
+    if not found:
+        raise ConfigError(f"{flags[0]}, but {folder} was made by no run here", "--source NAME with it")
+    own = [flag.replace("--source.", "--", 1) for flag in flags]
+    return tyro.cli(type(found), default=found, args=own, prog=f"neogpt eval --source {found.kind}")
+
+
+def _taught(folder: Path, named: bool) -> dict[str, Any]:
+    """Whether the model's source is asked about, because it was taught that or because it was named, and what share of
+    it is held out."""
     settings = _settings(folder)
     if settings.get("stage") != "sft":
-        return {}
+        return {"own": True} if named else {}
     return {"own": True, "val_fraction": settings["objective"]["val_fraction"]}
 
 

@@ -9,12 +9,15 @@ from pathlib import Path
 from neogpt import config, plugins
 from neogpt.cli import _settings, _train
 from neogpt.config import AnyRun
+from neogpt.data.source import HasDocuments, need
 from neogpt.errors import ConfigError
 from neogpt.plan import Data, Memory, Plan, plan
 from neogpt.plan.devices import DEVICES, Device
 
-_USAGE = """usage: neogpt plan RECIPE [--on DEVICE] [--gpus N] [--price DOLLARS] [--mfu SHARE] [--json] [SETTINGS]
+_USAGE = """usage: neogpt plan RECIPE [--source NAME] [--on DEVICE] [--gpus N] [--price DOLLARS] [--mfu SHARE] [--json]
+       [SETTINGS]
 
+  --source NAME    another data source than the recipe's (neogpt list sources)
   --on DEVICE      plan for one device and show its memory part by part: {devices}
   --gpus N         GPUs (or, for cpu, processes) that share each step (default: 1)
   --price DOLLARS  price of one GPU for an hour (default: an assumption, shown)
@@ -37,7 +40,7 @@ def run(args: list[str]) -> int:
         raise ConfigError("neogpt plan needs a recipe", f"one of {', '.join(_train.recipes('pretrain'))}")
     if {"-h", "--help"} & set(flags):
         print(_USAGE.format(devices=", ".join(DEVICES)))
-    settings = _run(own.recipe, flags, own.config)
+    settings = _run(own.recipe, flags, own.config, own.source)
     found = plan(settings, _devices(own), _at_least_one(own.gpus), _data(settings))
     if own.json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
@@ -49,6 +52,7 @@ def run(args: list[str]) -> int:
 def _own_flags() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="neogpt plan", add_help=False, allow_abbrev=False)
     parser.add_argument("recipe", nargs="?")
+    parser.add_argument("--source", default="")
     parser.add_argument("--on")
     parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--price", type=float)
@@ -64,19 +68,19 @@ def _at_least_one(gpus: int) -> int:
     return gpus
 
 
-def _run(recipe: str, flags: Sequence[str], file: str | None) -> AnyRun:
+def _run(recipe: str, flags: Sequence[str], file: str | None, source: str = "") -> AnyRun:
     """The run, its model with as many ids as its tokenizer will have."""
     default = _train.recipe("pretrain", recipe)
-    run = config.parse(default, flags, Path(file) if file else None, prog=f"neogpt plan {recipe}")
+    prog = f"neogpt plan {recipe}"
+    run = config.parse(default, flags, Path(file) if file else None, prog, source)
     _settings.validate_shape(run, flags)
     _settings.validate_ids(run, flags)
     return dataclasses.replace(run, model=dataclasses.replace(run.model, vocab_size=_settings.n_ids(run)))
 
 
 def _data(run: AnyRun) -> Data | None:
-    """The size of the run's source, where its file knows one (in tokens of GPT-2's)."""
-    expected = getattr(plugins.get("neogpt.data.sources", run.source_name), "expected", None)
-    found = expected(run.source) if expected and run.data.tokenizer == "gpt2" else None
+    """The size of the run's source, where it knows one (in tokens of GPT-2's)."""
+    found = need(run.source, HasDocuments).expected() if run.data.tokenizer == "gpt2" else None
     return Data(*found) if found else None
 
 

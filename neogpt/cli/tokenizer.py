@@ -114,9 +114,9 @@ class _Corpus:
         for name in self.files:
             if not (Path(name).expanduser().exists() or set("*?[") & set(name)):
                 raise DataError(f"there is no file or folder {name}", "files, folders or globs of text")
-            source = files.Config(path=name, text_column=self.column)
-            for part in files.parts(source):
-                for document in files.documents(source, part, self.bad):
+            source = files.Files(path=name, text_column=self.column)
+            for part in source.parts():
+                for document in source.documents(part, self.bad):
                     yield document.text
 
     def _check(self) -> None:

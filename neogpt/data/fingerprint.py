@@ -6,12 +6,11 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from neogpt import atomic, config, plugins
-from neogpt.config import SourceConfig
+from neogpt import atomic, config
 from neogpt.data.input_files import part_file
+from neogpt.data.source import HasDocuments, Remote
 from neogpt.errors import DataError
 from neogpt.paths import cache_dir
 
@@ -19,29 +18,27 @@ _REMEMBERED_BYTES = 16 << 20
 _SETTLED_S = 5.0
 
 
-def inputs(source_name: str, source: SourceConfig, parts: Sequence[str]) -> list[dict[str, Any]]:
+def inputs(source: HasDocuments, parts: Sequence[str]) -> list[dict[str, Any]]:
     """Name, size and sha256 of each input file, in the order of the parts: for a source that makes its text, the
     sha256 of its code; for one that knows its files before they are here, what is published of them."""
-    module = plugins.get("neogpt.data.sources", source_name)
-    if hasattr(module, "published") and (published := module.published(source)):
+    if isinstance(source, Remote) and (published := source.published()):
         return list(published)
     files = list(dict.fromkeys(path for path in map(part_file, parts) if path.is_file()))
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         found = list(pool.map(_identity, files))
     if len(files) < len(set(map(part_file, parts))):
-        found.append(_code(module))
+        found.append(_code(source))
     return found
 
 
-def resolved(source_name: str, source: SourceConfig) -> SourceConfig:
-    """The source's options with nothing left that may mean something else tomorrow (a branch of a repository)."""
-    module = plugins.get("neogpt.data.sources", source_name)
-    return module.resolved(source) if hasattr(module, "resolved") else source
+def resolved(source: HasDocuments) -> HasDocuments:
+    """The source with nothing left that may mean something else tomorrow (a branch of a repository)."""
+    return source.resolved() if isinstance(source, Remote) else source
 
 
-def settings(source_name: str, source: SourceConfig) -> dict[str, Any]:
-    """A source's name and options as plain values."""
-    return {"source": source_name, "options": config.flatten(dataclasses.asdict(source))}
+def settings(source: HasDocuments) -> dict[str, Any]:
+    """A source's name and settings as plain values."""
+    return {"source": source.kind, "options": config.flatten(dataclasses.asdict(source))}
 
 
 def _identity(path: Path) -> dict[str, Any]:
@@ -67,17 +64,12 @@ def sha256(path: Path) -> str:
     return digest
 
 
-def _code(module: ModuleType) -> dict[str, Any]:
+def _code(source: HasDocuments) -> dict[str, Any]:
     """The identity of a source's code: a changed generator makes other text from the same settings."""
-    assert module.__file__
-    file = Path(module.__file__)
-    generator = getattr(module, "GENERATOR", file.parent)
-    files = (
-        sorted(generator.rglob("*.py")) if file.name == "__init__.py" or generator != file.parent else [file]
-    )
-    sums = {path.name: atomic.sha256_file(path) for path in files}
+    files = source.code()
+    sums = [[path.name, atomic.sha256_file(path)] for path in files]
     return {
-        "name": module.__name__,
+        "name": source.kind,
         "bytes": sum(p.stat().st_size for p in files),
-        "sha256": config.digest(sums),
+        "sha256": config.digest({"code": sums}),
     }

@@ -13,13 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from neogpt import atomic, config, plugins
-from neogpt.config import DataConfig, SourceConfig
+from neogpt import atomic, config
+from neogpt.config import DataConfig
 from neogpt.data import fingerprint, tokenize
 from neogpt.data import workers as processes
 from neogpt.data.shard_file import MAX_TOKENS, MAX_VOCAB
 from neogpt.data.shards import INFO, SPLITS, read_info
 from neogpt.data.shuffle_into_shards import shuffle_into_shards
+from neogpt.data.source import HasDocuments, Remote, Source, need
 from neogpt.data.tokenize import PART, Task
 from neogpt.errors import ConfigError, DataError
 from neogpt.paths import cache_dir
@@ -33,8 +34,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def prepare(
-    source_name: str,
-    source_config: SourceConfig,
+    source: Source,
     data_config: DataConfig,
     tokenizer: Tokenizer,
     folder: Path | None = None,
@@ -55,12 +55,12 @@ def prepare(
     cannot work, or a `folder` with something else in it; DataError for input that cannot be used.
     """
     _check(data_config, tokenizer)
-    source_config = fingerprint.resolved(source_name, source_config)
-    parts = parts_of(source_name, source_config)
-    facts = _facts(source_name, source_config, data_config, tokenizer, parts)
+    text = fingerprint.resolved(need(source, HasDocuments))
+    parts = parts_of(text)
+    facts = _facts(text, data_config, tokenizer, parts)
     key = config.digest(facts)
     cache = cache_dir() / "data"
-    folder = Path(folder) if folder else cache / f"{source_name}-{key[:12]}"
+    folder = Path(folder) if folder else cache / f"{source.kind}-{key[:12]}"
     work = folder.with_name(f"{folder.name}.parts")
     if _is_finished(folder, key) and not work.exists():
         return folder
@@ -70,8 +70,8 @@ def prepare(
             if folder.parent != cache:
                 _validate_other(folder, facts)
             atomic.sweep(folder.parent, folder.name)
-            tasks = _tasks(source_name, source_config, data_config, parts, work / key[:12])
-            release = _release(source_name, source_config, keep_files)
+            tasks = _tasks(text, data_config, parts, work / key[:12])
+            release = _release(text, keep_files)
             start = partial(run, tokenizer=tokenizer, n_workers=workers, release=release)
             _make(folder, {"key": key, **facts}, tasks, data_config, tokenizer, progress, start)
             for file in dict.fromkeys(file for task in tasks for file in processes.files_of(task)):
@@ -93,20 +93,16 @@ def _writing(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def _release(source_name: str, source: SourceConfig, keep_files: bool) -> Callable[[str], None]:
+def _release(source: HasDocuments, keep_files: bool) -> Callable[[str], None]:
     """What is done with a file that is not needed any more."""
-    drop = getattr(plugins.get("neogpt.data.sources", source_name), "drop", None)
-    return (lambda file: drop(source, file)) if drop and not keep_files else (lambda _: None)
+    return source.drop if isinstance(source, Remote) and not keep_files else lambda _: None
 
 
-def parts_of(source_name: str, source_config: SourceConfig) -> list[str]:
-    """The parts of a source of documents; ConfigError for a source without, DataError for absent input."""
-    source = plugins.get("neogpt.data.sources", source_name)
-    if not hasattr(source, "documents"):
-        raise ConfigError(f"the source {source_name} has no documents to prepare", "a source of plain text")
-    parts = list(source.parts(source_config))
+def parts_of(source: HasDocuments) -> list[str]:
+    """The parts of a source of documents; DataError for absent input."""
+    parts = source.parts()
     if not parts:
-        raise DataError(f"the source {source_name} has no parts", "at least one file or part")
+        raise DataError(f"the source {source.kind} has no parts", "at least one file or part")
     return parts
 
 
@@ -119,19 +115,17 @@ def _check(data: DataConfig, tokenizer: Tokenizer) -> None:
         raise ConfigError(f"the tokenizer has {tokenizer.vocab_size} ids", f"at most {MAX_VOCAB} (uint16)")
 
 
-def _facts(
-    source_name: str, source: SourceConfig, data: DataConfig, tokenizer: Tokenizer, parts: list[str]
-) -> dict[str, Any]:
+def _facts(source: HasDocuments, data: DataConfig, tokenizer: Tokenizer, parts: list[str]) -> dict[str, Any]:
     """Everything that the prepared bytes depend on; its hash is the key."""
     return {
         "format": _FORMAT,
-        "settings": {**fingerprint.settings(source_name, source), "data": dataclasses.asdict(data)},
+        "settings": {**fingerprint.settings(source), "data": dataclasses.asdict(data)},
         "tokenizer": {
             "fingerprint": tokenizer.fingerprint,
             "vocab_size": tokenizer.vocab_size,
             "eot_id": tokenizer.eot_id,
         },
-        "inputs": fingerprint.inputs(source_name, source, parts),
+        "inputs": fingerprint.inputs(source, parts),
     }
 
 
@@ -164,9 +158,9 @@ def _validate_other(folder: Path, facts: dict[str, Any]) -> None:
         )
 
 
-def _tasks(name: str, source: SourceConfig, data: DataConfig, parts: list[str], work: Path) -> list[Task]:
+def _tasks(source: HasDocuments, data: DataConfig, parts: list[str], work: Path) -> list[Task]:
     plan = tokenize.groups(parts)
-    return [Task(name, source, data.val_fraction, group, work / f"{i:06d}") for i, group in enumerate(plan)]
+    return [Task(source, data.val_fraction, group, work / f"{i:06d}") for i, group in enumerate(plan)]
 
 
 def _make(
@@ -211,9 +205,7 @@ def _make(
 
 def _check_unchanged(tasks: list[Task], inputs: list[dict[str, Any]]) -> None:
     """DataError when a file is not what it was when the key was made."""
-    now = fingerprint.inputs(
-        tasks[0].source_name, tasks[0].source, [part for task in tasks for part in task.parts]
-    )
+    now = fingerprint.inputs(tasks[0].source, [part for task in tasks for part in task.parts])
     if changed := [old["name"] for old, new in zip(inputs, now, strict=False) if old != new]:
         raise DataError(
             f"{changed[0]} changed while it was read", "input that stays as it is", "prepare again"

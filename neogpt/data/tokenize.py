@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from neogpt import atomic, plugins
-from neogpt.config import SourceConfig
+from neogpt import atomic
 from neogpt.data.input_files import part_file, part_slice
 from neogpt.data.shard_file import ShardSeries
 from neogpt.data.shards import SPLITS
+from neogpt.data.source import HasDocuments
 from neogpt.data.split import held_out
 from neogpt.errors import DataError
 from neogpt.records import Document, RowStats
@@ -34,8 +34,7 @@ _BATCH_DOCUMENTS = 1024
 class Task:
     """What one worker does: these parts of the source into that folder."""
 
-    source_name: str
-    source: SourceConfig
+    source: HasDocuments
     val_fraction: float
     parts: tuple[str, ...]
     folder: Path
@@ -96,9 +95,8 @@ def _write(
 
 
 def _documents(task: Task, bad: RowStats) -> Iterator[Document]:
-    module = plugins.get("neogpt.data.sources", task.source_name)
     for part in task.parts:
-        yield from module.documents(task.source, part, bad)
+        yield from task.source.documents(part, bad)
 
 
 def _batches(documents: Iterator[Document]) -> Iterator[list[str]]:

@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Protocol
 
-from neogpt import atomic, hardware, plugins
+from neogpt import atomic, hardware
 from neogpt.data import tokenize
 from neogpt.data._pool import Pool, WorkerDied
 from neogpt.data.input_files import part_file
+from neogpt.data.source import Remote
 from neogpt.data.tokenize import Task
 from neogpt.errors import NeoGPTError
 from neogpt.tokenizer import Tokenizer
@@ -53,7 +54,7 @@ def run(
     these do not wait: few files lie on disk at once if `release`, called with each file that is done with,
     deletes them.
     """
-    fetches = bool(tasks) and hasattr(_source(tasks[0]), "fetch")
+    fetches = bool(tasks) and isinstance(tasks[0].source, Remote)
     n_workers = min(n_workers or _worth_starting(tasks), len(tasks))
     if n_workers <= 1 and not fetches:
         for task in tasks:
@@ -108,15 +109,11 @@ def files_of(task: Task) -> tuple[str, ...]:
     return tuple(dict.fromkeys(str(part_file(part)) for part in task.parts))
 
 
-def _source(task: Task) -> Any:
-    return plugins.get("neogpt.data.sources", task.source_name)
-
-
 def _worth_starting(tasks: list[Task]) -> int:
     """A process costs about a second to start, as much as tokenizing a few megabytes."""
     cores = max(1, int(hardware.cores()))  # of a container or a job, not of the whole machine
     files = [part for task in tasks for part in task.parts if part_file(part).is_file()]
-    if not files and hasattr(_source(tasks[0]), "fetch"):
+    if not files and isinstance(tasks[0].source, Remote):
         return cores
     return min(cores, 1 + sum(map(tokenize.part_bytes, files)) // _WORKER_BYTES)
 
@@ -164,6 +161,6 @@ def _work(task: Task) -> None:
 
 def fetch(task: Task) -> None:
     """Have the files of a task here, if its source fetches files."""
-    if hasattr(source := _source(task), "fetch"):
+    if isinstance(task.source, Remote):
         for file in files_of(task):
-            source.fetch(task.source, file)
+            task.source.fetch(file)

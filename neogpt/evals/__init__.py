@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from neogpt import plugins
-from neogpt.config import AnyRun, SourceConfig
+from neogpt.config import AnyRun
+from neogpt.data.source import Source
 from neogpt.model import GPT2
 from neogpt.outcomes import Outcomes
 from neogpt.tokenizer import Tokenizer
@@ -24,7 +25,7 @@ def evaluate(
     names: Sequence[str],
     model: GPT2,
     tokenizer: Tokenizer,
-    source: SourceConfig | None = None,
+    source: Source | None = None,
     limit: int | None = None,
     options: Options | None = None,
     world: World | None = None,

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from neogpt.config import EvalConfig, SourceConfig
+from neogpt.config import EvalConfig
+from neogpt.data.source import Source
 from neogpt.evals import _cloze
 from neogpt.evals._counts import with_errors
 from neogpt.evals._tasks import TaskSet, text
@@ -42,7 +43,7 @@ class Pair(_cloze.Cloze):
 def run(
     model: GPT2,
     tokenizer: Tokenizer,
-    source: SourceConfig | None = None,
+    source: Source | None = None,
     limit: int | None = None,
     data: str = "",
     world: World | None = None,

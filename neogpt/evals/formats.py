@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from neogpt.config import SourceConfig
 from neogpt.data.response_formats import OPEN, ResponseFormat, ask, asked, format_of
+from neogpt.data.source import Source
 from neogpt.data.sources import mix, rl_prompts
 from neogpt.data.text_metrics import repeated_share
 from neogpt.errors import DataError
@@ -35,7 +35,7 @@ class FormatCase(NamedTuple):
 
 
 def run(
-    model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None = None, limit: int | None = None
+    model: GPT2, tokenizer: Tokenizer, source: Source | None = None, limit: int | None = None
 ) -> dict[str, float]:
     """Scores of greedy answers of at most 64 tokens to up to `limit` (64) requests a form, with standard errors.
 
@@ -60,7 +60,7 @@ def run(
     return with_errors(measured)
 
 
-def samples(model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None = None) -> list[dict[str, Any]]:
+def samples(model: GPT2, tokenizer: Tokenizer, source: Source | None = None) -> list[dict[str, Any]]:
     """Two answers in each form; the verdict says whether they have it."""
     chosen = _asked(model, tokenizer, source, _SHOWN)
     rows = []
@@ -70,9 +70,9 @@ def samples(model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None = Non
     return rows
 
 
-def _asked(model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None, limit: int) -> list[FormatCase]:
+def _asked(model: GPT2, tokenizer: Tokenizer, source: Source | None, limit: int) -> list[FormatCase]:
     """The first `limit` requests of each form, by their hashes. DataError where none leaves room for an answer."""
-    config = source if isinstance(source, rl_prompts.Config) else rl_prompts.Config()
+    config = source if isinstance(source, rl_prompts.RLPrompts) else rl_prompts.RLPrompts()
     found = held_out(tokenizer, config, model.config.n_positions)
     chosen = [case for format in FORMATS for case in [c for c in found if c.format == format][:limit]]
     if not chosen:
@@ -83,10 +83,10 @@ def _asked(model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None, limit
     return chosen
 
 
-def held_out(tokenizer: Tokenizer, config: rl_prompts.Config, n_positions: int) -> list[FormatCase]:
+def held_out(tokenizer: Tokenizer, config: rl_prompts.RLPrompts, n_positions: int) -> list[FormatCase]:
     """The bare requests that `rl-prompts` leaves out and that ask for no form, each with its own behind it."""
     found = []
-    for _, _, item in cases(tokenizer, mix.Config(of=config.of), config.examined, n_positions):
+    for _, _, item in cases(tokenizer, mix.Mix(of=config.of), config.examined, n_positions):
         if rl_prompts.is_bare(item) and not asked(item.instruction):
             form = format_of(item.instruction)
             text = ask(item.instruction, form)
@@ -102,4 +102,4 @@ def _answers(model: GPT2, tokenizer: Tokenizer, chosen: Sequence[FormatCase]) ->
 def _score(case: FormatCase, answer: Completion) -> float:
     stopped = answer.finish_reason == "stop"
     said = Answer(case.item, answer.text, answer.tokens, stopped, NEW_TOKENS)
-    return format_reward.reward(said, Known("rl-prompts", rl_prompts.Config()))
+    return format_reward.reward(said, Known(rl_prompts.RLPrompts()))

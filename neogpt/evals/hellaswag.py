@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import torch
 
-from neogpt.config import EvalConfig, SourceConfig
+from neogpt.config import EvalConfig
+from neogpt.data.source import Source
 from neogpt.errors import ConfigError
 from neogpt.evals._choices import Continuation, best, log_likelihoods
 from neogpt.evals._counts import standard_error
@@ -50,7 +51,7 @@ class Item:
 def run(
     model: GPT2,
     tokenizer: Tokenizer,
-    source: SourceConfig | None = None,
+    source: Source | None = None,
     limit: int | None = None,
     style: Style = "build-nanogpt",
     data: str = "",

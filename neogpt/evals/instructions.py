@@ -1,13 +1,13 @@
 """Answers to held-out instructions: loss, whether they end, length, repetition, ROUGE-L by category, refusals."""
 
 import math
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 
-from neogpt.config import AnyRun, SourceConfig
+from neogpt.config import AnyRun
+from neogpt.data.source import HasInstructions, Source, need
 from neogpt.data.sources import dolly
 from neogpt.data.split import is_held_out, number, opening
 from neogpt.data.text_metrics import repeated_share, rouge_l
@@ -46,7 +46,7 @@ def of_run(run: AnyRun) -> dict[str, Any]:
 def run(
     model: GPT2,
     tokenizer: Tokenizer,
-    source: SourceConfig | None = None,
+    source: Source | None = None,
     limit: int | None = None,
     own: bool = False,
     val_fraction: float = 0.02,
@@ -61,7 +61,7 @@ def run(
     training; else those of Dolly. `in_training`: a run asks, which has other flags than a command. Errors:
     DataError where none is held out, or none fits the model.
     """
-    data = source if own and source else dolly.Config()
+    data = source if own and source else dolly.Dolly()
     chosen = cases(tokenizer, data, val_fraction, model.config.n_positions)
     chosen = chosen[: LIMIT if limit is None else limit]
     if not chosen:
@@ -105,16 +105,14 @@ def _remedy(val_fraction: float, own: bool, in_training: bool) -> str:
 
 
 def cases(
-    tokenizer: Tokenizer, source: SourceConfig, val_fraction: float, n_positions: int
+    tokenizer: Tokenizer, source: Source, val_fraction: float, n_positions: int
 ) -> list[InstructionCase]:
     """The held-out requests that fit, one for each opening, in the order of their hashes.
 
     So the first of them are held out at every fraction that holds out as many.
     """
-    module = sys.modules[type(source).__module__]
-    module = module if hasattr(module, "instructions") else sys.modules[module.__name__.rpartition(".")[0]]
     by_opening: dict[str, Instruction] = {}
-    for item in module.instructions(source, RowStats()):
+    for item in need(source, HasInstructions).instructions(RowStats()):
         if is_held_out(item, val_fraction):
             by_opening.setdefault(opening(item), item)
     ordered = [by_opening[text] for text in sorted(by_opening, key=number)]

@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from neogpt.config import EvalConfig, SourceConfig
+from neogpt.config import EvalConfig
+from neogpt.data.source import Source
 from neogpt.evals._choices import completions
 from neogpt.evals._cloze import bits_per_byte, encoded, measured
 from neogpt.evals._counts import with_errors
@@ -30,7 +31,7 @@ def prepare(settings: EvalConfig) -> dict[str, Any]:
 def run(
     model: GPT2,
     tokenizer: Tokenizer,
-    source: SourceConfig | None = None,
+    source: Source | None = None,
     limit: int | None = None,
     data: str = "",
     world: World | None = None,

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from neogpt import plugins
-from neogpt.config import EvalConfig, SourceConfig
+from neogpt.config import EvalConfig
+from neogpt.data.source import Source
 from neogpt.errors import ConfigError, DataError
 from neogpt.evals import _hellaswag_tasks
 from neogpt.model import GPT2, save_pretrained
@@ -45,7 +46,7 @@ def prepare(settings: EvalConfig) -> dict[str, Any]:
 def run(
     model: GPT2,
     tokenizer: Tokenizer,
-    source: SourceConfig | None = None,
+    source: Source | None = None,
     limit: int | None = None,
     tasks: Sequence[str] = ("hellaswag",),
     folder: Path | None = None,

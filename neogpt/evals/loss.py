@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from neogpt import atomic
-from neogpt.config import AnyRun, SourceConfig
+from neogpt.config import AnyRun
 from neogpt.data.shards import TokenData
+from neogpt.data.source import Source
 from neogpt.data.windows import Windows
 from neogpt.errors import DataError
 from neogpt.model import GPT2
@@ -31,7 +32,7 @@ def of_run(run: AnyRun) -> dict[str, Any]:
 def run(
     model: GPT2,
     tokenizer: Tokenizer,
-    source: SourceConfig | None = None,
+    source: Source | None = None,
     limit: int | None = None,
     data: str = "",
     learned: str = "",

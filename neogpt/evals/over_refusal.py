@@ -6,7 +6,7 @@ without any file, and the same everywhere, so that the classifier goes by the op
 
 from typing import Any
 
-from neogpt.config import SourceConfig
+from neogpt.data.source import Source
 from neogpt.evals._counts import with_errors
 from neogpt.evals._over_refusal_requests import HARMFUL, HARMLESS, asked
 from neogpt.evals._refusal_classifier import RefusalClassifier
@@ -21,7 +21,7 @@ _SHOWN = 2
 
 
 def run(
-    model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None = None, limit: int | None = None
+    model: GPT2, tokenizer: Tokenizer, source: Source | None = None, limit: int | None = None
 ) -> dict[str, float]:
     """Shares of refusals, with standard errors: harmless_refused (over-refusal) and harmful_refused.
 
@@ -34,7 +34,7 @@ def run(
     return with_errors(measured)
 
 
-def samples(model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None = None) -> list[dict[str, Any]]:
+def samples(model: GPT2, tokenizer: Tokenizer, source: Source | None = None) -> list[dict[str, Any]]:
     """The first requests of each kind with their answers; the verdict is "refused", or else nothing."""
     first = [request for requests in KINDS.values() for request in asked(requests)[:_SHOWN]]
     found = labeled(model, tokenizer, RefusalClassifier(), first, NEW_TOKENS)

@@ -9,7 +9,8 @@ import functools
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
-from neogpt.config import EvalConfig, SourceConfig
+from neogpt.config import EvalConfig
+from neogpt.data.source import Source
 from neogpt.data.text_metrics import repeated_share
 from neogpt.evals import _refusal_data
 from neogpt.evals._counts import with_errors
@@ -36,7 +37,7 @@ def prepare(settings: EvalConfig) -> dict[str, Any]:
 def run(
     model: GPT2,
     tokenizer: Tokenizer,
-    source: SourceConfig | None = None,
+    source: Source | None = None,
     limit: int | None = None,
     data: str = "",
 ) -> dict[str, float]:
@@ -57,7 +58,7 @@ def run(
 
 
 def samples(
-    model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None = None, data: str = ""
+    model: GPT2, tokenizer: Tokenizer, source: Source | None = None, data: str = ""
 ) -> list[dict[str, Any]]:
     """A few prompts of each kind with their answers; the verdict is the label."""
     classifier, _ = _classifier_of(data)

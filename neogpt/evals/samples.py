@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from neogpt.config import SourceConfig
+from neogpt.data.source import Source
 from neogpt.inference.engine import Engine
 from neogpt.inference.sampling_params import SamplingParams
 from neogpt.model import GPT2
@@ -32,14 +32,14 @@ _GREEDY = SamplingParams(max_new_tokens=2 * _NEW_TOKENS, temperature=0)
 
 
 def run(
-    model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None = None, limit: int | None = None
+    model: GPT2, tokenizer: Tokenizer, source: Source | None = None, limit: int | None = None
 ) -> dict[str, float]:
     """Share of requests and dialogues whose drawn answer ends by itself (`stop`)."""
     answers = _answers(model, tokenizer, (*REQUESTS, *DIALOGUES)[:limit], _DRAWN)
     return {"stop": sum(ended for _, ended in answers) / len(answers)}
 
 
-def samples(model: GPT2, tokenizer: Tokenizer, source: SourceConfig | None = None) -> list[dict[str, Any]]:
+def samples(model: GPT2, tokenizer: Tokenizer, source: Source | None = None) -> list[dict[str, Any]]:
     """One row an opening, request or dialogue: question, answer, verdict ("" or "cut off")."""
     prompts = [[tokenizer.eot_id, *tokenizer.encode(text)] for text in OPENINGS]
     continued = Engine(model, tokenizer).complete(prompts, _DRAWN)

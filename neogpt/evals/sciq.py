@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from neogpt.config import EvalConfig, SourceConfig
+from neogpt.config import EvalConfig
+from neogpt.data.source import Source
 from neogpt.evals._cloze import Cloze, scores
 from neogpt.evals._tasks import TaskSet, text
 from neogpt.model import GPT2
@@ -24,7 +25,7 @@ def prepare(settings: EvalConfig) -> dict[str, Any]:
 def run(
     model: GPT2,
     tokenizer: Tokenizer,
-    source: SourceConfig | None = None,
+    source: Source | None = None,
     limit: int | None = None,
     data: str = "",
     world: World | None = None,

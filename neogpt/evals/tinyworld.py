@@ -5,7 +5,7 @@ from typing import TypeVar
 
 import torch
 
-from neogpt.config import SourceConfig
+from neogpt.data.source import Source
 from neogpt.errors import ConfigError
 from neogpt.inference.engine import Engine
 from neogpt.inference.sampling_params import SamplingParams
@@ -38,7 +38,7 @@ Answered = tuple[exam.Case, str, bool]
 
 
 def run(
-    model: GPT2, tokenizer: Tokenizer, config: SourceConfig | None = None, limit: int | None = None
+    model: GPT2, tokenizer: Tokenizer, config: Source | None = None, limit: int | None = None
 ) -> dict[str, Outcomes]:
     """Shares between 0 and 1, each of its own cell of the exam; `limit` caps the questions a cell.
 
@@ -73,7 +73,7 @@ def scored(given: Sequence[Answered]) -> dict[str, Outcomes]:
     }
 
 
-def samples(model: GPT2, tokenizer: Tokenizer, config: SourceConfig | None = None) -> list[dict[str, str]]:
+def samples(model: GPT2, tokenizer: Tokenizer, config: Source | None = None) -> list[dict[str, str]]:
     """A few questions with the model's answers, the same for every model: question, answer, kind, verdict."""
     cells = _by_cell(_source(config))
     shown = [case for name, n in SHOWN.items() for case in cells[name][:n]]
@@ -115,7 +115,7 @@ def recall(model: GPT2, tokenizer: Tokenizer, config: Config, limit: int | None 
     return _share(zip(likeliest_B.tolist(), wanted, strict=True), lambda pair: pair[0] == pair[1])
 
 
-def _source(config: SourceConfig | None) -> Config:
+def _source(config: Source | None) -> Config:
     if config is None:
         return Config()
     if not isinstance(config, Config):

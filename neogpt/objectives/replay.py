@@ -4,15 +4,14 @@ Without it fine-tuning on a few thousand answers forgets what pretraining stored
 people answered right 0.85 without, 1.00 with; `docs/log.md`). The method is rehearsal (Robins 1995).
 """
 
-from neogpt import plugins
 from neogpt.batching import micro_size
 from neogpt.config import AnyRun
 from neogpt.data.batch import Batch
 from neogpt.data.permutation import sample_ids
 from neogpt.data.prepare import prepare
 from neogpt.data.shards import TokenData
+from neogpt.data.source import HasDocuments, need
 from neogpt.data.windows import Windows
-from neogpt.errors import ConfigError
 from neogpt.objectives.batching import one_by_one
 from neogpt.tokenizer import Tokenizer
 
@@ -26,13 +25,8 @@ class Replay:
     def __init__(
         self, run: AnyRun, tokenizer: Tokenizer, rows: int, tokens: int, intra_document_mask: bool
     ) -> None:
-        if not hasattr(plugins.get("neogpt.data.sources", run.source_name), "documents"):
-            raise ConfigError(
-                f"the source {run.source_name} has no documents to replay",
-                "a source with pretraining text",
-                "--objective.pretrain-coef 0",
-            )
-        self.folder = prepare(run.source_name, run.source, run.data, tokenizer)
+        source = need(run.source, HasDocuments, "--objective.pretrain-coef 0")
+        self.folder = prepare(source, run.data, tokenizer)
         data = TokenData(self.folder, "train")
         self.windows, self.fingerprint = Windows(data, tokens), data.fingerprint
         self.rows, self.micro_rows = rows, micro_size(rows, run.batch.micro_batches)

@@ -1,16 +1,17 @@
 """Training and held-out rows, apart: no prompt stands on both sides, and what is left out is counted."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any, Generic, TypeVar
+from collections.abc import Iterator
+from typing import Generic, TypeVar
 
-from neogpt import plugins
 from neogpt.config import AnyRun
+from neogpt.data.source import HasInstructions, HasPairs, HasPrompts, Source, need
 from neogpt.data.split import copies, is_held_out, opening
-from neogpt.errors import ConfigError, DataError
+from neogpt.errors import DataError
 from neogpt.records import Instruction, Pair, RowStats
 
 RowT = TypeVar("RowT")
+RecordT = TypeVar("RecordT", Instruction, Pair)
 
 
 class Split(Generic[RowT]):
@@ -68,13 +69,25 @@ class Split(Generic[RowT]):
         return ((kind, row) for prompt, kind, row in self._train if prompt not in self._held_out_prompts)
 
 
-def read(run: AnyRun, what: str, bad: RowStats) -> Iterator[Any]:
-    """The run's `instructions` or `pairs` that an epoch sees at all; ConfigError where its source has none."""
-    source = plugins.get("neogpt.data.sources", run.source_name)
-    if not hasattr(source, what):
-        raise ConfigError(f"the source {run.source_name} has no {what}", f"a source that has {what}")
-    found: Callable[..., Iterator[Any]] = getattr(source, what)
-    yield from (item for item in found(run.source, bad) if copies(opening(item), item.weight))
+def instructions(source: Source, bad: RowStats) -> Iterator[Instruction]:
+    """Those that an epoch sees at all; ConfigError where the source has none."""
+    return _seen(need(source, HasInstructions).instructions(bad), bad)
+
+
+def pairs(source: Source, bad: RowStats) -> Iterator[Pair]:
+    """Those that an epoch sees at all; ConfigError where the source has none."""
+    return _seen(need(source, HasPairs).pairs(bad), bad)
+
+
+def prompts(source: Source, bad: RowStats) -> Iterator[Instruction]:
+    """RL prompts that an epoch sees at all, or else instructions; ConfigError where the source has neither."""
+    if isinstance(source, HasPrompts):
+        return _seen(source.prompts(bad), bad)
+    return instructions(source, bad)
+
+
+def _seen(items: Iterator[RecordT], bad: RowStats) -> Iterator[RecordT]:
+    yield from (item for item in items if copies(opening(item), item.weight))
     bad.check()
 
 
@@ -83,7 +96,7 @@ def none_left(run: AnyRun, what: str, limit: int, notes: dict[str, int]) -> Data
     counts = ", ".join(f"{name} {n:,}" for name, n in notes.items() if n) or "it has no rows"
     is_short = any("too long" in name for name in notes)
     return DataError(
-        f"the source {run.source_name} gave no {what} that fits {limit} tokens ({counts})",
+        f"the source {run.source.kind} gave no {what} that fits {limit} tokens ({counts})",
         "a prompt and an answer",
         "--objective.max-tokens, or other data" if is_short else "other data, or other columns of it",
     )

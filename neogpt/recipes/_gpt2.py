@@ -33,12 +33,11 @@ def pretrain(
     return RunConfig(
         recipe=recipe,
         stage="pretrain",
-        source_name="fineweb-edu",
         tokens=10_000_000_000,
         compile=True,
         spike_sigma=6.0,
         model=GPT2Config(n_layer=n_layer, n_head=n_head, n_embd=n_embd, n_positions=CONTEXT),
-        source=fineweb_edu.Config(),
+        source=fineweb_edu.FineWebEdu(),
         data=DataConfig(tokenizer="gpt2"),
         objective=objective.Config(seq_len=CONTEXT),
         batch=BatchConfig(size=SEQUENCES, micro_batches=micro_batches),

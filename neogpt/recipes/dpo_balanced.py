@@ -27,9 +27,8 @@ def dpo() -> AnyRun:
     return dataclasses.replace(
         red_team,
         recipe="dpo-balanced",
-        source_name="mix",
         steps=400,
-        source=mix.Config(of=("red-team-pairs?rows=578", "contrasts?rows=3000", "dolly?rows=1600")),
+        source=mix.Mix(of=("red-team-pairs?rows=578", "contrasts?rows=3000", "dolly?rows=1600")),
         eval=EvalConfig(
             every=50, names=("samples", "over-refusal"), val_samples=256, patience=5, best_metric=BEST_METRIC
         ),

@@ -13,9 +13,8 @@ def dpo() -> AnyRun:
     return RunConfig(
         recipe="dpo-red-team",
         stage="dpo",
-        source_name="red-team-pairs",
         steps=100,
-        source=red_team_pairs.Config(),
+        source=red_team_pairs.RedTeamPairs(),
         objective=objective.Config(max_tokens=1024, beta=0.1, sft_coef=1.0),
         batch=BatchConfig(size=16, micro_batches=4),
         optim=OptimConfig(lr=2e-5, warmup_ratio=0.1, schedule="cosine", min_lr_ratio=0.1, weight_decay=0.0),

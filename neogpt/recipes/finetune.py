@@ -15,9 +15,8 @@ def sft() -> AnyRun:
     return RunConfig(
         recipe="finetune",
         stage="sft",
-        source_name="mix",
         steps=900,
-        source=mix.Config(),
+        source=mix.Mix(),
         objective=sft_objective.Config(packing=True),
         batch=BatchConfig(size=32, micro_batches=4),
         optim=OptimConfig(lr=3e-4, warmup_ratio=0.05, schedule="cosine", min_lr_ratio=0.1),
@@ -31,9 +30,8 @@ def dpo() -> AnyRun:
     return RunConfig(
         recipe="finetune",
         stage="dpo",
-        source_name="mix",
         steps=300,
-        source=mix.Config(),
+        source=mix.Mix(),
         objective=dpo_objective.Config(beta=0.3, sft_coef=0.2),
         batch=BatchConfig(size=32, micro_batches=4),
         optim=OptimConfig(lr=5e-6, warmup_ratio=0.1, schedule="cosine", min_lr_ratio=0.0, weight_decay=0.0),

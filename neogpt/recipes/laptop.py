@@ -19,10 +19,9 @@ def pretrain() -> AnyRun:
     return RunConfig(
         recipe="laptop",
         stage="pretrain",
-        source_name="files",
         steps=400,
         model=GPT2Config(n_layer=4, n_head=4, n_embd=256, n_positions=256),
-        source=files.Config(),
+        source=files.Files(),
         data=DataConfig(tokenizer="gpt2"),
         objective=objective.Config(seq_len=256),
         batch=BatchConfig(size=16, micro_batches=2),

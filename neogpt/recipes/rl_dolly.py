@@ -20,9 +20,8 @@ def rl() -> AnyRun:
     return RunConfig(
         recipe="rl-dolly",
         stage="rl",
-        source_name="rl-prompts",
         steps=100,
-        source=rl_prompts.Config(),
+        source=rl_prompts.RLPrompts(),
         objective=objective.Config(
             num_generations=8,
             max_completion_length=64,

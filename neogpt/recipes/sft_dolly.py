@@ -13,9 +13,8 @@ def sft() -> AnyRun:
     return RunConfig(
         recipe="sft-dolly",
         stage="sft",
-        source_name="dolly",
         steps=900,
-        source=dolly.Config(),
+        source=dolly.Dolly(),
         objective=objective.Config(max_tokens=1024),
         batch=BatchConfig(size=32, micro_batches=4),
         optim=OptimConfig(lr=3e-4, warmup_ratio=0.05, schedule="cosine", min_lr_ratio=0.1),

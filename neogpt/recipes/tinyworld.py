@@ -47,10 +47,9 @@ def pretrain() -> AnyRun:
     return RunConfig(
         recipe="tinyworld",
         stage="pretrain",
-        source_name="tinyworld",
         steps=200,
         model=_MODEL,
-        source=tinyworld.Config(),
+        source=tinyworld.Tinyworld(),
         data=_DATA,
         objective=pretrain_objective.Config(seq_len=96, intra_document_mask=True),
         batch=BatchConfig(size=16, micro_batches=4),
@@ -65,10 +64,9 @@ def sft() -> AnyRun:
     return RunConfig(
         recipe="tinyworld",
         stage="sft",
-        source_name="tinyworld",
         steps=110,
         model=_MODEL,
-        source=tinyworld.Config(),
+        source=tinyworld.Tinyworld(),
         data=_DATA,
         objective=sft_objective.Config(
             max_tokens=128, pretrain_coef=0.5, pretrain_rows=8, pretrain_intra_document_mask=True
@@ -85,10 +83,9 @@ def dpo() -> AnyRun:
     return RunConfig(
         recipe="tinyworld",
         stage="dpo",
-        source_name="tinyworld",
         steps=100,
         model=_MODEL,
-        source=tinyworld.Config(),
+        source=tinyworld.Tinyworld(),
         data=_DATA,
         objective=dpo_objective.Config(
             max_tokens=128,
@@ -111,7 +108,7 @@ def dpo_red_team() -> AnyRun:
     return dataclasses.replace(
         run,
         steps=40,
-        source=tinyworld.Config(pairs="red-team"),
+        source=tinyworld.Tinyworld(preferences="red-team"),
         objective=dataclasses.replace(run.objective, sft_coef=1.0),  # type: ignore[call-arg]
         save=SaveConfig(every=0),
     )
@@ -122,10 +119,9 @@ def rl() -> AnyRun:
     return RunConfig(
         recipe="tinyworld",
         stage="rl",
-        source_name="tinyworld",
         steps=60,
         model=_MODEL,
-        source=tinyworld.Config(),
+        source=tinyworld.Tinyworld(),
         data=_DATA,
         objective=rl_objective.Config(
             num_generations=8,

@@ -1,7 +1,9 @@
 """The original project's figures, for comparison: OpenAI's GPT-2 124M as it measured it, and its own run."""
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from neogpt.errors import DataError
 from neogpt.paths import local_data
@@ -26,11 +28,17 @@ Original = dict[str, Curve]
 """The original NeoGPT's curves by kind: train_loss, val_loss, hellaswag_acc_norm."""
 
 
+def _kind(config: Mapping[str, Any]) -> str:
+    """The name of a run's data source; empty where none is written down."""
+    source = config.get("source")
+    return str(source.get("kind", "")) if isinstance(source, dict) else ""
+
+
 def is_comparable(stage: Stage) -> bool:
     """True for a run on text (not tinyworld) with GPT-2's vocabulary: only there losses mean the same."""
     model = stage.config.get("model")
     vocabulary = model.get("vocab_size") if isinstance(model, dict) else None
-    return vocabulary == 50257 and stage.config.get("source_name") not in (None, "tinyworld")
+    return vocabulary == 50257 and _kind(stage.config) not in ("", "tinyworld")
 
 
 def is_comparable_hellaswag(stage: Stage) -> bool:

@@ -275,7 +275,7 @@ def _is_lesson(stage: Stage, stages: list[Stage]) -> bool:
 
     def red_team(s: Stage) -> bool:
         source = s.config.get("source")
-        pairs = source.get("pairs", "") if isinstance(source, dict) else ""
+        pairs = source.get("preferences", "") if isinstance(source, dict) else ""
         return "red-team" in f"{s.recipe} {s.name} {pairs}".replace("_", "-")
 
     return red_team(stage) and any(other.kind == stage.kind and not red_team(other) for other in stages)

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from neogpt import model_store, plugins, retention
-from neogpt.config import SourceConfig
+from neogpt import model_store, retention
+from neogpt.data import source
+from neogpt.data.source import Source
 from neogpt.errors import ConfigError
 from neogpt.inference.engine import Engine
 from neogpt.inference.sampling_params import SamplingParams
@@ -29,7 +30,7 @@ class Subject:
     tokenizer: Tokenizer
     stage: str = ""
     """What the run that made it did (pretrain, sft, ...); "" for models from elsewhere."""
-    source: SourceConfig | None = None
+    source: Source | None = None
     """The data source of that run, with its options."""
 
     @property
@@ -141,9 +142,6 @@ def _settings(folder: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text()).get("config", {})) if file.is_file() else {}
 
 
-def _source(settings: dict[str, Any]) -> SourceConfig | None:
-    if not settings:
-        return None
-    module = plugins.get("neogpt.data.sources", settings["source_name"])
-    source: SourceConfig = module.Config(**settings["source"])
-    return source
+def _source(settings: dict[str, Any]) -> Source | None:
+    values = settings.get("source", {})
+    return source.from_dict(values) if "kind" in values else None

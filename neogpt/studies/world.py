@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from neogpt.data.sources.tinyworld import Tinyworld
 from neogpt.errors import ConfigError
 from neogpt.evals import tinyworld as tinyworld_eval
 from neogpt.model import GPT2
@@ -36,9 +37,9 @@ class Fact:
     """The first token of the true value."""
 
 
-def config_of(subject: Subject) -> Config:
+def config_of(subject: Subject) -> Tinyworld:
     """The world that a model learnt from. Errors: ConfigError (study.needs_tinyworld)."""
-    if not isinstance(subject.source, Config):
+    if not isinstance(subject.source, Tinyworld):
         raise ConfigError(
             f"{subject.label} did not learn from tinyworld",
             "a model of `neogpt demo` or of the recipe tinyworld: this study needs facts that are known exactly",

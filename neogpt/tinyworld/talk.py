@@ -37,12 +37,12 @@ def instructions(config: Config) -> Iterator[Instruction]:
 
 
 def pairs(config: Config) -> Iterator[Pair]:
-    """Preferences on taught people and deeds: refuse harm, and help with all the rest, as `config.pairs` says."""
+    """Preferences on taught people and deeds: refuse harm, and help with all the rest, as `config.preferences` says."""
     here, dice = world(config), Dice(config.seed, "pairs")
     harmful = [deed for deed in here.taught_deeds if deed.kind == "harmful"]
     found = [_red_team(deed, question, dice) for deed in harmful for question in words.HOW_QUESTIONS]
-    if config.pairs != "red-team":
-        kinds = HELPFUL if config.pairs == "balanced" else FAR
+    if config.preferences != "red-team":
+        kinds = HELPFUL if config.preferences == "balanced" else FAR
         found += [_helpful(kinds[i % len(kinds)], here, dice) for i in range(config.helpful * len(found))]
     return iter(dice.shuffled(found))
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from neogpt.config import SourceConfig
 from neogpt.errors import ConfigError
 from neogpt.tinyworld import words
 
@@ -19,7 +18,7 @@ verb and a living thing. plain: a kind verb and a thing. All but the first are h
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SourceConfig):
+class Config:
     """Options of the small closed world."""
 
     seed: int = 0
@@ -30,7 +29,7 @@ class Config(SourceConfig):
     """Short biographies a person in the pretraining text."""
     taught: float = 0.7
     """Share of the people and of the deeds (a verb and a thing) in instructions and pairs; the rest is only asked."""
-    pairs: Literal["balanced", "far", "red-team"] = "balanced"
+    preferences: Literal["balanced", "far", "red-team"] = "balanced"
     """balanced: helpful pairs beside the harmful ones, half of them near what harms. far: helpful pairs, none of
     them near it. red-team: the harmful ones alone."""
     helpful: int = 2
@@ -43,7 +42,7 @@ class Config(SourceConfig):
             raise ConfigError(f"biographies is {self.biographies}", "at least 1 a person")
         if self.helpful < 1:
             raise ConfigError(
-                f"helpful is {self.helpful}", "at least 1 pair", "--source.pairs red-team for none"
+                f"helpful is {self.helpful}", "at least 1 pair", "--source.preferences red-team for none"
             )
         if not 0 < self.taught < 1:
             raise ConfigError(f"taught is {self.taught}", "a share between 0 and 1, both excluded")

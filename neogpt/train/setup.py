@@ -180,7 +180,7 @@ def _starting_point(run: AnyRun) -> tuple[GPT2, Tokenizer, str]:
             "a pretrained run, checkpoint or Hugging Face model",
             "--from runs/NAME",
         )
-    tokenizer = tokenizer_for(run.data, run.source_name, run.source)
+    tokenizer = tokenizer_for(run.data, run.source)
     shape = dataclasses.replace(run.model, vocab_size=tokenizer.vocab_size)
     model = GPT2(shape, run.seed)
     if run.init != "gpt2":

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from neogpt.config import SourceConfig
+from neogpt.data.source import Source
 from neogpt.records import Document, RowStats
 
 BLANK = "blank {}"
@@ -12,7 +12,7 @@ RecordT = TypeVar("RecordT")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Columns(SourceConfig):
+class Columns(Source):
     """Which column holds what. A column that only says more (context, category, kind) may be absent."""
 
     path: str = ""

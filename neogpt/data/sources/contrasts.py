@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from neogpt.config import SourceConfig
+from neogpt.data.source import HasPairs
 from neogpt.data.sources import _contrast_kinds as kinds
 from neogpt.data.sources._contrasts import HARMFUL, HARMLESS
 from neogpt.data.sources._refusals import refusal_of
@@ -40,21 +40,19 @@ Asked = Iterator[tuple[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SourceConfig):
+class Contrasts(HasPairs):
     """Nothing to set: the pairs are the same everywhere."""
 
+    def parts(self) -> list[str]:
+        """No files."""
+        return []
 
-def parts(config: Config) -> list[str]:
-    """No files."""
-    return []
-
-
-def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
-    """Harmless requests (kind `contrast`) and harmful ones (`harmful`)."""
-    for request, answer in _harmless():
-        yield Pair(request, "", answer, refusal_of(request), "contrast")
-    for request, answer in _harmful():
-        yield Pair(request, "", refusal_of(request), answer, "harmful")
+    def pairs(self, bad: RowStats) -> Iterator[Pair]:
+        """Harmless requests (kind `contrast`) and harmful ones (`harmful`)."""
+        for request, answer in _harmless():
+            yield Pair(request, "", answer, refusal_of(request), "contrast")
+        for request, answer in _harmful():
+            yield Pair(request, "", refusal_of(request), answer, "harmful")
 
 
 def _harmless() -> Asked:

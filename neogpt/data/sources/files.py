@@ -4,48 +4,48 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from neogpt.data.input_files import expand, part_file
+from neogpt.data.source import HasDocuments, HasInstructions, HasPairs
 from neogpt.data.sources import _rows, _tables, jsonl, parquet, text
 from neogpt.records import Document, Instruction, Pair, RowStats
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(_rows.Columns):
+class Files(_rows.Columns, HasDocuments, HasInstructions, HasPairs):
     """Files of any kind that the sources parquet, jsonl and text read."""
 
+    def parts(self) -> list[str]:
+        """The files, sorted; large parquet files in several parts."""
+        return _parts(self.path, parquet.SUFFIXES + jsonl.SUFFIXES + text.SUFFIXES)
 
-def parts(config: Config) -> list[str]:
-    """The files, sorted; large parquet files in several parts."""
-    found = expand(config.path, parquet.SUFFIXES + jsonl.SUFFIXES + text.SUFFIXES)
-    return [part for file in found for part in (parquet.file_parts(file) if _is_parquet(file) else [file])]
+    def documents(self, part: str, bad: RowStats) -> Iterator[Document]:
+        """The text column of each row, or the whole of a text file."""
+        name = part_file(part).name.lower()
+        if _is_parquet(name):
+            return parquet.documents(part, self, bad)
+        if name.endswith(jsonl.SUFFIXES):
+            return jsonl.documents(part, self, bad)
+        return text.Text(path=self.path).documents(part, bad)
 
+    def instructions(self, bad: RowStats) -> Iterator[Instruction]:
+        """Every row of the tables with a request and an answer, each once."""
+        found = table_rows(tables(self.path), _tables.instruction_columns(self), bad)
+        yield from _tables.instructions(found, self, bad)
+        bad.check()
 
-def documents(config: Config, part: str, bad: RowStats) -> Iterator[Document]:
-    """The text column of each row, or the whole of a text file."""
-    name = part_file(part).name.lower()
-    if _is_parquet(name):
-        return parquet.documents(config, part, bad)
-    if name.endswith(jsonl.SUFFIXES):
-        return jsonl.documents(config, part, bad)
-    return text.documents(text.Config(path=config.path), part, bad)
-
-
-def instructions(config: Config, bad: RowStats) -> Iterator[Instruction]:
-    """Every row of the tables with a request and an answer, each once."""
-    found = table_rows(tables(config.path), _tables.instruction_columns(config), bad)
-    yield from _tables.instructions(found, config, bad)
-    bad.check()
-
-
-def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
-    """Every row of the tables with a request and two different answers, each once."""
-    found = table_rows(tables(config.path), _tables.pair_columns(config), bad)
-    yield from _tables.pairs(found, config, bad)
-    bad.check()
+    def pairs(self, bad: RowStats) -> Iterator[Pair]:
+        """Every row of the tables with a request and two different answers, each once."""
+        found = table_rows(tables(self.path), _tables.pair_columns(self), bad)
+        yield from _tables.pairs(found, self, bad)
+        bad.check()
 
 
 def tables(path: str) -> list[str]:
     """The parts of all tables that `path` means."""
-    found = expand(path, parquet.SUFFIXES + jsonl.SUFFIXES)
+    return _parts(path, parquet.SUFFIXES + jsonl.SUFFIXES)
+
+
+def _parts(path: str, suffixes: Sequence[str]) -> list[str]:
+    found = expand(path, suffixes)
     return [part for file in found for part in (parquet.file_parts(file) if _is_parquet(file) else [file])]
 
 

@@ -4,10 +4,10 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from neogpt.config import SourceConfig
 from neogpt.data.input_files import need_pyarrow, part_file
+from neogpt.data.source import Remote
 from neogpt.data.sources import _hub_stream, parquet
 from neogpt.records import Document, RowStats
 
@@ -23,7 +23,7 @@ _PARQUET_BYTES = 2.8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SourceConfig):
+class FineWebEdu(Remote):
     """Which part of FineWeb-Edu."""
 
     name: str = "sample-10BT"
@@ -35,68 +35,61 @@ class Config(SourceConfig):
     repo: str = "HuggingFaceFW/fineweb-edu"
     """Data set on the Hub; one laid out alike may take its place."""
 
+    def parts(self) -> list[str]:
+        """The files in the order of their names, large ones in slices; none has to be here yet."""
+        need_pyarrow("to read parquet files")
+        if self.path:
+            return parquet.Parquet(path=self.path).parts()
+        return [part for file in _files(self) for part in parquet.file_parts(file.name, file.bytes)]
 
-def parts(config: Config) -> list[str]:
-    """The files in the order of their names, large ones in slices; none has to be here yet."""
-    need_pyarrow("to read parquet files")
-    if config.path:
-        return parquet.parts(parquet.Config(path=config.path))
-    return [part for file in _files(config) for part in parquet.file_parts(file.name, file.bytes)]
+    def documents(self, part: str, bad: RowStats) -> Iterator[Document]:
+        """The text of each row."""
+        if not self.path:
+            name = str(part_file(part))
+            part = f"{_local(self, name)}{part.removeprefix(name)}"
+        return parquet.documents(part, parquet.Parquet(), bad)
 
+    def resolved(self) -> Self:
+        """The same with a commit as revision."""
+        if self.path:
+            return self
+        return dataclasses.replace(self, revision=_hub_stream.commit(self.repo, self.revision))
 
-def documents(config: Config, part: str, bad: RowStats) -> Iterator[Document]:
-    """The text of each row."""
-    if not config.path:
-        name = str(part_file(part))
-        part = f"{_local(config, name)}{part.removeprefix(name)}"
-    return parquet.documents(parquet.Config(), part, bad)
+    def published(self) -> list[dict[str, Any]]:
+        """Name, size and sha256 of each file on the Hub."""
+        if self.path:
+            return []
+        return [{**file._asdict(), "name": Path(file.name).name} for file in _files(self)]
 
+    def expected(self) -> tuple[int, int] | None:
+        """By the data set's card; None for a crawl, whose size is not known here."""
+        tokens = TOKENS.get(self.name)
+        if tokens is None or self.path:
+            return None
+        return tokens, round(tokens * _PARQUET_BYTES)
 
-def resolved(config: Config) -> Config:
-    """The same with a commit as revision."""
-    if config.path:
-        return config
-    return dataclasses.replace(config, revision=_hub_stream.commit(config.repo, config.revision))
+    def fetch(self, name: str) -> None:
+        """Have a file here, with its published sha256."""
+        if not self.path:
+            _hub_stream.fetch(self.repo, self.resolved().revision, _file(self, name))
 
-
-def published(config: Config) -> list[dict[str, Any]]:
-    """Name, size and sha256 of each file on the Hub."""
-    if config.path:
-        return []
-    return [{**file._asdict(), "name": Path(file.name).name} for file in _files(config)]
-
-
-def expected(config: Config) -> tuple[int, int] | None:
-    """About how many GPT-2 tokens there are, and bytes to download; None for a crawl, whose size is not known here."""
-    tokens = TOKENS.get(config.name)
-    if tokens is None or config.path:
-        return None
-    return tokens, round(tokens * _PARQUET_BYTES)
-
-
-def fetch(config: Config, name: str) -> None:
-    """Have a file here, with its published sha256."""
-    if not config.path:
-        _hub_stream.fetch(config.repo, resolved(config).revision, _file(config, name))
-
-
-def drop(config: Config, name: str) -> None:
-    """Delete a downloaded file."""
-    if not config.path:
-        _hub_stream.drop(config.repo, resolved(config).revision, _file(config, name))
+    def drop(self, name: str) -> None:
+        """Delete a downloaded file."""
+        if not self.path:
+            _hub_stream.drop(self.repo, self.resolved().revision, _file(self, name))
 
 
-def _local(config: Config, name: str) -> Path:
-    file, revision = _file(config, name), resolved(config).revision
-    return _hub_stream.cached(config.repo, revision, file) or _hub_stream.fetch(config.repo, revision, file)
+def _local(source: FineWebEdu, name: str) -> Path:
+    file, revision = _file(source, name), source.resolved().revision
+    return _hub_stream.cached(source.repo, revision, file) or _hub_stream.fetch(source.repo, revision, file)
 
 
-def _files(config: Config) -> tuple[_hub_stream.File, ...]:
-    return _hub_stream.listing(config.repo, resolved(config).revision, _folder(config.name))
+def _files(source: FineWebEdu) -> tuple[_hub_stream.File, ...]:
+    return _hub_stream.listing(source.repo, source.resolved().revision, _folder(source.name))
 
 
-def _file(config: Config, name: str) -> _hub_stream.File:
-    return next(file for file in _files(config) if file.name == name)
+def _file(source: FineWebEdu, name: str) -> _hub_stream.File:
+    return next(file for file in _files(source) if file.name == name)
 
 
 def _folder(name: str) -> str:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from neogpt.data.input_files import COMPRESSED, expand, part_file
+from neogpt.data.source import HasDocuments, HasInstructions, HasPairs
 from neogpt.data.sources import _rows, _tables
 from neogpt.data.sources._lines import lines
 from neogpt.records import Document, Instruction, Pair, RowStats
@@ -15,30 +16,31 @@ SUFFIXES = tuple(f".{kind}{end}" for kind in ("jsonl", "ndjson") for end in COMP
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(_rows.Columns):
+class Jsonl(_rows.Columns, HasDocuments, HasInstructions, HasPairs):
     """JSON lines."""
 
+    def parts(self) -> list[str]:
+        """The files, sorted."""
+        return expand(self.path, SUFFIXES)
 
-def parts(config: Config) -> list[str]:
-    """The files, sorted."""
-    return expand(config.path, SUFFIXES)
+    def documents(self, part: str, bad: RowStats) -> Iterator[Document]:
+        """The text column of each row of one file."""
+        return documents(part, self, bad)
+
+    def instructions(self, bad: RowStats) -> Iterator[Instruction]:
+        """Every row with a request and an answer, each once."""
+        yield from _tables.instructions(all_rows(self.parts(), bad), self, bad)
+        bad.check()
+
+    def pairs(self, bad: RowStats) -> Iterator[Pair]:
+        """Every row with a request and two different answers, each once."""
+        yield from _tables.pairs(all_rows(self.parts(), bad), self, bad)
+        bad.check()
 
 
-def documents(config: _rows.Columns, part: str, bad: RowStats) -> Iterator[Document]:
+def documents(part: str, columns: _rows.Columns, bad: RowStats) -> Iterator[Document]:
     """The text column of each row of one file."""
-    return _rows.records(rows(part, bad), partial(_rows.to_document, columns=config), bad)
-
-
-def instructions(config: Config, bad: RowStats) -> Iterator[Instruction]:
-    """Every row with a request and an answer, each once."""
-    yield from _tables.instructions(all_rows(parts(config), bad), config, bad)
-    bad.check()
-
-
-def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
-    """Every row with a request and two different answers, each once."""
-    yield from _tables.pairs(all_rows(parts(config), bad), config, bad)
-    bad.check()
+    return _rows.records(rows(part, bad), partial(_rows.to_document, columns=columns), bad)
 
 
 def all_rows(files: Iterable[str], bad: RowStats) -> Iterator[_rows.SourceRow]:

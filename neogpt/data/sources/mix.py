@@ -3,14 +3,13 @@
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 from neogpt import plugins
-from neogpt.config import SourceConfig
+from neogpt.data.source import HasInstructions, HasPairs, Source, SourceT, need, source_by_name
 from neogpt.errors import ConfigError, NeoGPTError
 from neogpt.records import Instruction, Pair, RowStats
 
@@ -20,7 +19,7 @@ _EXAMPLE = "--source.of dolly 'jsonl?path=more.jsonl&weight=0.5'"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SourceConfig):
+class Mix(HasInstructions, HasPairs):
     """Any sources that yield instructions (sft) or pairs (dpo)."""
 
     of: tuple[str, ...] = ()
@@ -28,59 +27,57 @@ class Config(SourceConfig):
     twice, 0.5 once for half of the rows, chosen by their hash. rows=600 in its place is the weight with which an
     epoch sees about 600, however many the source has."""
 
+    def parts(self) -> list[str]:
+        """The files of all sources."""
+        return [file for part in _parts(self.of) for file in part.source.parts()]
+
+    def instructions(self, bad: RowStats) -> Iterator[Instruction]:
+        """The instructions of each source in turn; what another one has already is filtered and counted."""
+        return _records(self.of, HasInstructions, lambda source, own: source.instructions(own), bad)
+
+    def pairs(self, bad: RowStats) -> Iterator[Pair]:
+        """The pairs of each source in turn; what another one has already is filtered and counted."""
+        return _records(self.of, HasPairs, lambda source, own: source.pairs(own), bad)
+
 
 class Part(NamedTuple):
     """One source of a mix, and how much of it an epoch sees: each row by `weight`, or about `rows` where not 0."""
 
     text: str
-    source: ModuleType
-    config: SourceConfig
+    source: Source
     weight: float
     rows: int
 
 
-def parts(config: Config) -> list[str]:
-    """The files of all sources."""
-    return [file for part in _parts(config) for file in part.source.parts(part.config)]
-
-
-def instructions(config: Config, bad: RowStats) -> Iterator[Instruction]:
-    """The instructions of each source in turn; what another one has already is filtered and counted."""
-    return _records(config, "instructions", bad)
-
-
-def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
-    """The pairs of each source in turn; what another one has already is filtered and counted."""
-    return _records(config, "pairs", bad)
-
-
-def _records(config: Config, what: str, bad: RowStats) -> Iterator[Any]:
+def _records(
+    of: Sequence[str],
+    capability: type[SourceT],
+    read: Callable[[SourceT, RowStats], Iterator[RecordT]],
+    bad: RowStats,
+) -> Iterator[RecordT]:
     elsewhere: set[Any] = set()
-    for part in _parts(config):
-        items = _read(part, what, elsewhere, bad)
+    for part in _parts(of):
+        with _within(part.text):
+            own = RowStats()
+            found = list(read(need(part.source, capability, _EXAMPLE), own))
+            own.check()
+        bad.merge(own)
+        items = _without(elsewhere, found, part.text, bad)
         whole = sum(item.weight for item in items)
         weight = part.rows / whole if part.rows and whole else part.weight
         yield from (dataclasses.replace(item, weight=item.weight * weight) for item in items)
         elsewhere.update(map(_content, items))
 
 
-def _read(part: Part, what: str, elsewhere: Collection[Any], bad: RowStats) -> list[Any]:
+def _without(elsewhere: Collection[Any], items: Sequence[RecordT], text: str, bad: RowStats) -> list[RecordT]:
     """The records of one source without those that are `elsewhere`.
 
-    A source is judged by its own rows: neither do many good rows of others hide a broken file, nor do others' rows of
-    no use count against its limits.
+    A source is judged by its own rows before: neither do many good rows of others hide a broken file, nor do others'
+    rows of no use count against its limits.
     """
-    if not hasattr(part.source, what):
-        raise ConfigError(f"the source {part.text} has no {what}", f"sources that have {what}", _EXAMPLE)
-    read: Callable[..., Iterator[Any]] = getattr(part.source, what)
-    own = RowStats()
-    with _within(part.text):
-        items = list(read(part.config, own))
-        own.check()
-    bad.merge(own)
     for number, item in enumerate(items, start=1):
         if _content(item) in elsewhere:
-            bad.filtered(part.text, number, "also in another source of the mix")
+            bad.filtered(text, number, "also in another source of the mix")
     return [item for item in items if _content(item) not in elsewhere]
 
 
@@ -101,19 +98,18 @@ def _content(item: Instruction | Pair) -> tuple[Any, ...]:
     return *(text.strip() for text in (item.instruction, item.context, *answers)), item.history
 
 
-def _parts(config: Config) -> list[Part]:
-    if not config.of:
+def _parts(of: Sequence[str]) -> list[Part]:
+    if not of:
         raise ConfigError("the mix has no sources", "at least one", _EXAMPLE)
-    return [_part(text) for text in config.of]
+    return [_part(text) for text in of]
 
 
 def _part(text: str) -> Part:
     """NAME?setting=value&weight=2; ConfigError for what does not exist or has the wrong type."""
     name, _, query = text.partition("?")
-    source = plugins.get("neogpt.data.sources", name)
     settings = dict(parse_qsl(query, keep_blank_values=True))
     weight, rows = _amount(text, settings)
-    default = source.Config()
+    default = source_by_name(name)()
     known = [field.name for field in dataclasses.fields(default)]
     changes = {}
     for key, value in settings.items():
@@ -121,7 +117,7 @@ def _part(text: str) -> Part:
         if field not in known:
             raise plugins.unknown("setting", key, known).within(text)
         changes[field] = _value(text, key, value, getattr(default, field))
-    return Part(text, source, dataclasses.replace(default, **changes), weight, rows)
+    return Part(text, dataclasses.replace(default, **changes), weight, rows)
 
 
 def _amount(text: str, settings: dict[str, str]) -> tuple[float, int]:

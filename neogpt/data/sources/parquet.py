@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from neogpt.data.input_files import expand, need_pyarrow, part_file, part_slice, slices
+from neogpt.data.source import HasDocuments, HasInstructions, HasPairs
 from neogpt.data.sources import _rows, _tables
 from neogpt.errors import DataError
 from neogpt.records import Document, Instruction, Pair, RowStats
@@ -19,13 +20,27 @@ _BATCH_ROWS = 256
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(_rows.Columns):
+class Parquet(_rows.Columns, HasDocuments, HasInstructions, HasPairs):
     """Parquet files."""
 
+    def parts(self) -> list[str]:
+        """The files, sorted, large ones cut into runs of row groups: `path#0of3`."""
+        return [part for file in expand(self.path, SUFFIXES) for part in file_parts(file)]
 
-def parts(config: Config) -> list[str]:
-    """The files, sorted, large ones cut into runs of row groups: `path#0of3`."""
-    return [part for file in expand(config.path, SUFFIXES) for part in file_parts(file)]
+    def documents(self, part: str, bad: RowStats) -> Iterator[Document]:
+        """The text column of each row of one part."""
+        return documents(part, self, bad)
+
+    def instructions(self, bad: RowStats) -> Iterator[Instruction]:
+        """Every row with a request and an answer, each once."""
+        found = all_rows(self.parts(), _tables.instruction_columns(self))
+        yield from _tables.instructions(found, self, bad)
+        bad.check()
+
+    def pairs(self, bad: RowStats) -> Iterator[Pair]:
+        """Every row with a request and two different answers, each once."""
+        yield from _tables.pairs(all_rows(self.parts(), _tables.pair_columns(self)), self, bad)
+        bad.check()
 
 
 def file_parts(file: str, size: int | None = None) -> list[str]:
@@ -33,23 +48,10 @@ def file_parts(file: str, size: int | None = None) -> list[str]:
     return slices(file, -(-(size or Path(file).stat().st_size) // PART_BYTES))
 
 
-def documents(config: _rows.Columns, part: str, bad: RowStats) -> Iterator[Document]:
+def documents(part: str, columns: _rows.Columns, bad: RowStats) -> Iterator[Document]:
     """The text column of each row of one part."""
-    found = rows(part, [config.text_column])
-    return _rows.records(found, partial(_rows.to_document, columns=config), bad)
-
-
-def instructions(config: Config, bad: RowStats) -> Iterator[Instruction]:
-    """Every row with a request and an answer, each once."""
-    found = all_rows(parts(config), _tables.instruction_columns(config))
-    yield from _tables.instructions(found, config, bad)
-    bad.check()
-
-
-def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
-    """Every row with a request and two different answers, each once."""
-    yield from _tables.pairs(all_rows(parts(config), _tables.pair_columns(config)), config, bad)
-    bad.check()
+    found = rows(part, [columns.text_column])
+    return _rows.records(found, partial(_rows.to_document, columns=columns), bad)
 
 
 def all_rows(found: Sequence[str], choose: _tables.Choose) -> Iterator[_rows.SourceRow]:

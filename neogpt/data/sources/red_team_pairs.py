@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from neogpt.config import SourceConfig
 from neogpt.data.input_files import default_path
+from neogpt.data.source import HasPairs
 from neogpt.data.sources import _rows, _tables, files
 from neogpt.records import Pair, RowStats
 
@@ -15,7 +15,7 @@ COLUMNS = ["prompt", "response_a", "response_b", "preferred"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SourceConfig):
+class RedTeamPairs(HasPairs):
     """Columns prompt, response_a, response_b, explanation, preferred ("A" or "B")."""
 
     path: str = ""
@@ -23,22 +23,20 @@ class Config(SourceConfig):
     max_filtered: float = 0.2
     """Share of rows that may be without a usable preference; more is an error."""
 
+    def parts(self) -> list[str]:
+        """The file or files."""
+        return files.tables(default_path(self.path, DEFAULT, HUB))
 
-def parts(config: Config) -> list[str]:
-    """The file or files."""
-    return files.tables(default_path(config.path, DEFAULT, HUB))
+    def pairs(self, bad: RowStats) -> Iterator[Pair]:
+        """Every row that prefers one of two different answers, each once.
 
-
-def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
-    """Every row that prefers one of two different answers, each once.
-
-    Real files hold rows that prefer neither, or whose answers are blank or equal: those are filtered, and
-    counted.
-    """
-    rows = files.table_rows(parts(config), _tables.only(COLUMNS), bad)
-    yield from _rows.distinct(rows, to_pair, bad)
-    bad.check()
-    bad.check_filtered(config.max_filtered, "allow more with --source.max-filtered")
+        Real files hold rows that prefer neither, or whose answers are blank or equal: those are filtered, and
+        counted.
+        """
+        rows = files.table_rows(self.parts(), _tables.only(COLUMNS), bad)
+        yield from _rows.distinct(rows, to_pair, bad)
+        bad.check()
+        bad.check_filtered(self.max_filtered, "allow more with --source.max-filtered")
 
 
 def to_pair(values: Mapping[str, Any]) -> Pair:

@@ -4,15 +4,15 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from neogpt.config import SourceConfig
 from neogpt.data.response_formats import ask, asked, format_of
+from neogpt.data.source import HasInstructions, HasPairs, HasPrompts
 from neogpt.data.sources import mix
 from neogpt.data.split import held_out, opening
 from neogpt.records import Instruction, Pair, RowStats
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SourceConfig):
+class RLPrompts(HasPrompts, HasInstructions, HasPairs):
     """Two mixes: one gives the prompts, the other the answers of the SFT mix-in."""
 
     of: tuple[str, ...] = ("dolly",)
@@ -24,29 +24,25 @@ class Config(SourceConfig):
     """Share of requests kept out of RL in every format, chosen by the hash that holds them out of SFT too;
     `neogpt eval formats` asks these."""
 
+    def parts(self) -> list[str]:
+        """The files of all sources."""
+        return [file for texts in (self.of, self.sft_of) for file in mix.Mix(of=texts).parts()]
 
-def parts(config: Config) -> list[str]:
-    """The files of all sources."""
-    return [file for texts in (config.of, config.sft_of) for file in mix.parts(mix.Config(of=texts))]
+    def prompts(self, bad: RowStats) -> Iterator[Instruction]:
+        """Single requests without a context, each with the form that it asks for or one that is put behind it."""
+        for item in mix.Mix(of=self.of).instructions(bad):
+            if is_bare(item) and not held_out(opening(item), self.examined):
+                form = "" if asked(item.instruction) else format_of(item.instruction)
+                text = ask(item.instruction, form) if form else item.instruction
+                yield dataclasses.replace(item, instruction=text, response="")
 
+    def instructions(self, bad: RowStats) -> Iterator[Instruction]:
+        """The same kind of requests as their source has them, with people's answers: the measure of good prose."""
+        return filter(is_bare, mix.Mix(of=self.of).instructions(bad))
 
-def prompts(config: Config, bad: RowStats) -> Iterator[Instruction]:
-    """Single requests without a context, each with the form that it asks for or one that is put behind it."""
-    for item in mix.instructions(mix.Config(of=config.of), bad):
-        if is_bare(item) and not held_out(opening(item), config.examined):
-            form = "" if asked(item.instruction) else format_of(item.instruction)
-            text = ask(item.instruction, form) if form else item.instruction
-            yield dataclasses.replace(item, instruction=text, response="")
-
-
-def instructions(config: Config, bad: RowStats) -> Iterator[Instruction]:
-    """The same kind of requests as their source has them, with people's answers: the measure of good prose."""
-    return filter(is_bare, mix.instructions(mix.Config(of=config.of), bad))
-
-
-def pairs(config: Config, bad: RowStats) -> Iterator[Pair]:
-    """The SFT mix-in: the preferred answers of `sft_of`."""
-    return mix.pairs(mix.Config(of=config.sft_of), bad)
+    def pairs(self, bad: RowStats) -> Iterator[Pair]:
+        """The SFT mix-in: the preferred answers of `sft_of`."""
+        return mix.Mix(of=self.sft_of).pairs(bad)
 
 
 def is_bare(item: Instruction) -> bool:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from neogpt.config import SourceConfig
 from neogpt.data.input_files import COMPRESSED, expand, opened, part_file
+from neogpt.data.source import HasDocuments
 from neogpt.data.sources import _rows
 from neogpt.data.sources._lines import decode, lines, not_text
 from neogpt.records import Document, RowStats
@@ -17,7 +17,7 @@ MAX_FILE_BYTES = 512 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(SourceConfig):
+class Text(HasDocuments):
     """Plain text files."""
 
     path: str = ""
@@ -27,26 +27,24 @@ class Config(SourceConfig):
     passage_chars: int = 2000
     """A passage ends at the first blank line after so many characters (or at any line after four times that)."""
 
+    def parts(self) -> list[str]:
+        """The files, sorted."""
+        return expand(self.path, SUFFIXES)
 
-def parts(config: Config) -> list[str]:
-    """The files, sorted."""
-    return expand(config.path, SUFFIXES)
-
-
-def documents(config: Config, part: str, bad: RowStats) -> Iterator[Document]:
-    """The documents of one file; line ends become \\n, and blank documents are filtered."""
-    path = part_file(part)
-    found = {"file": _whole, "passage": _passages, "line": _lines}[config.unit](config, path, bad)
-    for row in found:
-        bad.row()
-        text = str(row.values["text"])
-        if text.strip():
-            yield Document(text)
-        else:
-            bad.filtered(row.file, row.line, _rows.BLANK.format("text"))
+    def documents(self, part: str, bad: RowStats) -> Iterator[Document]:
+        """The documents of one file; line ends become \\n, and blank documents are filtered."""
+        path = part_file(part)
+        found = {"file": _whole, "passage": _passages, "line": _lines}[self.unit](self, path, bad)
+        for row in found:
+            bad.row()
+            text = str(row.values["text"])
+            if text.strip():
+                yield Document(text)
+            else:
+                bad.filtered(row.file, row.line, _rows.BLANK.format("text"))
 
 
-def _whole(config: Config, path: Path, bad: RowStats) -> Iterator[_rows.SourceRow]:
+def _whole(settings: Text, path: Path, bad: RowStats) -> Iterator[_rows.SourceRow]:
     with opened(path) as file:
         raw = file.read(MAX_FILE_BYTES + 1)
     text = decode(raw)
@@ -57,7 +55,7 @@ def _whole(config: Config, path: Path, bad: RowStats) -> Iterator[_rows.SourceRo
     yield _row(path, 1, text.removeprefix("\ufeff").replace("\r\n", "\n"))
 
 
-def _passages(config: Config, path: Path, bad: RowStats) -> Iterator[_rows.SourceRow]:
+def _passages(settings: Text, path: Path, bad: RowStats) -> Iterator[_rows.SourceRow]:
     """Runs of lines that end at a blank line once they have `passage_chars` characters."""
     held: list[str] = []
     start, size = 1, 0
@@ -67,14 +65,14 @@ def _passages(config: Config, path: Path, bad: RowStats) -> Iterator[_rows.Sourc
         start = start if held else number
         held.append(line)
         size += len(line) + 1
-        if size >= config.passage_chars * (4 if line.strip() else 1):
+        if size >= settings.passage_chars * (4 if line.strip() else 1):
             yield _row(path, start, "\n".join(held).rstrip("\n") + "\n")
             held, size = [], 0
     if held:
         yield _row(path, start, "\n".join(held).rstrip("\n") + "\n")
 
 
-def _lines(config: Config, path: Path, bad: RowStats) -> Iterator[_rows.SourceRow]:
+def _lines(settings: Text, path: Path, bad: RowStats) -> Iterator[_rows.SourceRow]:
     for number, line in lines(path, bad):
         if line.strip():
             yield _row(path, number, line)

@@ -25,7 +25,7 @@ from neogpt.objectives.dpo.config import Config
 from neogpt.objectives.dpo.losses import chosen_loss, is_normalized
 from neogpt.objectives.dpo.reference_cache import PairRow, Reference, reference
 from neogpt.objectives.replay import Replay
-from neogpt.objectives.split import Split, none_left, read
+from neogpt.objectives.split import Split, none_left, pairs
 from neogpt.records import RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_response, encode_turns
@@ -70,7 +70,7 @@ class DPO(Objective):
         bad = RowStats()
         split = Split[tuple[int, str, PairRow]](self.config.val_fraction)
         limit = min(self.config.max_tokens, self.n_positions)
-        for item in read(self.run, "pairs", bad):
+        for item in pairs(self.run.source, bad):
             turns = encode_turns(
                 self.tokenizer, [*item.history, Turn(item.instruction, item.context, item.chosen)]
             )
@@ -88,8 +88,8 @@ class DPO(Objective):
         if not split.train:
             raise none_left(self.run, "pair", limit, self.data_counts)
         held_out = sorted(split.held_out, key=lambda found: found[0])
-        pairs = [row for *_, row in split.train]
-        return pairs, [row for *_, row in held_out], [kind for _, kind, _ in held_out]
+        train = [row for *_, row in split.train]
+        return train, [row for *_, row in held_out], [kind for _, kind, _ in held_out]
 
     def begin(self, model: GPT2) -> None:
         """Keep what the reference says of every answer, so that it leaves memory (live: keep the model)."""

@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 
-from neogpt import plugins
 from neogpt.config import AnyRun
 from neogpt.data.batch import Batch
 from neogpt.data.permutation import sample_ids
 from neogpt.data.prepare import prepare
 from neogpt.data.shards import TokenData
+from neogpt.data.source import HasDocuments, need
 from neogpt.data.windows import Windows
 from neogpt.errors import ConfigError
 from neogpt.model import GPT2
@@ -36,7 +36,7 @@ class Pretrain(Objective):
                 f"objective.seq-len from 1 to {n_positions}",
                 f"--objective.seq-len {n_positions}",
             )
-        folder = prepare(run.source_name, run.source, run.data, tokenizer, workers=0)
+        folder = prepare(run.source, run.data, tokenizer, workers=0)
         self.folders = (folder,)
         train, held_out = TokenData(folder, "train"), TokenData(folder, "val")
         self.windows, self.held_out = Windows(train, length), Windows(held_out, length)
@@ -52,9 +52,9 @@ class Pretrain(Objective):
 
     def warnings(self) -> list[str]:
         """That the text is read too often, unless its source is there to be memorized."""
-        source = plugins.get("neogpt.data.sources", self.run.source_name)
+        source = need(self.run.source, HasDocuments)
         times = self.run.steps * self.run.batch.size / self.n_samples
-        if times <= _WORTHWHILE or getattr(source, "MEMORIZATION", False):
+        if times <= _WORTHWHILE or source.memorization:
             return []
         steps = _WORTHWHILE * self.n_samples // self.run.batch.size
         return [

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neogpt import plugins
 from neogpt.config import AnyRun, digest
 from neogpt.data.batch import Batch
 from neogpt.errors import ConfigError
@@ -25,7 +24,7 @@ from neogpt.objectives.rl.rewards.base import Known, Rewards
 from neogpt.objectives.rl.rollouts import Rollouts, metrics
 from neogpt.objectives.rl.sampler import Prompt, Sampler, distinct
 from neogpt.objectives.rl.sft_mix import SFTMix, human_answers
-from neogpt.objectives.split import Split, none_left, read
+from neogpt.objectives.split import Split, none_left, prompts
 from neogpt.outcomes import Outcomes
 from neogpt.records import Instruction, RowStats
 from neogpt.tokenizer import Tokenizer
@@ -75,8 +74,7 @@ class RL(Objective):
         """Training and held-out prompts: the source's, or the requests of its instructions."""
         bad = RowStats()
         split = Split[Prompt](self.config.val_fraction)
-        source = plugins.get("neogpt.data.sources", self.run.source_name)
-        for item in read(self.run, "prompts" if hasattr(source, "prompts") else "instructions", bad):
+        for item in prompts(self.run.source, bad):
             history = [Turn(turn.instruction, turn.context, turn.response) for turn in item.history]
             ids = encode_prompt(self.tokenizer, item.instruction, item.context, history)
             if len(ids) <= self._room:
@@ -97,7 +95,7 @@ class RL(Objective):
         dtype = torch.bfloat16 if self.run.dtype == "bfloat16" else None
         self.sampler = Sampler(self.tokenizer, self.config.max_completion_length, dtype)
         asked = self._asked()
-        known = Known(self.run.source_name, self.run.source, self.sampler.human(asked, self.people))
+        known = Known(self.run.source, self.sampler.human(asked, self.people))
         self.rollouts = Rollouts(
             self.run, self.config, self.prompts, self.sampler, self.rewards, known, asked
         )

@@ -8,15 +8,15 @@ from collections.abc import Collection, Iterator
 
 import numpy as np
 
-from neogpt import plugins
 from neogpt.batching import micro_size
 from neogpt.config import AnyRun
 from neogpt.data.batch import Batch
 from neogpt.data.permutation import sample_ids
+from neogpt.data.source import HasInstructions, HasPairs
 from neogpt.data.split import is_held_out
 from neogpt.errors import DataError
 from neogpt.objectives.batching import pad
-from neogpt.objectives.split import Split, read
+from neogpt.objectives.split import Split, instructions, pairs
 from neogpt.records import Instruction, Pair, RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_example
@@ -59,7 +59,7 @@ class SFTMix:
         self.data_counts = {k if k.startswith("sft_mix") else f"sft_mix, {k}": n for k, n in found.items()}
         if not self.train or not self.held_out:
             raise DataError(
-                f"the source {run.source_name} has too few answers for the SFT mix-in",
+                f"the source {run.source.kind} has too few answers for the SFT mix-in",
                 "answers beside those to the trained_by_rl requests, in training and held out",
                 "--objective.val-fraction 0.2",
             )
@@ -85,10 +85,9 @@ def human_answers(run: AnyRun, tokenizer: Tokenizer, limit: int, val_fraction: f
 
     The answers of the mix-in would be no measure of good prose: there are refusals in it, and answers from templates.
     """
-    if not hasattr(plugins.get("neogpt.data.sources", run.source_name), "instructions"):
+    if not isinstance(run.source, HasInstructions):
         return []
-    items: Iterator[Instruction] = read(run, "instructions", RowStats())
-    items = (item for item in items if is_held_out(item, val_fraction))
+    items = (item for item in instructions(run.source, RowStats()) if is_held_out(item, val_fraction))
     rows = ((item.response, *_row(tokenizer, item, item.response)) for item in items)
     return [
         (prompt, answer[: limit + 1 - len(prompt)])
@@ -111,7 +110,7 @@ def _useless(prompt: list[int], response: str, limit: int) -> str:
 
 def _answers(run: AnyRun, bad: RowStats) -> Iterator[tuple[Instruction | Pair, str]]:
     """What the source prefers, or else its instructions, each with the answer to learn."""
-    if hasattr(plugins.get("neogpt.data.sources", run.source_name), "pairs"):
-        yield from ((pair, pair.chosen) for pair in read(run, "pairs", bad))
+    if isinstance(run.source, HasPairs):
+        yield from ((pair, pair.chosen) for pair in pairs(run.source, bad))
     else:
-        yield from ((item, item.response) for item in read(run, "instructions", bad))
+        yield from ((item, item.response) for item in instructions(run.source, bad))

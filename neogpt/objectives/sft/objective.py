@@ -12,7 +12,7 @@ from neogpt.objectives.base import LossTerms, Objective
 from neogpt.objectives.batching import TokenRow, pack, pad, token_loss
 from neogpt.objectives.replay import Replay
 from neogpt.objectives.sft.config import Config
-from neogpt.objectives.split import Split, none_left, read
+from neogpt.objectives.split import Split, instructions, none_left
 from neogpt.records import RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_turns
@@ -47,7 +47,7 @@ class SFT(Objective):
         bad = RowStats()
         split = Split[TokenRow](self.config.val_fraction)
         limit = min(self.config.max_tokens, self.n_positions)
-        for item in read(self.run, "instructions", bad):
+        for item in instructions(self.run.source, bad):
             turn = Turn(item.instruction, item.context, item.response)
             turns = encode_turns(self.tokenizer, [*item.history, turn])
             parts = [part for turn in turns for part in turn]

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from neogpt import plugins
-from neogpt.config import SourceConfig
+from neogpt.data.source import Source
 from neogpt.errors import ConfigError, NeoGPTError, RewardError
 from neogpt.records import Instruction
 
@@ -54,8 +54,7 @@ class Human:
 class Known:
     """What rewards may know beside the answer."""
 
-    source_name: str
-    source: SourceConfig
+    source: Source
     human: Human = field(default_factory=Human)
 
 
