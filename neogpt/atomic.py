@@ -14,7 +14,7 @@ import os
 import shutil
 import signal
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -128,31 +128,37 @@ def read_manifest(folder: Path, error: type[NeoGPTError] = DataError) -> dict[st
         raise error(f"{folder / MANIFEST} cannot be read: {cause}", "a file that can be read") from None
 
 
-def verify_manifest(folder: Path, error: type[NeoGPTError] = DataError, hint: str = "") -> None:
+def verify_manifest(
+    folder: Path,
+    error: type[NeoGPTError] = DataError,
+    hint: str = "",
+    unread: Collection[str] = (),
+) -> None:
     """Raise `error`, naming the first file that is missing or differs from the folder's manifest.
 
-    `hint`: what to type then, which only the caller knows.
+    `hint`: what to type then, which only the caller knows. `unread`: files that the caller will not read, whose bytes
+    are therefore not hashed; they must be there in their size.
     """
     try:
-        _verify_files(folder, error)
+        _verify_files(folder, error, unread)
     except NeoGPTError as found:
         raise error(found.what, found.expected, hint) from None
 
 
-def _verify_files(folder: Path, error: type[NeoGPTError]) -> None:
+def _verify_files(folder: Path, error: type[NeoGPTError], unread: Collection[str]) -> None:
     for name, (size, digest) in read_manifest(folder, error).items():
         try:
-            _verify_file(safe_join(folder, name), size, digest, error)
+            _verify_file(safe_join(folder, name), size, None if name in unread else digest, error)
         except OSError as cause:
             raise error(f"{folder / name} cannot be read: {cause}", "a file that can be read") from None
 
 
-def _verify_file(path: Path, size: int, digest: str, error: type[NeoGPTError]) -> None:
+def _verify_file(path: Path, size: int, digest: str | None, error: type[NeoGPTError]) -> None:
     if not path.is_file():
         raise error(f"{path} is missing", f"the {size} bytes that {MANIFEST} lists")
     if path.stat().st_size != size:
         raise error(f"{path} has {path.stat().st_size} bytes", f"{size} bytes, as {MANIFEST} says")
-    if sha256_file(path) != digest:
+    if digest is not None and sha256_file(path) != digest:
         raise error(f"{path} is damaged: its sha256 differs", f"{digest}, as {MANIFEST} says")
 
 

@@ -1,7 +1,9 @@
 """Models by name: a run, a checkpoint, a Hugging Face directory or id, found, verified and loaded."""
 
 import logging
+import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from neogpt import atomic, ledger, retention
@@ -12,23 +14,52 @@ from neogpt.retention import eval_settings, newest, step_of, steps
 from neogpt.tokenizer import Tokenizer
 
 _log = logging.getLogger(__name__)
+UNREAD = ("trainer.safetensors",)
+"""What a checkpoint has that no model is read from: the optimizer's state, twice as large as the model."""
 
 
-def model_of(run: RunDir) -> Path | None:
+@dataclass(frozen=True)
+class ModelFolder(os.PathLike[str]):
+    """A folder that a model and its tokenizer are read from, found and verified once: pass it on, not its name."""
+
+    path: Path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def weights_hash(self) -> str:
+        """sha256 of model.safetensors: as the manifest has it, which was verified, or of the file."""
+        weights = "model.safetensors"
+        if (self.path / atomic.MANIFEST).is_file():
+            return atomic.read_manifest(self.path, CheckpointError)[weights][1]
+        return atomic.sha256_file(self.path / weights)
+
+
+def model_of(run: RunDir) -> ModelFolder | None:
     """The checkpoint that a run stands for: its newest whole one; with `--eval.patience`, the best that is kept; the
     last at which all guardrails held, where one of them ended it."""
-    found = newest(run, _log.warning)
-    if not found:
-        return None
     chosen = None
     if ledger.last_good_step(ledger.read(run.metrics)) is not None:
         chosen = retention.good(run, steps(run))
     elif eval_settings(run).get("patience"):
         chosen = retention.best(run, steps(run))
     if chosen is None:
-        return found
-    atomic.verify_manifest(run.checkpoint(chosen), CheckpointError, _another(run.checkpoint(chosen)))
-    return run.checkpoint(chosen)
+        found = newest(run, _log.warning, UNREAD)
+        return ModelFolder(found) if found else None
+    return _verified(run.checkpoint(chosen))
+
+
+def _verified(folder: Path) -> ModelFolder:
+    """The folder, checked against its manifest where it has one; CheckpointError says what to type in its place."""
+    if (folder / atomic.MANIFEST).is_file():
+        atomic.verify_manifest(folder, CheckpointError, _another(folder), UNREAD)
+    return ModelFolder(folder)
 
 
 def _another(folder: Path) -> str:
@@ -44,18 +75,18 @@ def _another(folder: Path) -> str:
     )
 
 
-def resolve(name: str | Path) -> Path:
+def resolve(name: str | os.PathLike[str]) -> ModelFolder:
     """The model folder that `name` means: a run (see `model_of`), a checkpoint, a Hugging Face directory, or a
-    Hugging Face id (downloaded, unless the network is off).
+    Hugging Face id (downloaded, unless the network is off). One that was resolved before is that already.
 
-    A folder with a manifest is checked against it. Errors: CheckpointError says what was found instead and what
-    to type.
+    A folder with a manifest is checked against it, but for what no model is read from (`UNREAD`). Errors:
+    CheckpointError says what was found instead and what to type.
     """
+    if isinstance(name, ModelFolder):
+        return name
     folder = Path(name)
     if (folder / "config.json").is_file():
-        if (folder / atomic.MANIFEST).is_file():
-            atomic.verify_manifest(folder, CheckpointError, _another(folder))
-        return folder
+        return _verified(folder)
     if (folder / "checkpoints").is_dir() and (found := model_of(RunDir(folder))):
         return found
     if folder.is_dir():
@@ -68,7 +99,7 @@ def resolve(name: str | Path) -> Path:
             "a folder with config.json and model.safetensors; pickled checkpoints (.pt, .bin) are never opened",
         )
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) and not str(name).startswith(("runs/", ".")):
-        return _download(str(name))
+        return ModelFolder(_download(str(name)))
     raise CheckpointError(f"there is no model at {name}", "a run, a checkpoint, or a Hugging Face id")
 
 
@@ -101,11 +132,11 @@ def _no_download(error: Exception) -> str:
     return str(error).partition("\n")[0] or type(error).__name__
 
 
-def load_model(name: str | Path) -> GPT2:
+def load_model(name: str | os.PathLike[str]) -> GPT2:
     """The model that `name` means (see `resolve`), in float32 on the CPU, in eval mode."""
-    return load_pretrained(resolve(name)).eval()
+    return load_pretrained(resolve(name).path).eval()
 
 
-def load_tokenizer(name: str | Path) -> Tokenizer:
+def load_tokenizer(name: str | os.PathLike[str]) -> Tokenizer:
     """The tokenizer beside the model that `name` means."""
-    return Tokenizer.load(resolve(name))
+    return Tokenizer.load(resolve(name).path)

@@ -1,7 +1,7 @@
 """The checkpoints of a run: which there are, which are whole, which is the best, which stay, and the room they need."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +56,20 @@ def steps(run: RunDir) -> list[int]:
     return sorted(step for step in found if step is not None)
 
 
-def newest(run: RunDir, note: Callable[[str], None] = lambda line: None) -> Path | None:
+def newest(
+    run: RunDir, note: Callable[[str], None] = lambda line: None, unread: Collection[str] = ()
+) -> Path | None:
     """The newest checkpoint that verifies, or None where there is none at all.
 
-    Each folder that is passed over is told to `note`. CheckpointError when folders exist and none verifies.
+    Each folder that is passed over is told to `note`; `unread`: see `atomic.verify_manifest`.
+    CheckpointError when folders exist and none verifies.
     """
     found = steps(run)
     skipped = []
     for step in reversed(found):
         folder = run.checkpoint(step)
         try:
-            atomic.verify_manifest(folder, CheckpointError)
+            atomic.verify_manifest(folder, CheckpointError, unread=unread)
             return folder
         except CheckpointError as error:
             skipped.append(f"skipped {folder.name}: {error.what}")

@@ -3,17 +3,26 @@
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 if TYPE_CHECKING:
     from neogpt.inference.engine import Engine
+    from neogpt.model_store import ModelFolder
 
 _CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"} | {127: 0x2421}
 _CONTROL |= dict.fromkeys(range(128, 160), 65533)
 
 
-def load_engine(name: str, device: str) -> "tuple[Engine, str]":
-    """The engine for the model that `name` means, and a warning to show (or "") when it was not taught to chat."""
+class Loaded(NamedTuple):
+    """An engine, the folder that its model was read from, and a warning to show when it was not taught to chat."""
+
+    engine: "Engine"
+    folder: "ModelFolder"
+    warning: str
+
+
+def load_engine(name: str, device: str) -> Loaded:
+    """The engine for the model that `name` means."""
     from neogpt import model_store
     from neogpt.inference.engine import Engine
     from neogpt.train.device import pick_device
@@ -27,7 +36,7 @@ def load_engine(name: str, device: str) -> "tuple[Engine, str]":
             f"{name} is a base model: it continues text and was not taught to answer (`neogpt sft` teaches it)"
         )
     )
-    return Engine(model, model_store.load_tokenizer(folder)), warning
+    return Loaded(Engine(model, model_store.load_tokenizer(folder)), folder, warning)
 
 
 def _knows_template(folder: os.PathLike[str]) -> bool:

@@ -19,6 +19,7 @@ from neogpt.inference.sampling_params import SamplingParams
 
 if TYPE_CHECKING:
     from neogpt.inference.engine import Completion
+    from neogpt.model_store import ModelFolder
 
 _HELP = """/reset         forget the conversation
 /system TEXT   background that goes with every question; without TEXT: none
@@ -73,26 +74,22 @@ def _chat(
     """
     sampling = SamplingParams(max_new_tokens, temperature, top_k, top_p, repetition_penalty, stop, seed)
     _models.use_utf8()
-    engine, warning = _models.load_engine(model, device)
+    engine, folder, warning = _models.load_engine(model, device)
     if warning:
         _models.notice(warning)
     if sys.stdin.isatty():
         _models.notice(
             f"{model}, {engine.model.n_params:,} parameters. /help lists what you can type; Ctrl-D leaves."
         )
-    turns = _default_turns(model) if max_history_turns is None else max_history_turns
+    turns = _default_turns(folder) if max_history_turns is None else max_history_turns
     if turns < 0:
         raise ConfigError(f"--max-history-turns {turns}", "0 or more")
     Chat(Conversation(engine, sampling, system, turns), model).loop()
 
 
-def _default_turns(model: str) -> int:
+def _default_turns(folder: "ModelFolder") -> int:
     """None where this package fine-tuned on single questions: earlier turns would only confuse such a model."""
-
-    from neogpt import model_store
-
-    taught_here = (model_store.resolve(model) / "trainer.json").is_file()
-    return 0 if taught_here else ALL_TURNS
+    return 0 if (folder / "trainer.json").is_file() else ALL_TURNS
 
 
 class Chat:

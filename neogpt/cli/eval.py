@@ -84,14 +84,14 @@ def _eval(
     from neogpt.evals import evaluate
     from neogpt.train.device import pick_device
 
-    folder = model_store.resolve(model)
-    tokenizer = model_store.load_tokenizer(folder)
+    place = model_store.resolve(model)
+    folder, tokenizer = place.path, model_store.load_tokenizer(place)
     asked = _asked_about(folder, source, source_flags)
     options = _options(folder, style, tasks, _places(names or _USUAL, data), bool(source))
     with torch.inference_mode():
         found, rows = evaluate(
             names or _usual(tokenizer, asked, options, limit),
-            model_store.load_model(folder).to(pick_device(device)),
+            model_store.load_model(place).to(pick_device(device)),
             tokenizer,
             asked,
             limit,

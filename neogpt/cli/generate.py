@@ -72,7 +72,7 @@ def _generate(
         raise ConfigError("a context goes with an instruction", "--instruct beside --context")
     _models.use_utf8()
     texts = [*prompts, *prompt, *_from_elsewhere(prompt_file, wanted=not (prompts or prompt))]
-    engine, warning = _models.load_engine(model, device)
+    engine, _, warning = _models.load_engine(model, device)
     if warning and instruct:
         _models.notice(warning)
     ids = [_encode(engine, text, instruct, context) for text in texts for _ in range(n)]

@@ -15,7 +15,7 @@ from neogpt.data.source import Source
 from neogpt.errors import ConfigError
 from neogpt.inference.engine import Engine
 from neogpt.inference.sampling_params import SamplingParams
-from neogpt.model import GPT2, load_pretrained
+from neogpt.model import GPT2
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer, template
 
@@ -48,14 +48,14 @@ def load(name: str, device: str = "cpu") -> Subject:
 
     Errors: CheckpointError; its code is model.other_family for what is no GPT-2.
     """
-    folder = model_store.resolve(name)
-    settings = _settings(folder)
-    model = load_pretrained(folder).eval().to(device)
+    found = model_store.resolve(name)
+    folder, settings = found.path, _settings(found.path)
+    model = model_store.load_model(found).to(device)
     return Subject(
         _label(folder, str(name)),
         folder,
         model,
-        model_store.load_tokenizer(folder),
+        model_store.load_tokenizer(found),
         settings.get("stage", ""),
         _source(settings),
     )

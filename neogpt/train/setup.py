@@ -171,9 +171,9 @@ def _starting_point(run: AnyRun) -> tuple[GPT2, Tokenizer, str]:
     """The weights and tokenizer that the stage starts from, and a hash of where they come from."""
     if run.init_from:
         folder = model_store.resolve(run.init_from)
-        model, tokenizer = load_pretrained(folder), Tokenizer.load(folder)
-        _validate_tokenizer(folder, tokenizer, model.config.vocab_size)
-        return model, tokenizer, atomic.sha256_file(folder / "model.safetensors")
+        model, tokenizer = model_store.load_model(folder), model_store.load_tokenizer(folder)
+        _validate_tokenizer(folder.path, tokenizer, model.config.vocab_size)
+        return model, tokenizer, folder.weights_hash()
     if run.stage != "pretrain":
         raise ConfigError(
             f"{run.stage} has no model to start from",
