@@ -148,10 +148,12 @@ def _subject(folder: Path) -> Subject:
     settings = _settings(folder)
     if not settings:
         return Subject(folder=folder)
-    stage = settings.get("stage")
-    held_out = {"val_fraction": settings["objective"]["val_fraction"]} if stage == "sft" else {}
-    learned = {"data_hash": str(_trainer(folder)["data_hash"])} if stage == "pretrain" else {}
-    return Subject(folder=folder, source=_source(settings), stage=str(stage), **held_out, **learned)
+    subject = Subject(folder=folder, source=_source(settings), stage=str(settings.get("stage")))
+    if subject.stage == "sft":
+        return dataclasses.replace(subject, val_fraction=settings["objective"]["val_fraction"])
+    if subject.stage == "pretrain":
+        return dataclasses.replace(subject, data_hash=str(_trainer(folder)["data_hash"]))
+    return subject
 
 
 def _source(settings: dict[str, Any]) -> SourceConfig:

@@ -48,7 +48,7 @@ def parse(entry: str) -> tuple[str, Config]:
     name = name.replace("_", "-")
     made = kind(name).config_class
     known = get_type_hints(made)
-    values = {}
+    values: dict[str, Any] = {}
     for part in re.split(r",(?=\w+=)", text) if colon else ():
         option, equals, value = part.partition("=")
         if not equals or option not in known:
@@ -120,10 +120,10 @@ def evaluator(run: AnyRun) -> Callable[[GPT2, Tokenizer, World], Found] | None:
 def _subject(run: AnyRun) -> Subject:
     from neogpt.objectives import sft  # start-up time: the command line checks names without it
 
-    held_out = {"val_fraction": run.objective.val_fraction} if isinstance(run.objective, sft.Config) else {}
-    return Subject(
-        source=run.source, stage=run.stage, val_samples=run.eval.val_samples, in_training=True, **held_out
-    )
+    subject = Subject(source=run.source, stage=run.stage, val_samples=run.eval.val_samples, in_training=True)
+    if isinstance(run.objective, sft.Config):
+        subject = dataclasses.replace(subject, val_fraction=run.objective.val_fraction)
+    return subject
 
 
 def entry_of(name: str, entries: Sequence[str]) -> str | None:
