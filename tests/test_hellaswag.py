@@ -360,5 +360,5 @@ def test_openais_gpt2_is_measured_by_its_name(
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     assert command_line.main([*call, "--json", "True"]) == 0
     found = json.loads(capsys.readouterr().out)["scores"]
-    direct = hellaswag.run(model, tokenizer, limit=9, data=str(invented))
+    direct = HellaSwag(Config(limit=9, data=str(invented))).run(model, tokenizer, World())
     assert found == {f"hellaswag/{name}": value for name, value in direct.items()}

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from neogpt import evals
 from neogpt.config import GPT2Config, SourceConfig
 from neogpt.data.sources import jsonl, tinyworld
 from neogpt.data.split import held_out
 from neogpt.data.text_metrics import common_subsequence, repeated_share, rouge_l
 from neogpt.errors import DataError
-from neogpt import evals
 from neogpt.evals import base, instructions
 from neogpt.inference import engine as inference_engine
 from neogpt.inference.engine import Engine

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 import torch
 
+from neogpt import evals
 from neogpt.config import GPT2Config
 from neogpt.errors import DataError
-from neogpt import evals
 from neogpt.evals import _refusal_data, base, over_refusal, refusals
 from neogpt.evals._answers import ModelAnswer
 from neogpt.evals._counts import standard_error

@@ -26,8 +26,8 @@ from neogpt.objectives.rl.rewards import format as format_reward
 from neogpt.objectives.rl.rewards.base import Answer, Known
 from neogpt.records import RowStats
 from neogpt.tokenizer import Tokenizer
-from neogpt.train.parallel.distributed import World
 from neogpt.tokenizer.template import encode_example
+from neogpt.train.parallel.distributed import World
 
 GOOD = {
     "one sentence": "It is a small thing.",
