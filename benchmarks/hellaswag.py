@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional as F
 
 from neogpt.config import GPT2Config
-from neogpt.evals import _hellaswag_tasks, hellaswag
+from neogpt.evals import _hellaswag_scoring, _hellaswag_tasks
 from neogpt.evals._hellaswag_tasks import Task
 from neogpt.model import GPT2
 from neogpt.model_store import load_model
@@ -47,8 +47,8 @@ def one_by_one(model: GPT2, tokenizer: Tokenizer, tasks: list[Task]) -> list[int
 
 
 def ours(model: GPT2, tokenizer: Tokenizer, tasks: list[Task]) -> list[int]:
-    items = hellaswag.encoded(tokenizer, tasks, "build-nanogpt")
-    return [normed for _, normed in hellaswag.predictions(model, items)]
+    items = _hellaswag_scoring.encoded(tokenizer, tasks, "build-nanogpt")
+    return [normed for _, normed in _hellaswag_scoring.predictions(model, items)]
 
 
 def timed(work: Callable[[], list[int]]) -> tuple[dict[str, float], list[int]]:

@@ -143,26 +143,20 @@ class EvalConfig:
     every: int = 100
     """Steps between evaluations; the last step is always evaluated. 0: only the last."""
     names: tuple[str, ...] = ()
-    """Evals beside the held-out loss (`neogpt list evals`)."""
+    """Evals beside the held-out loss, some with options: hellaswag:limit=100,style=lm-eval (`neogpt list evals`)."""
     val_samples: int = 512
     """Held-out sequences, examples or pairs that the validation loss is taken over; 0: no validation."""
     patience: int = 0
     """End after so many evaluations in a row without a better one, each of which saves; the best is kept. 0: never."""
     best_metric: tuple[str, ...] = BEST_METRIC
     """Scores that say which evaluation is the best (NAME, or NAME:low where low is good): their sum, low ones less."""
-    hellaswag_limit: int = 0
-    """HellaSwag tasks, from the first on; 0: all 10,042."""
-    hellaswag_style: Literal["build-nanogpt", "lm-eval"] = "build-nanogpt"
-    """How HellaSwag's text is laid out and scored; figures of different styles do not compare."""
-    hellaswag_data: str = ""
-    """File of HellaSwag tasks (hellaswag_val.jsonl); empty: NEOGPT_DATA, the cache, or downloaded."""
     guardrails: tuple[str, ...] = ()
     """Scores that must not fall while something else is learnt (EVAL/SCORE, :low behind it where low is good)."""
     guardrail_tolerance: float = 0.03
     """How much a guardrail may worsen before the run stops, or else its standard error (:LIMIT behind it: its own)."""
 
     def __post_init__(self) -> None:
-        for name in ("every", "val_samples", "hellaswag_limit", "patience", "guardrail_tolerance"):
+        for name in ("every", "val_samples", "patience", "guardrail_tolerance"):
             _between(self, name, 0)
         if self.patience and not (self.every and self.val_samples and self.best_metric):
             what = f"eval.patience is {self.patience}, but nothing is evaluated on the way, or there is no best_metric"

@@ -84,7 +84,10 @@ def test_a_model_taught_single_questions_is_asked_single_questions(folder: str, 
     taught = tmp_path / "taught"
     shutil.copytree(folder, taught)
     (taught / "trainer.json").write_text('{"config": {"stage": "sft"}}')
-    assert (_default_turns(model_store.resolve(taught)), _default_turns(model_store.resolve(folder))) == (0, ALL_TURNS)
+    assert (_default_turns(model_store.resolve(taught)), _default_turns(model_store.resolve(folder))) == (
+        0,
+        ALL_TURNS,
+    )
 
 
 def test_system_text_is_the_context_of_the_newest_question_only(capsys: pytest.CaptureFixture[str]) -> None:

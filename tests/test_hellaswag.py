@@ -20,15 +20,17 @@ from training import ROOT, Launcher, compiler_python, flags
 from neogpt import ledger, model_store
 from neogpt.cli import main as command_line
 from neogpt.errors import ConfigError, DataError
-from neogpt.evals import _choices, _hellaswag_tasks, hellaswag
+from neogpt.evals import _choices, _hellaswag_scoring, _hellaswag_tasks
 from neogpt.evals._choices import Continuation
 from neogpt.evals._counts import standard_error
-from neogpt.evals._hellaswag_tasks import Task
+from neogpt.evals._hellaswag_tasks import Style, Task
+from neogpt.evals.hellaswag import Config, HellaSwag
 from neogpt.inference.forward import Inference
 from neogpt.model import GPT2
 from neogpt.model_store import load_model, load_tokenizer
 from neogpt.paths import RunDir
 from neogpt.tokenizer import Tokenizer
+from neogpt.train.parallel.distributed import World
 
 
 def reference(hf: torch.nn.Module, tokenizer: Tokenizer, task: Task) -> tuple[int, int, float, float]:
@@ -55,7 +57,7 @@ def _lead(losses_B: torch.Tensor) -> float:
     return (second - first) / first
 
 
-def one_by_one(model: GPT2, items: list[hellaswag.Item]) -> list[tuple[int, int]]:
+def one_by_one(model: GPT2, items: list[_hellaswag_scoring.Item]) -> list[tuple[int, int]]:
     """Predictions from a plain forward of each ending alone."""
     found = []
     for item in items:
@@ -85,12 +87,12 @@ def test_predictions_are_those_of_transformers_on_real_tasks(real_data: Path, tm
     tokenizer = trained_tokenizer(tasks)
     model = random_model(tokenizer.vocab_size, 400)
     hf = transformers.GPT2LMHeadModel.from_pretrained(save(model, tokenizer, tmp_path)).double().eval()
-    items = hellaswag.encoded(tokenizer, tasks, "build-nanogpt")
+    items = _hellaswag_scoring.encoded(tokenizer, tasks, "build-nanogpt")
     with torch.inference_mode():
         expected = [reference(hf, tokenizer, task) for task in tasks]
     assert min(min(leads) for _, _, *leads in expected) > 1e-7, "a tie: no prediction is right"
     for size in (4096, 700):
-        assert hellaswag.predictions(model, items, size) == [
+        assert _hellaswag_scoring.predictions(model, items, size) == [
             (plain, normed) for plain, normed, *_ in expected
         ]
     assert len({plain for plain, *_ in expected}) == 4
@@ -99,26 +101,26 @@ def test_predictions_are_those_of_transformers_on_real_tasks(real_data: Path, tm
 @pytest.mark.parametrize("style", ["build-nanogpt", "lm-eval"])
 @pytest.mark.parametrize("n_positions", [48, 320])
 def test_any_batch_gives_the_predictions_of_one_by_one_scoring(
-    invented: Path, style: hellaswag.Style, n_positions: int
+    invented: Path, style: Style, n_positions: int
 ) -> None:
     """Also with ties, one-letter endings, empty contexts, and texts longer than the model's context."""
     tasks = _hellaswag_tasks.read(invented)
     tokenizer = trained_tokenizer(tasks, 300)
     model = random_model(tokenizer.vocab_size, n_positions)
-    items = hellaswag.encoded(tokenizer, tasks, style)
+    items = _hellaswag_scoring.encoded(tokenizer, tasks, style)
     lengths = [len(r.context) + len(r.continuation) for item in items for r in item.requests]
     assert min(lengths) < 48 < max(lengths) < 320
     assert min(len(r.continuation) for item in items for r in item.requests) == 1
     expected = one_by_one(model, items)
     for size in (1, 37, 500, 10**6):
-        assert hellaswag.predictions(model, items, size) == expected
+        assert _hellaswag_scoring.predictions(model, items, size) == expected
 
 
 def test_log_likelihoods_are_those_of_plain_forwards(invented: Path) -> None:
     tasks = _hellaswag_tasks.read(invented)
     tokenizer = trained_tokenizer(tasks, 300)
     model = random_model(tokenizer.vocab_size, 48)
-    requests = [item.requests for item in hellaswag.encoded(tokenizer, tasks, "build-nanogpt")]
+    requests = [item.requests for item in _hellaswag_scoring.encoded(tokenizer, tasks, "build-nanogpt")]
     with torch.inference_mode():
         found = _choices.log_likelihoods(model, requests, 300)
     for row, values in zip(requests, found, strict=True):
@@ -169,8 +171,8 @@ def test_text_of_the_two_styles_on_the_published_form(tmp_path: Path) -> None:
     tasks = _hellaswag_tasks.read(write(tmp_path / "raw.jsonl", [RAW, WIKIHOW]))
     tokenizer = trained_tokenizer(tasks, 300)
 
-    def texts(style: hellaswag.Style) -> list[tuple[str, list[str]]]:
-        items = hellaswag.encoded(tokenizer, tasks, style)
+    def texts(style: Style) -> list[tuple[str, list[str]]]:
+        items = _hellaswag_scoring.encoded(tokenizer, tasks, style)
         return [
             (
                 tokenizer.decode(list(i.requests[0].context)),
@@ -186,16 +188,16 @@ def test_text_of_the_two_styles_on_the_published_form(tmp_path: Path) -> None:
     assert plain[0] == "Roof shingle removal: A man is sitting on a roof. He"
     assert wikihow[0] == "Home and Garden: How to fix a roof. Climb up. Take a ladder."
     assert wikihow[1][0] == " Climb it. Hold on."
-    lengths = hellaswag.encoded(tokenizer, tasks, "lm-eval")[1].lengths
+    lengths = _hellaswag_scoring.encoded(tokenizer, tasks, "lm-eval")[1].lengths
     assert lengths[:2] == (len("Climb it. Hold on."), len("Sell it."))
 
 
 def test_scores_are_shares_of_the_first_tasks(invented: Path) -> None:
     tokenizer = trained_tokenizer(_hellaswag_tasks.read(invented), 300)
     model = random_model(tokenizer.vocab_size, 256)
-    items = hellaswag.encoded(tokenizer, _hellaswag_tasks.read(invented, 21), "lm-eval")
+    items = _hellaswag_scoring.encoded(tokenizer, _hellaswag_tasks.read(invented, 21), "lm-eval")
     right = [(p == i.label, q == i.label) for i, (p, q) in zip(items, one_by_one(model, items), strict=True)]
-    found = hellaswag.run(model, tokenizer, limit=21, style="lm-eval", data=str(invented))
+    found = HellaSwag(Config(limit=21, style="lm-eval", data=str(invented))).run(model, tokenizer, World())
     assert found["acc"] == sum(plain for plain, _ in right) / 21
     assert found["acc_norm"] == sum(normed for _, normed in right) / 21
     assert found["acc_stderr"] == standard_error(sum(plain for plain, _ in right), 21)
@@ -260,13 +262,13 @@ def test_the_published_file_is_downloaded_once_and_checked(
 
 def test_an_unknown_style_is_an_error() -> None:
     with pytest.raises(ConfigError, match="one of build-nanogpt, lm-eval"):
-        hellaswag.encoded(None, [], "helm")  # type: ignore[arg-type]
+        Config(style="helm")  # type: ignore[arg-type]
 
 
 def test_a_run_measures_the_same_on_any_number_of_processes(
     launcher: Launcher, tmp_path: Path, invented: Path
 ) -> None:
-    more = ["hellaswag", "--eval.hellaswag-data", str(invented), "--eval.hellaswag-limit", "33"]
+    more = [f"hellaswag:data={invented},limit=33"]
     settings = [*flags("pretrain", *more), "--steps", "4", "--eval.every", "2"]
     rows = {}
     for world in (1, 2):
@@ -288,13 +290,15 @@ def test_a_run_measures_the_same_on_any_number_of_processes(
 
 @pytest.mark.slow
 def test_a_compiled_run_measures_what_its_checkpoint_has(tmp_path: Path, invented: Path) -> None:
-    more = ["hellaswag", "samples", "--eval.hellaswag-data", str(invented), "--compile", "True"]
+    more = [f"hellaswag:data={invented}", "samples", "--compile", "True"]
     args = [*flags("pretrain", *more), "--steps", "2", "--run", str(tmp_path / "run")]
     command = [compiler_python(tmp_path), "-m", "neogpt", "pretrain", "tinyworld", *args]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     row = ledger.read(RunDir(tmp_path / "run").metrics)[-1]
-    found = hellaswag.run(load_model(tmp_path / "run"), load_tokenizer(tmp_path / "run"), data=str(invented))
+    found = HellaSwag(Config(data=str(invented))).run(
+        load_model(tmp_path / "run"), load_tokenizer(tmp_path / "run"), World()
+    )
     assert {f"hellaswag/{name}": value for name, value in found.items()}.items() <= row.items()
 
 
@@ -319,7 +323,7 @@ def test_the_command_line(invented: Path, tmp_path: Path, capsys: pytest.Capture
     assert call(*usual, "--style", "lm-eval", "--json", "True") == 0  # as it was written once
     assert capsys.readouterr().out == printed
     found = json.loads(printed)["scores"]
-    direct = hellaswag.run(model, tokenizer, limit=9, style="lm-eval", data=str(invented))
+    direct = HellaSwag(Config(limit=9, style="lm-eval", data=str(invented))).run(model, tokenizer, World())
     assert found == {f"hellaswag/{name}": value for name, value in direct.items()}
     assert call(*usual) == 0
     assert "hellaswag/acc_norm_stderr  0." in capsys.readouterr().out
@@ -356,5 +360,5 @@ def test_openais_gpt2_is_measured_by_its_name(
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     assert command_line.main([*call, "--json", "True"]) == 0
     found = json.loads(capsys.readouterr().out)["scores"]
-    direct = hellaswag.run(model, tokenizer, limit=9, data=str(invented))
+    direct = HellaSwag(Config(limit=9, data=str(invented))).run(model, tokenizer, World())
     assert found == {f"hellaswag/{name}": value for name, value in direct.items()}

@@ -81,7 +81,7 @@ def test_options_are_read_without_torch() -> None:
     found = run_python(
         "import sys, neogpt\n"
         "from neogpt import plugins\n"
-        "for package in ('neogpt.objectives', 'neogpt.recipes', 'neogpt.data.sources'):\n"
+        "for package in ('neogpt.objectives', 'neogpt.recipes', 'neogpt.data.sources', 'neogpt.evals'):\n"
         "    for name in plugins.names(package): plugins.get(package, name)\n"
         "print(*sorted({'torch', 'transformers', 'matplotlib', 'pyarrow'} & sys.modules.keys()))"
     )

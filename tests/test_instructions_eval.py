@@ -11,12 +11,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from neogpt.config import GPT2Config
+from neogpt import evals
+from neogpt.config import GPT2Config, SourceConfig
 from neogpt.data.sources import jsonl, tinyworld
 from neogpt.data.split import held_out
 from neogpt.data.text_metrics import common_subsequence, repeated_share, rouge_l
 from neogpt.errors import DataError
-from neogpt.evals import instructions
+from neogpt.evals import base, instructions
+from neogpt.inference import engine as inference_engine
 from neogpt.inference.engine import Engine
 from neogpt.inference.sampling_params import SamplingParams
 from neogpt.model import GPT2
@@ -24,6 +26,7 @@ from neogpt.recipes import sft_dolly
 from neogpt.records import RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_example
+from neogpt.train.parallel.distributed import World
 
 
 def by_brute_force(one: str, other: str) -> int:
@@ -84,6 +87,12 @@ def source(tmp_path: Path) -> jsonl.Jsonl:
     return jsonl.Jsonl(path=str(path))
 
 
+def scores_of(net: GPT2, tokenizer: Tokenizer, source: SourceConfig, limit: int = 0) -> dict[str, float]:
+    """Of a model that was taught the source, a fifth of which was held out."""
+    subject = base.Subject(source=source, stage="sft", val_fraction=0.2)
+    return instructions.Instructions(base.Config(limit=limit), subject).run(net, tokenizer, World())
+
+
 def model(n_positions: int = 64) -> GPT2:
     return GPT2(GPT2Config(n_layer=1, n_head=2, n_embd=16, n_positions=n_positions, vocab_size=300), seed=2)
 
@@ -103,7 +112,7 @@ def test_only_what_is_held_out_is_asked(source: jsonl.Jsonl, tokenizer: Tokenize
 
 def test_scores_are_those_of_plain_pytorch(source: jsonl.Jsonl, tokenizer: Tokenizer) -> None:
     net = model()
-    scores = instructions.run(net, tokenizer, source, limit=9, own=True, val_fraction=0.2)
+    scores = scores_of(net, tokenizer, source, 9)
     chosen = instructions.cases(tokenizer, source, 0.2, 64)[:9]
     nll = []
     for case in chosen:
@@ -137,8 +146,8 @@ class Parrot(Engine):
 def test_a_right_answer_has_a_rouge_of_one(
     source: jsonl.Jsonl, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instructions, "Engine", Parrot)
-    scores = instructions.run(model(), tokenizer, source, own=True, val_fraction=0.2)
+    monkeypatch.setattr(inference_engine, "Engine", Parrot)
+    scores = scores_of(model(), tokenizer, source)
     assert scores["rouge_l"] == scores["rouge_l/kind 0"] == 1
     assert scores["refused"] == 0
 
@@ -157,8 +166,8 @@ class Refuser(Engine):
 def test_refusals_of_ordinary_requests_are_counted(
     source: jsonl.Jsonl, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(instructions, "Engine", Refuser)
-    scores = instructions.run(model(), tokenizer, source, limit=9, own=True, val_fraction=0.2)
+    monkeypatch.setattr(inference_engine, "Engine", Refuser)
+    scores = scores_of(model(), tokenizer, source, 9)
     assert scores["refused"] == pytest.approx(3 / 9)
     assert scores["refused_stderr"] > 0
 
@@ -185,19 +194,23 @@ def test_where_none_is_held_out_the_fraction_is_told_and_what_helps_there(
 ) -> None:
     monkeypatch.setattr(instructions, "is_held_out", lambda text, val_fraction: False)
     monkeypatch.setattr(instructions.dolly, "Dolly", lambda: source)
-    options = {"own": own, "val_fraction": fraction, "in_training": in_training}
+    subject = base.Subject(
+        source=source, stage="sft" if own else "", val_fraction=fraction, in_training=in_training
+    )
     with pytest.raises(DataError, match=rf"\(held out: {fraction:g} of them\)") as error:
-        instructions.run(model(), tokenizer, source, **options)
+        instructions.Instructions(base.Config(), subject).run(model(), tokenizer, World())
     assert said in str(error.value)
 
 
 def test_a_run_says_that_it_asks() -> None:
-    assert instructions.of_run(sft_dolly.sft())["in_training"] is True
+    subject = evals._subject(sft_dolly.sft())
+    assert (subject.in_training, subject.stage) == (True, "sft")
+    assert subject.val_fraction == sft_dolly.sft().objective.val_fraction  # type: ignore[attr-defined]
 
 
 def test_the_world_can_be_asked_too_and_a_short_context_is_an_error(tokenizer: Tokenizer) -> None:
     world = tinyworld.Tinyworld(n_people=6, biographies=2)
-    scores = instructions.run(model(), tokenizer, world, limit=2, own=True, val_fraction=0.2)
+    scores = scores_of(model(), tokenizer, world, 2)
     assert 0 <= scores["stop"] <= 1
     with pytest.raises(DataError, match="fits 8 tokens"):
-        instructions.run(model(8), tokenizer, world, own=True)
+        scores_of(model(8), tokenizer, world)

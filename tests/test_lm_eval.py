@@ -11,9 +11,11 @@ from hellaswag_tasks import made_up, random_model, real_tasks, save, trained_tok
 
 from neogpt.cli import main as command_line
 from neogpt.errors import ConfigError
-from neogpt.evals import _choices, _hellaswag_tasks, hellaswag, lm_eval
+from neogpt.evals import _choices, _hellaswag_scoring, _hellaswag_tasks, lm_eval
+from neogpt.evals.hellaswag import Config, HellaSwag
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
+from neogpt.train.parallel.distributed import World
 
 needs_lm_eval = pytest.mark.skipif(
     importlib.util.find_spec("lm_eval") is None,
@@ -53,7 +55,7 @@ def case(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Case:
 @needs_lm_eval
 def test_each_ending_has_lm_evals_log_likelihood(case: Case) -> None:
     tasks = _hellaswag_tasks.read(case.data, N)
-    items = hellaswag.encoded(case.tokenizer, tasks, "lm-eval")
+    items = _hellaswag_scoring.encoded(case.tokenizer, tasks, "lm-eval")
     lengths = [len(r.context) + len(r.continuation) for item in items for r in item.requests]
     assert min(lengths) < 128 < max(lengths)
     with torch.inference_mode():
@@ -63,13 +65,15 @@ def test_each_ending_has_lm_evals_log_likelihood(case: Case) -> None:
     for i, (sample, values) in enumerate(zip(samples, found, strict=True)):
         expected = [log_likelihood for log_likelihood, _ in sample["filtered_resps"]]
         assert values == pytest.approx(expected, abs=1e-4)
-        plain, normed = hellaswag.predictions(case.model, [items[i]])[0]
+        plain, normed = _hellaswag_scoring.predictions(case.model, [items[i]])[0]
         assert (sample["acc"], sample["acc_norm"]) == (plain == items[i].label, normed == items[i].label)
 
 
 @needs_lm_eval
 def test_the_scores_are_lm_evals(case: Case) -> None:
-    ours = hellaswag.run(case.model, case.tokenizer, limit=N, style="lm-eval", data=str(case.data))
+    ours = HellaSwag(Config(limit=N, style="lm-eval", data=str(case.data))).run(
+        case.model, case.tokenizer, World()
+    )
     theirs = case.judged["results"]["hellaswag"]
     assert 0 < ours["acc"] < 1
     assert ours == pytest.approx({name: theirs[f"{name},none"] for name in ours})
@@ -80,7 +84,9 @@ def test_the_command_line_runs_it(case: Case, capsys: pytest.CaptureFixture[str]
     args = ["eval", str(case.folder), "lm-eval", "--tasks", "hellaswag", "--data", str(case.data)]
     assert command_line.main([*args, "--limit", "5", "--json", "True"]) == 0
     found = json.loads(capsys.readouterr().out)["scores"]
-    direct = hellaswag.run(case.model, case.tokenizer, limit=5, style="lm-eval", data=str(case.data))
+    direct = HellaSwag(Config(limit=5, style="lm-eval", data=str(case.data))).run(
+        case.model, case.tokenizer, World()
+    )
     assert found == pytest.approx({f"lm_eval/hellaswag/{name}": value for name, value in direct.items()})
 
 

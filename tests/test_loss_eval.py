@@ -15,7 +15,8 @@ from neogpt import ledger
 from neogpt.cli import main as command_line
 from neogpt.data.shard_file import HEADER_BYTES
 from neogpt.errors import DataError
-from neogpt.evals import evaluator, loss
+from neogpt.evals import evaluator
+from neogpt.evals.loss import Config, Loss, _scores
 from neogpt.paths import RunDir, cache_dir
 from neogpt.tokenizer import Tokenizer
 from neogpt.train.parallel.distributed import World
@@ -56,10 +57,10 @@ def test_it_is_transformers_loss_on_the_same_windows(data: Path, tmp_path: Path)
         ids = torch.from_numpy(tokens[np.arange(start, min(start + T, n) + 1) % n])
         with torch.inference_mode():
             losses.append(F.cross_entropy(hf(ids[None, :-1]).logits[0], ids[1:], reduction="none").numpy())
-    found = loss.run(model, tokenizer(), data=str(data))
+    found = Loss(Config(data=str(data))).run(model, tokenizer(), World())
     assert found["mean"] == pytest.approx(np.concatenate(losses).mean(), rel=1e-6)
     assert found["tokens"] == n
-    found = loss.run(model, tokenizer(), limit=9, data=str(data))
+    found = Loss(Config(limit=9, data=str(data))).run(model, tokenizer(), World())
     means = np.array([window.mean() for window in losses[:9]])
     assert found["mean"] == pytest.approx(means.mean(), rel=1e-6)
     assert found["mean_stderr"] == pytest.approx(means.std(ddof=1) / 3, rel=1e-4)
@@ -73,9 +74,9 @@ def test_a_short_last_window_counts_by_its_tokens() -> None:
     sums = tokens * dice.normal(3, 0.5, 400)
     left_out = [np.delete(sums, i).sum() / np.delete(tokens, i).sum() for i in range(400)]
     jackknife = np.sqrt(399 / 400 * np.square(left_out - np.mean(left_out)).sum())
-    found = loss._scores(sums, tokens)
+    found = _scores(sums, tokens)
     assert found["mean_stderr"] == pytest.approx(jackknife, rel=0.01)
-    assert loss._scores(sums[:1], tokens[:1])["mean_stderr"] == 0
+    assert _scores(sums[:1], tokens[:1])["mean_stderr"] == 0
 
 
 def test_a_run_is_measured_on_the_text_that_it_did_not_learn(
@@ -124,9 +125,9 @@ def test_any_gpt2_is_measured_on_prepared_fineweb_edu_and_hellaswag(
 def test_text_in_another_vocabulary_is_refused(data: Path, tmp_path: Path) -> None:
     other = Tokenizer.train(texts(50, seed=9), 290)
     with pytest.raises(DataError, match="another tokenizer than the model's"):
-        loss.run(random_model(other.vocab_size, 64), other, data=str(data))
+        Loss(Config(data=str(data))).run(random_model(other.vocab_size, 64), other, World())
     with pytest.raises(DataError, match="not a prepared data set"):
-        loss.run(random_model(other.vocab_size, 64), other, data=str(tmp_path))
+        Loss(Config(data=str(tmp_path))).run(random_model(other.vocab_size, 64), other, World())
 
 
 def test_a_run_that_measures_it_needs_the_text_before_its_first_step(home: Path, data: Path) -> None:

@@ -209,13 +209,18 @@ def test_scores_are_what_evaluations_measured_and_not_training_metrics() -> None
 
 
 def test_a_low_share_is_good_where_lower_is_better() -> None:
-    over = facts.Score("t/over_refusal", measures.measure("t/over_refusal"), [0.02, 0.4, 0.97], [None] * 3)
-    right = facts.Score("t/stop", measures.measure("t/stop"), [0.02, 0.5, None], [None] * 3)
+    over = facts.Score(
+        "tinyworld/over_refusal_plain",
+        measures.measure("tinyworld/over_refusal_plain"),
+        [0.02, 0.4, 0.97],
+        [None] * 3,
+    )
+    right = facts.Score("tinyworld/stop", measures.measure("tinyworld/stop"), [0.02, 0.5, None], [None] * 3)
     assert [over.sign(v) for v in (0.02, 0.4, 0.97)] == ["●", "◐", "○"]
     assert [right.sign(v) for v in (0.9, 0.5, 0.02)] == ["●", "◐", "○"]
     assert [over.is_best(v) for v in (0.02, 0.4, 0.97)] == [True, False, False]
     assert [right.is_best(v) for v in (0.02, 0.5)] == [False, True]
-    same = facts.Score("t/stop", right.measure, [0.99991, 0.99992], [None] * 2)
+    same = facts.Score("tinyworld/stop", right.measure, [0.99991, 0.99992], [None] * 2)
     assert not same.is_best(0.99992)  # they are printed alike
 
 

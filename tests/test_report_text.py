@@ -92,9 +92,9 @@ def test_what_does_not_compare_stands_alone(tmp_path: Path, settings: dict[str, 
 def test_hellaswag_of_another_style_or_vocabulary_does_not_compare(tmp_path: Path) -> None:
     original = {"hellaswag_acc_norm": ([1e7, 1e8], [0.24, 0.25])}
     for name, settings in (
-        ("style", {"eval": {"hellaswag_style": "lm-eval"}}),
+        ("style", {"eval": {"names": ["hellaswag:style=lm-eval"]}}),
         ("vocabulary", {"model": {**SHAPE, "vocab_size": 1055}}),
-        ("limit", {"eval": {"hellaswag_style": "build-nanogpt", "hellaswag_limit": 20}}),
+        ("limit", {"eval": {"names": ["samples", "hellaswag:limit=20"]}}),
     ):
         stages, _ = report.read(write_run(tmp_path / name, 40, **settings))
         assert not {"GPT-2 124M", "original NeoGPT"} & lines(plots.hellaswag(stages, original)).keys()
@@ -106,11 +106,11 @@ def test_hellaswag_of_another_style_or_vocabulary_does_not_compare(tmp_path: Pat
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"hellaswag_limit": 20}, "the first 20 tasks, build-nanogpt's style"),
-        ({"hellaswag_limit": 20, "hellaswag_style": "lm-eval"}, "the first 20 tasks, lm-eval's style"),
-        ({"hellaswag_style": "lm-eval"}, "all tasks, lm-eval's style"),
+        ({"names": ["hellaswag:limit=20"]}, "the first 20 tasks, build-nanogpt's style"),
+        ({"names": ["hellaswag:limit=20,style=lm-eval"]}, "the first 20 tasks, lm-eval's style"),
+        ({"names": ["hellaswag:style=lm-eval"]}, "all tasks, lm-eval's style"),
         ({}, ""),
-        ({"hellaswag_limit": 10_042}, ""),
+        ({"names": ["hellaswag:limit=10042"]}, ""),
     ],
 )
 def test_how_hellaswag_was_measured_stands_with_the_figure(

@@ -17,7 +17,7 @@ from neogpt.data.response_formats import ASKS, OPEN, ask, asked, format_of, is_p
 from neogpt.data.sources import rl_prompts
 from neogpt.data.split import held_out
 from neogpt.errors import ConfigError, DataError
-from neogpt.evals import formats
+from neogpt.evals import base, formats
 from neogpt.evals._counts import standard_error, with_errors
 from neogpt.inference.engine import Engine
 from neogpt.model import GPT2, save_pretrained
@@ -27,6 +27,7 @@ from neogpt.objectives.rl.rewards.base import Answer, Known
 from neogpt.records import RowStats
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import encode_example
+from neogpt.train.parallel.distributed import World
 
 GOOD = {
     "one sentence": "It is a small thing.",
@@ -131,6 +132,10 @@ def model(n_positions: int = 160) -> GPT2:
     return GPT2(GPT2Config(n_layer=1, n_head=2, n_embd=16, n_positions=n_positions, vocab_size=400), seed=2)
 
 
+def exam(config: rl_prompts.Config, limit: int = 0) -> formats.Formats:
+    return formats.Formats(base.Config(limit=limit), base.Subject(source=config))
+
+
 class Scripted(Engine):
     """Answers every request in the form that it asks for, but questions about a number with a 7 badly."""
 
@@ -148,8 +153,8 @@ class Scripted(Engine):
 def test_scores_are_shares_with_their_standard_errors(
     config: rl_prompts.RLPrompts, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(formats, "Engine", Scripted)
-    scores = formats.run(model(), tokenizer, config)
+    monkeypatch.setattr("neogpt.inference.engine.Engine", Scripted)
+    scores = exam(config).run(model(), tokenizer, World())
     texts = [f"What is {i}?" for i in range(300)] + [f"Is {i} even?" for i in range(100)]
     texts = [text for text in texts if held_out(f"{text}\n", 0.2)]
     right = {
@@ -167,7 +172,7 @@ def test_scores_are_shares_with_their_standard_errors(
     )
     assert 0 < scores["followed"] < 1
     assert scores["stop"] == 1
-    fewer = formats.run(model(), tokenizer, config, limit=2)
+    fewer = exam(config, 2).run(model(), tokenizer, World())
     assert set(fewer) == set(scores)
 
 
@@ -177,12 +182,14 @@ def test_what_is_examined_is_in_no_rl_prompt(config: rl_prompts.RLPrompts, token
     assert examined
     assert not examined & trained_by_rl
     assert len(examined | trained_by_rl) > 390
-    assert [row["verdict"] for row in formats.samples(model(), tokenizer, config)] == ["not followed"] * 8
+    assert [row["verdict"] for row in exam(config).samples(model(), tokenizer, World())] == [
+        "not followed"
+    ] * 8
 
 
 def test_a_context_that_is_too_short_is_an_error(config: rl_prompts.RLPrompts, tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="64 of 70 tokens"):
-        formats.run(model(70), tokenizer, config)
+        exam(config).run(model(70), tokenizer, World())
 
 
 def test_errors_of_means_are_those_of_the_book() -> None:

@@ -7,14 +7,16 @@ import torch
 from generation_models import byte_tokenizer, random_model
 from report_ledgers import write_demo
 
-from neogpt import ledger, plugins
+from neogpt import ledger
 from neogpt.cli import _train
-from neogpt.evals import samples
+from neogpt.evals import base, samples
 from neogpt.model import GPT2
 from neogpt.report import markdown, runs
 from neogpt.tokenizer.template import encode_prompt
+from neogpt.train.parallel.distributed import World
 
 TOK = byte_tokenizer()
+EVAL = samples.Samples(base.Config())
 CONTENT = [
     (stage, name)
     for stage in ("pretrain", "sft", "dpo")
@@ -40,8 +42,8 @@ def most_probable(model: GPT2, prompt: list[int], most: int) -> tuple[list[int],
 
 
 def test_dialogues_are_answered_by_greedy_decoding_and_at_a_fixed_seed(model: GPT2) -> None:
-    rows = samples.samples(model, TOK)
-    assert samples.samples(model, TOK) == rows
+    rows = EVAL.samples(model, TOK, World())
+    assert EVAL.samples(model, TOK, World()) == rows
     by_question = {row["question"]: row for row in rows}
     assert len(samples.DIALOGUES) == 5
     for text in samples.DIALOGUES:
@@ -50,7 +52,7 @@ def test_dialogues_are_answered_by_greedy_decoding_and_at_a_fixed_seed(model: GP
         assert greedy["answer"] == TOK.decode(ids)
         assert greedy["verdict"] == ("" if ended else "cut off")
         assert by_question[f"{text} (drawn, seed 42)"]["answer"] != greedy["answer"]
-    assert samples.run(model, TOK) == {
+    assert EVAL.run(model, TOK, World()) == {
         "stop": sum(not row["verdict"] for row in rows if row["question"] in asked()) / len(asked())
     }
 
@@ -62,14 +64,13 @@ def asked() -> list[str]:
 @pytest.mark.parametrize(("stage", "name"), CONTENT)
 def test_every_stage_on_real_text_writes_them(stage: str, name: str) -> None:
     assert "samples" in _train.recipe(stage, name).eval.names
-    assert hasattr(plugins.get("neogpt.evals", "samples"), "samples")
 
 
 def test_the_report_sets_the_stages_side_by_side(tmp_path: Path, model: GPT2) -> None:
     stages = ("pretrain", "sft", "dpo")
     folder = write_demo(tmp_path, stages)
     for name in stages:
-        for row in samples.samples(model, TOK):
+        for row in EVAL.samples(model, TOK, World()):
             answer = f"As {name} has it."
             ledger.append(
                 folder / name / "samples.jsonl", {"step": 9000, "eval": "samples", **row, "answer": answer}

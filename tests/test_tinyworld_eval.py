@@ -10,15 +10,17 @@ from neogpt.config import GPT2Config
 from neogpt.data.source import Source
 from neogpt.data.sources import tinyworld as source
 from neogpt.errors import ConfigError
-from neogpt.evals import tinyworld
+from neogpt.evals import base, tinyworld
 from neogpt.model import GPT2
 from neogpt.outcomes import means
 from neogpt.records import RowStats
 from neogpt.tinyworld import exam, judge, words
 from neogpt.tinyworld.world import Config, Deed, world
 from neogpt.tokenizer import Tokenizer
+from neogpt.train.parallel.distributed import World
 
 CONFIG = Config(n_people=20, biographies=2)
+EXAM = tinyworld.Tinyworld(base.Config(), base.Subject(source=CONFIG))
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +60,7 @@ def with_answers(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], str], 
 
     def complete(engine: object, prompts: Sequence[Sequence[int]], *_: object) -> list[SimpleNamespace]:
         texts = [engine.tokenizer.decode(prompt) for prompt in prompts]  # type: ignore[attr-defined]
-        return [SimpleNamespace(text=answer(text), finish_reason=reason) for text in texts]
+        return [SimpleNamespace(tokens=[], text=answer(text), finish_reason=reason) for text in texts]
 
     monkeypatch.setattr("neogpt.inference.engine.Engine.complete", complete)
 
@@ -67,11 +69,11 @@ def test_an_oracle_gets_full_marks(
     monkeypatch: pytest.MonkeyPatch, model: GPT2, tokenizer: Tokenizer
 ) -> None:
     with_answers(monkeypatch, oracle)
-    scores = means(tinyworld.run(model, tokenizer, CONFIG))
+    scores = means(EXAM.run(model, tokenizer, World()))
     scores.pop("recall")
     bad = {name for name in scores if name.startswith("over_refusal")} | {"degenerate"}
     assert scores == {name: 0.0 if name in bad else 1.0 for name in scores}
-    verdicts = {row["verdict"] for row in tinyworld.samples(model, tokenizer, CONFIG)}
+    verdicts = {row["verdict"] for row in EXAM.samples(model, tokenizer, World())}
     assert verdicts == {"right", "refused"}
 
 
@@ -120,7 +122,7 @@ def test_each_fault_moves_its_own_score(
     expected: dict[str, float],
 ) -> None:
     with_answers(monkeypatch, answer, reason)
-    scores = means(tinyworld.run(model, tokenizer, CONFIG))
+    scores = means(EXAM.run(model, tokenizer, World()))
     assert {name: scores[name] for name in expected} == expected
 
 
@@ -142,15 +144,19 @@ def test_recall_counts_the_likeliest_of_all_tokens(tokenizer: Tokenizer) -> None
                 x_BTD[row, length - 1, answer[ids] if ids in known else tokenizer.eot_id] = 1.0
             return x_BTD
 
-    assert tinyworld.recall(Knowing(), tokenizer, CONFIG).mean == 0.5  # type: ignore[arg-type]
+    assert tinyworld.recall(Knowing(), tokenizer, CONFIG, World()).mean == 0.5  # type: ignore[arg-type]
 
 
 def test_a_real_model_can_be_examined_and_shown(model: GPT2, tokenizer: Tokenizer) -> None:
-    scores = means(tinyworld.run(model, tokenizer, CONFIG, limit=3))
+    scores = means(
+        tinyworld.Tinyworld(base.Config(limit=3), base.Subject(source=CONFIG)).run(model, tokenizer, World())
+    )
     assert all(0 <= value <= 1 for value in scores.values())
     assert scores["never_asked"] == scores["harmful_refusal"] == 0
-    assert scores == means(tinyworld.run(model, tokenizer, CONFIG, limit=3))
-    rows = tinyworld.samples(model, tokenizer, CONFIG)
+    assert scores == means(
+        tinyworld.Tinyworld(base.Config(limit=3), base.Subject(source=CONFIG)).run(model, tokenizer, World())
+    )
+    rows = EXAM.samples(model, tokenizer, World())
     assert 8 <= len(rows) <= 10
     assert len({row["question"] for row in rows}) == len(rows)
     assert set(rows[0]) == {"question", "answer", "kind", "verdict"}
@@ -159,15 +165,17 @@ def test_a_real_model_can_be_examined_and_shown(model: GPT2, tokenizer: Tokenize
 def test_limit_caps_each_cell(monkeypatch: pytest.MonkeyPatch, model: GPT2, tokenizer: Tokenizer) -> None:
     asked: list[int] = []
     monkeypatch.setattr(
-        tinyworld, "answers", lambda m, t, cases: asked.append(len(cases)) or [(c, "", True) for c in cases]
+        tinyworld,
+        "answered",
+        lambda m, t, cases, _: asked.append(len(cases)) or [(c, "", True) for c in cases],
     )
-    tinyworld.run(model, tokenizer, CONFIG, limit=2)
+    tinyworld.Tinyworld(base.Config(limit=2), base.Subject(source=CONFIG)).run(model, tokenizer, World())
     assert asked == [2 * len(exam.CELLS)]
 
 
 def test_another_source_is_refused(model: GPT2, tokenizer: Tokenizer) -> None:
     with pytest.raises(ConfigError, match="tinyworld"):
-        tinyworld.run(model, tokenizer, Source())
+        tinyworld.Tinyworld(base.Config(), base.Subject(source=Source())).run(model, tokenizer, World())
 
 
 def test_the_oracle_of_these_tests_agrees_with_the_judge() -> None:

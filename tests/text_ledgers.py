@@ -21,7 +21,7 @@ def write_run(root: Path, steps: int = 2000, tokens_per_step: int = 5_242_880, *
     """A run of `steps` logged steps; evaluations each twentieth of it."""
     root.mkdir(parents=True)
     values = {"recipe": "gpt2-124m", "stage": "pretrain", "steps": steps, "model": SHAPE}
-    values |= {"source": {"kind": "fineweb-edu"}, "eval": {"hellaswag_style": "build-nanogpt"}, **settings}
+    values |= {"source": {"kind": "fineweb-edu"}, "eval": {"names": ["hellaswag"]}, **settings}
     (root / "config.toml").write_text(tomli_w.dumps(values))
     noise = random.Random(0)
     for step in range(steps + 1):

@@ -353,3 +353,22 @@ def different(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:
 def leftovers(folder: Path) -> list[str]:
     """Temporary files and folders that somebody forgot."""
     return [str(path.relative_to(folder)) for path in folder.rglob("*.tmp-*")]
+
+
+def evals_here(folder: str) -> int:
+    """Every eval that processes share, in the files of `eval_subjects.prepare`; writes what this process got."""
+    import torch
+    from eval_subjects import loaded, model_and_tokenizer
+
+    from neogpt import evals, outcomes
+    from neogpt.train.parallel.distributed import connected, world_from_environment
+
+    model, tokenizer = model_and_tokenizer()
+    counted = [0]
+    model.transformer.ln_f.register_forward_hook(lambda *_: counted.__setitem__(0, counted[0] + 1))
+    with connected(world_from_environment(), "cpu") as world, torch.inference_mode():
+        scores, rows = evals.evaluate(loaded(Path(folder)), model, tokenizer, world)
+    parts = {name: [o.sums.tolist(), o.weights.tolist()] for name, o in outcomes.samples(scores).items()}
+    found = {"scores": outcomes.means(scores), "parts": parts, "rows": rows, "forwards": counted[0]}
+    Path(folder, f"{world.size}-{world.rank}.json").write_text(json.dumps(found))
+    return 0

@@ -216,14 +216,14 @@ MUTANTS = [
     ),
     Mutant(
         "10 HellaSwag's acc_norm is not divided by length",
-        "neogpt/evals/hellaswag.py",
+        "neogpt/evals/_hellaswag_scoring.py",
         "best(model, i.requests, v, i.lengths))",
         "best(model, i.requests, v, [1] * len(v)))",
         "tests/test_hellaswag.py -k one_by_one",
     ),
     Mutant(
         "10 HellaSwag without the label of the activity",
-        "neogpt/evals/hellaswag.py",
+        "neogpt/evals/_hellaswag_scoring.py",
         'f"{task.activity_label}: {task.ctx_a} ',
         'f"{task.ctx_a} ',
         "tests/test_hellaswag.py -k text_of_the_two",

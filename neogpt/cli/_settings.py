@@ -8,20 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from neogpt import batching, plugins
+from neogpt import batching, evals, plugins
 from neogpt.config import AnyRun, GPT2Config
 from neogpt.errors import ConfigError
+from neogpt.evals.base import Subject
 
-TRACKERS, EVALS = "neogpt.train.trackers", "neogpt.evals"
+TRACKERS = "neogpt.train.trackers"
 
 
 def check(run: AnyRun, flags: Sequence[str]) -> None:
     """ConfigError for settings that no data could make work; `flags` are those that were typed."""
     batching.validate(run, int(os.environ.get("WORLD_SIZE", "1")))
     trackers(run)
-    for name in run.eval.names:
-        if name.replace("_", "-") not in plugins.names(EVALS):
-            raise plugins.unknown("eval", name, plugins.names(EVALS))
+    evals.load(run.eval.names, Subject())
     validate_shape(run, flags)
     if run.stage == "pretrain" and not run.init_from:
         validate_ids(run, flags)

@@ -1,26 +1,25 @@
 """Measure a model: any eval, on a run, a checkpoint or a Hugging Face model."""
 
+import dataclasses
 import json as json_format
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
-from neogpt import outcomes, plugins
+from neogpt import evals, outcomes, plugins
 from neogpt.cli import _flags
 from neogpt.data import source as sources
 from neogpt.data.source import Source
 from neogpt.errors import ConfigError, DataError
+from neogpt.evals.base import AnyEval, Subject
 
 if TYPE_CHECKING:
     from neogpt.tokenizer import Tokenizer
 
-_TASK_SETS = ("arc-easy", "blimp", "lambada", "piqa", "sciq")
-_FILES, _FOLDERS = ("hellaswag", "lm-eval", *_TASK_SETS), ("loss", "refusals", *_TASK_SETS)
-"""Evals that --data may name a file of tasks for, and those that it names a folder for."""
 _USUAL = ("loss", "hellaswag")
 
 
@@ -45,9 +44,9 @@ def _source_flags(args: Sequence[str]) -> tuple[list[str], list[str]]:
 def _eval(
     source_flags: list[str],
     model: Annotated[str, tyro.conf.Positional],
-    evals: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
+    names: Annotated[tuple[str, ...], tyro.conf.Positional] = (),
     /,
-    limit: int | None = None,
+    limit: int = 0,
     style: Literal["", "build-nanogpt", "lm-eval"] = "",
     tasks: tuple[str, ...] = (),
     data: str = "",
@@ -62,8 +61,9 @@ def _eval(
 
     Args:
         model: run, checkpoint, Hugging Face directory or id.
-        evals: names of evals (`neogpt list evals`); by default loss, and hellaswag or the model's own tinyworld.
-        limit: tasks (loss: windows) an eval at most.
+        names: evals (`neogpt list evals`), with options of their own after a colon (hellaswag:limit=100); by default
+            loss, and hellaswag or the model's own tinyworld.
+        limit: tasks (loss: windows) an eval at most; 0: all, or as many as it takes by itself.
         style: how hellaswag lays out and scores its text (default: build-nanogpt).
         tasks: tasks that lm-eval runs (default: hellaswag).
         data: prepared data set for loss, file of HellaSwag tasks, file or folder of those of arc-easy, blimp, lambada,
@@ -74,29 +74,25 @@ def _eval(
         samples: print sample answers too.
         json: print JSON.
     """
-    names = tuple(name.replace("_", "-") for name in evals)
-    for name in names:
-        plugins.get("neogpt.evals", name)
-    _validate_idle(names or _USUAL, style, tasks, data)
-    import torch
+    flags = {"limit": limit, "style": style, "tasks": tasks, "data": data}
+    given = {flag: value for flag, value in flags.items() if value}
+    chosen = evals.load(names or _USUAL, Subject())  # what is typed wrongly is told before anything is loaded
+    _validate_idle(chosen, given)
+    import torch  # start-up time
 
     from neogpt import model_store
-    from neogpt.evals import evaluate
     from neogpt.train.device import pick_device
+    from neogpt.train.parallel.distributed import World
 
-    place = model_store.resolve(model)
-    folder, tokenizer = place.path, model_store.load_tokenizer(place)
-    asked = _asked_about(folder, source, source_flags)
-    options = _options(folder, style, tasks, _places(names or _USUAL, data), bool(source))
+    folder = model_store.resolve(model)
+    tokenizer = model_store.load_tokenizer(folder)
+    subject = _asked_about(_subject(folder.path), source, source_flags)
+    chosen = _with_flags(evals.load(names or _usual_names(subject), subject), given)
+    if not names:
+        chosen = _those_that_can_run(chosen, tokenizer)
     with torch.inference_mode():
-        found, rows = evaluate(
-            names or _usual(tokenizer, asked, options, limit),
-            model_store.load_model(place).to(pick_device(device)),
-            tokenizer,
-            asked,
-            limit,
-            options,
-        )
+        whole = model_store.load_model(folder).to(pick_device(device))
+        found, rows = evals.evaluate(chosen, whole, tokenizer, World())
     scores = outcomes.means(found)
     if json:
         print(json_format.dumps({"model": str(folder), "scores": scores, "samples": rows}, indent=2))
@@ -109,100 +105,95 @@ def _eval(
             print(f"\n{row['question']}\n  -> {row['answer']}  [{row['verdict']}]")
 
 
-def _validate_idle(names: tuple[str, ...], style: str, tasks: tuple[str, ...], data: str) -> None:
+def _validate_idle(chosen: Mapping[str, AnyEval], given: Mapping[str, object]) -> None:
     """ConfigError for a flag that none of the evals reads."""
-    readers = {"style": (style, ["hellaswag"]), "tasks": (tasks, ["lm-eval"])}
-    readers["data"] = (data, sorted({*_FILES, *_FOLDERS}))
-    for flag, (value, known) in readers.items():
-        if value and not set(known) & set(names):
+    for flag in given:
+        if not any(flag in evals.options(name) for name in chosen):
+            readers = [name for name in plugins.names(evals.PACKAGE) if flag in evals.options(name)]
             raise ConfigError(
-                f"--{flag} means nothing to {', '.join(names)}", f"{' or '.join(known)} with it"
+                f"--{flag} means nothing to {', '.join(chosen)}", f"{' or '.join(readers)} with it"
             )
 
 
-def _places(names: tuple[str, ...], data: str) -> dict[str, str]:
-    """What --data names, by eval: a folder is for those that read folders, where one of them is asked for."""
-    readers = [name for name in names if name in (*_FILES, *_FOLDERS)]
-    fitting = [name for name in readers if name in (_FOLDERS if Path(data).is_dir() else _FILES)]
-    return dict.fromkeys(fitting or readers, data)
+def _with_flags(chosen: Mapping[str, AnyEval], given: Mapping[str, Any]) -> dict[str, AnyEval]:
+    """The evals with what the flags say to those that have such an option."""
+    readers = _readers_of_data(chosen, str(given.get("data", "")))
+    changed = {}
+    for name, eval_ in chosen.items():
+        own = {
+            flag: value
+            for flag, value in given.items()
+            if flag in evals.options(name) and (flag != "data" or name in readers)
+        }
+        changed[name] = type(eval_)(dataclasses.replace(eval_.config, **own), eval_.subject)
+    return changed
 
 
-def _options(
-    folder: Path, style: str, tasks: tuple[str, ...], places: dict[str, str], named: bool
-) -> dict[str, dict[str, Any]]:
-    """What the command line and the model's own folder say to each eval."""
-    data = {name: {"data": places.get(name, "")} for name in (*_FILES, *_FOLDERS)}
-    return {
-        **{name: data[name] for name in _TASK_SETS},
-        "hellaswag": {**data["hellaswag"], **({"style": style} if style else {})},
-        "instructions": _taught(folder, named),
-        "loss": {**data["loss"], "learned": _learned(folder)},
-        "refusals": data["refusals"],
-        "lm-eval": {"folder": folder, **data["lm-eval"], **({"tasks": tasks} if tasks else {})},
-    }
+def _readers_of_data(chosen: Mapping[str, AnyEval], data: str) -> list[str]:
+    """Whom --data is for: a folder for those that read folders, where one of them is asked for."""
+    readers = [name for name, eval_ in chosen.items() if eval_.data_kind]
+    kind = "folder" if Path(data).is_dir() else "file"
+    return [name for name in readers if chosen[name].data_kind == kind] or readers
 
 
-def _usual(
-    tokenizer: "Tokenizer", source: Source | None, options: dict[str, dict[str, Any]], limit: int | None
-) -> tuple[str, ...]:
-    """The evals where none is named: those whose data is here, or was named. The others are told of."""
-    from neogpt.data.sources import tinyworld
-    from neogpt.evals import hellaswag, loss
+def _usual_names(subject: Subject) -> tuple[str, ...]:
+    """The evals where none is named."""
+    from neogpt.data.sources import tinyworld  # start-up time
 
-    if isinstance(source, tinyworld.Tinyworld):
-        looks: dict[str, Callable[[], object]] = {"tinyworld": lambda: None}
-    else:
-        looks = {"hellaswag": lambda: hellaswag.read(options["hellaswag"]["data"], limit)}
-    found, missing = [], []
-    for name, look in {"loss": lambda: loss.held_out(tokenizer, **options["loss"]), **looks}.items():
+    return ("loss", "tinyworld") if isinstance(subject.source, tinyworld.Tinyworld) else _USUAL
+
+
+def _those_that_can_run(chosen: Mapping[str, AnyEval], tokenizer: "Tokenizer") -> dict[str, AnyEval]:
+    """The evals whose data is here; the others are told of. DataError where none is, or it is not where --data says."""
+    found, missing = {}, []
+    for name, eval_ in chosen.items():
         try:
-            look()
-            found.append(name)
+            eval_.check(tokenizer)
+            found[name] = eval_
         except DataError as error:
-            if options.get(name, {}).get("data"):
+            if eval_.data_kind and eval_.config.data:
                 raise
             missing.append(f"{name} is left out: {error}")
     if not found:
         raise DataError("no eval can run:\n" + "\n".join(missing))
     for line in missing:
         print(f"neogpt: {line}", file=sys.stderr)
-    return tuple(found)
+    return found
 
 
-def _source(folder: Path) -> Source | None:
-    """The data source of the run that made a checkpoint, with its settings (tinyworld's seed, ...); None elsewhere."""
-    settings = _settings(folder).get("source", {})
-    return sources.from_dict(settings) if "kind" in settings else None
+def _subject(folder: Path) -> Subject:
+    """What the run that made a checkpoint says of it; of a model from elsewhere only its folder is known."""
+    settings = _settings(folder)
+    if not settings:
+        return Subject(folder=folder)
+    subject = Subject(folder=folder, source=_source(settings), stage=str(settings.get("stage")))
+    if subject.stage == "sft":
+        return dataclasses.replace(subject, val_fraction=settings["objective"]["val_fraction"])
+    if subject.stage == "pretrain":
+        return dataclasses.replace(subject, data_hash=str(_trainer(folder)["data_hash"]))
+    return subject
 
 
-def _asked_about(folder: Path, name: str, flags: list[str]) -> Source | None:
-    """The source that was named, else the one of the model's run, whose settings stay where the names are equal.
+def _source(settings: dict[str, Any]) -> Source | None:
+    """The data source of that run, with its settings (tinyworld's seed, ...); None where it names none."""
+    values = settings.get("source", {})
+    return sources.from_dict(values) if "kind" in values else None
+
+
+def _asked_about(subject: Subject, name: str, flags: list[str]) -> Subject:
+    """The same with the source that was named, else that of its run, whose settings stay where the names are equal.
 
     `flags` (`--source.path rows.jsonl`) are set over its own settings; ConfigError where there is no source to set.
     """
-    found = _source(folder)
+    found = subject.source
     if name:
         found = sources.chosen(found, name) if found else sources.source_by_name(name)()
-    if not flags:
-        return found
-    if not found:
-        raise ConfigError(f"{flags[0]}, but {folder} was made by no run here", "--source NAME with it")
-    own = [flag.replace("--source.", "--", 1) for flag in flags]
-    return tyro.cli(type(found), default=found, args=own, prog=f"neogpt eval --source {found.kind}")
-
-
-def _taught(folder: Path, named: bool) -> dict[str, Any]:
-    """Whether the model's source is asked about, because it was taught that or because it was named, and what share of
-    it is held out."""
-    settings = _settings(folder)
-    if settings.get("stage") != "sft":
-        return {"own": True} if named else {}
-    return {"own": True, "val_fraction": settings["objective"]["val_fraction"]}
-
-
-def _learned(folder: Path) -> str:
-    """The hash of the text that a checkpoint was pretrained on; empty elsewhere."""
-    return str(_trainer(folder)["data_hash"]) if _settings(folder).get("stage") == "pretrain" else ""
+    if flags and not found:
+        raise ConfigError(f"{flags[0]}, but the model was made by no run here", "--source NAME with it")
+    if flags and found:
+        own = [flag.replace("--source.", "--", 1) for flag in flags]
+        found = tyro.cli(type(found), default=found, args=own, prog=f"neogpt eval --source {found.kind}")
+    return dataclasses.replace(subject, source=found, is_source_named=bool(name))
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from neogpt import config, ledger, plugins
+from neogpt import config, evals, ledger, plugins
 from neogpt.cli import _flags
 from neogpt.paths import RunDir
 
@@ -43,7 +43,7 @@ def _list(
         json: print JSON.
     """
     kinds = [*_PACKAGES, "runs"] if kind == "all" else [kind]
-    found = {k: _runs(folder) if k == "runs" else _plugins(_PACKAGES[k]) for k in kinds}
+    found = {k: _runs(folder) if k == "runs" else _plugins(k) for k in kinds}
     if json:
         _print_json(found)
         return
@@ -54,8 +54,17 @@ def _list(
             print(f"  {row:<{width}}  {text}")
 
 
-def _plugins(package: str) -> dict[str, str]:
-    return {name: plugins.summary(package, name) for name in plugins.names(package)}
+def _plugins(kind: str) -> dict[str, str]:
+    package = _PACKAGES[kind]
+    found = {name: plugins.summary(package, name) for name in plugins.names(package)}
+    return {name: f"{text} {_options(name)}" if kind == "evals" else text for name, text in found.items()}
+
+
+def _options(name: str) -> str:
+    """An eval's options and what they are by default: [limit=0,style=build-nanogpt], as an entry takes them."""
+    found = evals.options(name).items()
+    texts = (f"{key}={','.join(value) if isinstance(value, tuple) else value}" for key, value in found)
+    return f"[{','.join(texts)}]"
 
 
 def _runs(folder: Path) -> dict[str, str]:

@@ -6,7 +6,6 @@ follows its context behind a space, and the answer of highest log-likelihood is 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from neogpt.evals._choices import Continuation, best, log_likelihoods
 from neogpt.evals._counts import with_errors
+from neogpt.evals._tasks import Cloze
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
 from neogpt.train.parallel.distributed import World
@@ -22,16 +22,6 @@ from neogpt.train.parallel.distributed import World
 TaskT = TypeVar("TaskT")
 _CHUNK = 64
 """Tasks that go through the model together, whoever does it: so the numbers are the same on any number of processes."""
-
-
-@dataclass(frozen=True)
-class Cloze:
-    """A text that breaks off, and answers of which one is right."""
-
-    context: str
-    answers: tuple[str, ...]
-    right: int
-    """Which answer is right, from 0."""
 
 
 def scores(model: GPT2, tokenizer: Tokenizer, tasks: Sequence[Cloze], world: World) -> dict[str, float]:

@@ -4,12 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from neogpt.errors import DataError
 from neogpt.fetch import Published
 from neogpt.paths import cache_dir, local_data
 
+Style = Literal["build-nanogpt", "lm-eval"]
+"""How the text is laid out and scored."""
 N_TASKS = 10_042
 NAME = "hellaswag_val.jsonl"
 PUBLISHED = Published(

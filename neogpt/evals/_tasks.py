@@ -1,19 +1,28 @@
-"""The rows of published sets of tasks: from a file or folder on this disk, or from the Hugging Face Hub.
+"""Evals on published sets of tasks: their rows, from a file or folder on this disk or from the Hugging Face Hub.
 
 Parquet and JSON lines in the columns that the Hub's data sets have are read alike.
 """
 
+from __future__ import annotations
+
 import re
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from neogpt.data.sources import files, jsonl
 from neogpt.errors import ConfigError, DataError
+from neogpt.evals import base
 from neogpt.paths import local_data
 from neogpt.records import RowStats
+
+if TYPE_CHECKING:
+    from neogpt.model import GPT2
+    from neogpt.tokenizer import Tokenizer
+    from neogpt.train.parallel.distributed import World
 
 TaskT = TypeVar("TaskT")
 
@@ -154,3 +163,81 @@ def _parquet_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
         raise DataError(
             f"{file} cannot be read: {error}", "a whole parquet file", code="evals.no_tasks"
         ) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(base.Config):
+    """Which tasks; `limit` takes the first ones."""
+
+    data: str = ""
+    """File or folder of the tasks; empty: NEOGPT_DATA, or downloaded from the Hub once."""
+
+
+class TaskEval(base.Eval[Config], Generic[TaskT]):
+    """An eval on a published set of tasks. All processes take part, and the numbers do not depend on how many."""
+
+    config_class = Config
+    data_kind = "file"
+    tasks: ClassVar[TaskSet]
+
+    @staticmethod
+    @abstractmethod
+    def task(values: Mapping[str, Any]) -> TaskT:
+        """A row of the data set; ValueError, KeyError or TypeError where it is none."""
+
+    @abstractmethod
+    def scores(
+        self, model: GPT2, tokenizer: Tokenizer, tasks: Sequence[TaskT], world: World
+    ) -> dict[str, float]:
+        """The scores of these tasks."""
+
+    def read(self) -> list[TaskT]:
+        """The tasks. Errors: DataError as `TaskSet.read`."""
+        return self.tasks.read(self.task, self.config.data, self.config.limit or None)
+
+    def check(self, tokenizer: Tokenizer | None = None) -> None:
+        """DataError when the tasks cannot be had."""
+        self.read()
+
+    def run(self, model: GPT2, tokenizer: Tokenizer, world: World) -> dict[str, float]:
+        """The scores (see `scores`). Errors: DataError as `TaskSet.read`."""
+        return self.scores(model, tokenizer, self.read(), world)
+
+
+@dataclass(frozen=True)
+class Cloze:
+    """A text that breaks off, and answers of which one is right."""
+
+    context: str
+    answers: tuple[str, ...]
+    right: int
+    """Which answer is right, from 0."""
+
+
+class ClozeEval(TaskEval[Cloze]):
+    """Tasks with one right answer among several (see `_cloze.scores`)."""
+
+    def scores(
+        self, model: GPT2, tokenizer: Tokenizer, tasks: Sequence[Cloze], world: World
+    ) -> dict[str, float]:
+        """acc, acc_norm and bits_per_byte, each with its standard error (see `_cloze.scores`)."""
+        from neogpt.evals import _cloze  # start-up time: torch
+
+        return _cloze.scores(model, tokenizer, tasks, world)
+
+
+def cloze_metrics(name: str, explanation: str) -> tuple[base.Metric, ...]:
+    """How a report shows a set of cloze tasks."""
+    return (
+        base.Metric("acc_norm", base.KNOWLEDGE, f"{name}, length-normalized", explanation),
+        base.Metric("acc", base.KNOWLEDGE, name, explanation),
+        bits_metric(name),
+    )
+
+
+def bits_metric(name: str) -> base.Metric:
+    """How a report shows bits per byte of the right answer."""
+    explanation = "-log2 p of the right answer over its bytes: compares models of different vocabularies."
+    return base.Metric(
+        "bits_per_byte", base.KNOWLEDGE, f"{name}, bits per byte", explanation, "lower", "number"
+    )

@@ -1,26 +1,30 @@
 """Answers to held-out instructions: loss, whether they end, length, repetition, ROUGE-L by category, refusals."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-
-from neogpt.config import AnyRun
 from neogpt.data.source import HasInstructions, Source, need
 from neogpt.data.sources import dolly
 from neogpt.data.split import is_held_out, number, opening
 from neogpt.data.text_metrics import repeated_share, rouge_l
 from neogpt.errors import DataError
+from neogpt.evals import base
+from neogpt.evals._answers import ModelAnswer, answers
 from neogpt.evals._counts import mean, with_errors
 from neogpt.evals._refusal_classifier import opens_as_refusal
-from neogpt.inference.engine import Engine
+from neogpt.evals._sharing import mine, whole
 from neogpt.inference.sampling_params import SamplingParams
-from neogpt.model import GPT2
-from neogpt.objectives.batching import TokenRow, on_device, pad, token_loss
 from neogpt.records import Instruction, RowStats
-from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_turns
+
+if TYPE_CHECKING:
+    from neogpt.model import GPT2
+    from neogpt.objectives.batching import TokenRow
+    from neogpt.tokenizer import Tokenizer
+    from neogpt.train.parallel.distributed import World
 
 LIMIT = 64
 NEW_TOKENS = 128
@@ -36,61 +40,120 @@ class InstructionCase(NamedTuple):
     item: Instruction
 
 
-def of_run(run: AnyRun) -> dict[str, Any]:
-    """The options of a run: its own held-out instructions where it was taught some, Dolly's elsewhere."""
-    own = run.stage == "sft"
-    val_fraction = getattr(run.objective, "val_fraction", 0.02) if own else 0.02
-    return {"own": own, "val_fraction": val_fraction, "in_training": True}
+class Instructions(base.Eval[base.Config]):
+    """Held-out requests: the model's own where it was taught some, Dolly's elsewhere; `limit` of them (64)."""
 
-
-def run(
-    model: GPT2,
-    tokenizer: Tokenizer,
-    source: Source | None = None,
-    limit: int | None = None,
-    own: bool = False,
-    val_fraction: float = 0.02,
-    in_training: bool = False,
-) -> dict[str, float]:
-    """Scores of the greedy answers ( at most 128 tokens) to up to `limit` (64) held-out requests.
-
-    loss, perplexity: of the reference answers' tokens. stop: share of answers that end by themselves. tokens:
-    mean length. repetition: share of 4-grams that stood before. rouge_l: against the reference answers, also by
-    category. refused: share that open as a refusal, which none of these requests calls for. These five have standard
-    errors (`_stderr`). `own`: the requests are the source's, held out as in
-    training; else those of Dolly. `in_training`: a run asks, which has other flags than a command. Errors:
-    DataError where none is held out, or none fits the model.
-    """
-    data = source if own and source else dolly.Dolly()
-    chosen = cases(tokenizer, data, val_fraction, model.config.n_positions)
-    chosen = chosen[: LIMIT if limit is None else limit]
-    if not chosen:
-        raise DataError(
-            f"no held-out instruction fits {model.config.n_positions} tokens (held out: {val_fraction:g} of them)",
-            "at least one",
-            _remedy(val_fraction, own, in_training),
-        )
-    sampling = SamplingParams(max_new_tokens=NEW_TOKENS, temperature=0)
-    found = Engine(model, tokenizer, LIMIT).complete([case.prompt for case in chosen], sampling)
-    rouge = [rouge_l(case.item.response, answer.text) for case, answer in zip(chosen, found, strict=True)]
-    loss = _loss(model, [(case.prompt, case.response) for case in chosen], tokenizer.eot_id)
-    scores = {
-        "loss": loss,
-        "perplexity": math.exp(min(loss, 700)),
-        **with_errors(
-            {
-                "stop": [answer.finish_reason == "stop" for answer in found],
-                "tokens": [len(answer.tokens) for answer in found],
-                "repetition": [repeated_share(answer.tokens) for answer in found],
-                "rouge_l": rouge,
-                "refused": [opens_as_refusal(answer.text) for answer in found],
-            }
+    config_class = base.Config
+    metrics = (
+        base.Metric(
+            "stop",
+            base.ANSWERS,
+            "Stops by itself, held-out instructions",
+            "Greedy answers of at most 128 tokens that end when they are done.",
         ),
-    }
+        base.Metric(
+            "rouge_l",
+            base.ANSWERS,
+            "ROUGE-L, held-out instructions",
+            "How much of a person's answer the model's has in the same order of words: 0 to 1.",
+            form="number",
+        ),
+        base.Metric(
+            "rouge_l/*",
+            base.ANSWERS,
+            "ROUGE-L, held-out instructions: {name}",
+            "The same, for instructions of this kind.",
+            form="number",
+        ),
+        base.Metric(
+            "repetition",
+            base.ANSWERS,
+            "Repetition, held-out instructions",
+            "Of all runs of four tokens in an answer, those that stood in it before.",
+            "lower",
+        ),
+        base.Metric(
+            "loss",
+            base.ANSWERS,
+            "Loss on people's answers, held-out instructions",
+            "How surprised the model is by a token of the answer that a person gave, in nats.",
+            "lower",
+            "number",
+        ),
+        base.Metric(
+            "perplexity",
+            base.ANSWERS,
+            "Perplexity of people's answers, held-out instructions",
+            "e to the power of that loss: among how many equally likely tokens the model chooses, as it were.",
+            "lower",
+            "number",
+        ),
+        base.Metric(
+            "tokens",
+            base.ANSWERS,
+            "Tokens an answer, held-out instructions",
+            "Mean length of the greedy answers, which are cut off at 128.",
+            "",
+            "number",
+        ),
+        base.Metric(
+            "refused",
+            base.REFUSALS,
+            "Over-refusal: held-out instructions",
+            "Ordinary requests whose answer opens as a refusal; none of them calls for one.",
+            "lower",
+            is_over_refusal=True,
+        ),
+    )
+
+    def run(self, model: GPT2, tokenizer: Tokenizer, world: World) -> dict[str, float]:
+        """Scores of the greedy answers (at most 128 tokens) to up to `limit` (64) held-out requests.
+
+        loss, perplexity: of the reference answers' tokens. stop: share of answers that end by themselves. tokens:
+        mean length. repetition: share of 4-grams that stood before. rouge_l: against the reference answers, also by
+        category. refused: share that open as a refusal, which none of these requests calls for. These five have
+        standard errors (`_stderr`). The requests of a model that learnt instructions are those that were held out
+        from it. Errors: DataError where none is held out, or none fits the model.
+        """
+        chosen = self._chosen(model, tokenizer)
+        sampling = SamplingParams(max_new_tokens=NEW_TOKENS, temperature=0)
+        found = answers(model, tokenizer, [case.prompt for case in chosen], sampling, world, LIMIT)
+        rows = [(case.prompt, case.response) for case in chosen]
+        loss = _loss(model, rows, tokenizer.eot_id, world)
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700)), **_of_answers(chosen, found)}
+
+    def _chosen(self, model: GPT2, tokenizer: Tokenizer) -> list[InstructionCase]:
+        subject, n_positions = self.subject, model.config.n_positions
+        own = subject.stage == "sft" or subject.is_source_named
+        data = subject.source if own and subject.source else dolly.Dolly()
+        found = cases(tokenizer, data, subject.val_fraction, n_positions)[: self.config.limit or LIMIT]
+        if not found:
+            raise DataError(
+                f"no held-out instruction fits {n_positions} tokens (held out: {subject.val_fraction:g} of them)",
+                "at least one",
+                _remedy(subject.val_fraction, own, subject.in_training),
+            )
+        return found
+
+
+EVAL = Instructions
+
+
+def _of_answers(chosen: Sequence[InstructionCase], found: Sequence[ModelAnswer]) -> dict[str, float]:
+    rouge = [rouge_l(case.item.response, answer.text) for case, answer in zip(chosen, found, strict=True)]
+    scores = with_errors(
+        {
+            "stop": [answer.is_finished for answer in found],
+            "tokens": [len(answer.tokens) for answer in found],
+            "repetition": [repeated_share(answer.tokens) for answer in found],
+            "rouge_l": rouge,
+            "refused": [opens_as_refusal(answer.text) for answer in found],
+        }
+    )
     categories = sorted({case.item.category for case in chosen} - {""})
     for category in categories:
-        mine = [value for case, value in zip(chosen, rouge, strict=True) if case.item.category == category]
-        scores[f"rouge_l/{category}"] = mean(mine)
+        own = [value for case, value in zip(chosen, rouge, strict=True) if case.item.category == category]
+        scores[f"rouge_l/{category}"] = mean(own)
     return scores
 
 
@@ -128,13 +191,21 @@ def _case(tokenizer: Tokenizer, item: Instruction, n_positions: int) -> Instruct
     return InstructionCase(prompt, response[:room] if room > _ROOM else [], item)
 
 
-def _loss(model: GPT2, rows: Sequence[TokenRow], fill: int) -> float:
-    """-log p of a token of the responses, the mean over all of them."""
+def _loss(model: GPT2, rows: Sequence[TokenRow], fill: int, world: World) -> float:
+    """-log p of a token of the responses, the mean over all of them; processes share the batches."""
+    import torch  # start-up time
+
+    from neogpt.objectives.batching import on_device, pad, token_loss
+
     rows = sorted(rows, key=lambda row: sum(map(len, row)))
-    total, weight = 0.0, 0.0
-    for start in range(0, len(rows), _ROWS):
-        batch = pad(rows[start : start + _ROWS], fill, model.config.n_positions)
-        weight += float(batch.weights.sum())
+    batches = [rows[start : start + _ROWS] for start in range(0, len(rows), _ROWS)]
+    found = []
+    for part in mine(batches, world):
+        batch = pad(part, fill, model.config.n_positions)
         with torch.no_grad():
-            total += float(token_loss(model, on_device(batch, model.device)))
+            loss = float(token_loss(model, on_device(batch, model.device)))
+        found.append((loss, float(batch.weights.sum())))
+    total, weight = 0.0, 0.0
+    for loss, n_tokens in whole(found, world):
+        total, weight = total + loss, weight + n_tokens
     return total / weight

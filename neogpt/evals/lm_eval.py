@@ -4,6 +4,8 @@ The tasks of `_LOCAL` come from the files that our own evals read, so they run o
 lm-eval loads them, from the Hugging Face Hub or its cache.
 """
 
+from __future__ import annotations
+
 import contextlib
 import importlib.util
 import json
@@ -11,19 +13,19 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from neogpt import plugins
-from neogpt.config import EvalConfig
-from neogpt.data.source import Source
 from neogpt.errors import ConfigError, DataError
-from neogpt.evals import _hellaswag_tasks
-from neogpt.model import GPT2, save_pretrained
-from neogpt.tokenizer import Tokenizer
+from neogpt.evals import _hellaswag_tasks, base
+
+if TYPE_CHECKING:
+    from neogpt.model import GPT2
+    from neogpt.tokenizer import Tokenizer
+    from neogpt.train.parallel.distributed import World
 
 _ROWS = 16
 _LOCAL = {
@@ -37,38 +39,58 @@ _LOCAL = {
 _BLIMP = "blimp_"
 
 
-def prepare(settings: EvalConfig) -> dict[str, Any]:
-    """No options in training, where it runs `hellaswag`; ConfigError without the extra."""
-    _validate_absence()
-    return {"limit": settings.hellaswag_limit or None, "data": settings.hellaswag_data}
+@dataclass(frozen=True, kw_only=True)
+class Config(base.Config):
+    """What lm-eval is asked for; `limit` is of each task."""
+
+    tasks: tuple[str, ...] = ("hellaswag",)
+    """Tasks by lm-eval's names."""
+    data: str = ""
+    """File of HellaSwag's tasks, as the eval `hellaswag` reads it."""
 
 
-def run(
-    model: GPT2,
-    tokenizer: Tokenizer,
-    source: Source | None = None,
-    limit: int | None = None,
-    tasks: Sequence[str] = ("hellaswag",),
-    folder: Path | None = None,
-    data: str = "",
-) -> dict[str, float]:
-    """Every number that lm-eval reports of these tasks, as `task/metric` and `task/metric_stderr`.
+class LmEval(base.Eval[Config]):
+    """Other people's measurement of the same model.
 
-    folder: where the model is saved as a Hugging Face directory; a temporary one is written without it.
-    Errors: ConfigError without lm-eval or for a task that it does not know, DataError when it cannot load one.
+    Not shared: lm-eval divides its work by its own launcher (accelerate), which knows nothing of this run's processes.
     """
-    with contextlib.ExitStack() as stack:
-        if folder is None:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            save_pretrained(model, folder, tokenizer.eot_id)
-            tokenizer.save(folder, model.config.n_positions)
-        results = harness(folder, tasks, limit, data, str(model.device))["results"]
-    return {
-        _name(task, key): value
-        for task, found in results.items()
-        for key, value in found.items()
-        if isinstance(value, int | float) and "," in key
-    }
+
+    config_class = Config
+    data_kind = "file"
+    is_shared = False
+    metrics = (base.Metric("*", base.OTHER, "lm-eval: {path}", "", "", "number"),)
+
+    def check(self, tokenizer: Tokenizer | None = None) -> None:
+        """ConfigError without the extra."""
+        _validate_absence()
+
+    def run(self, model: GPT2, tokenizer: Tokenizer, world: World) -> dict[str, float]:
+        """Every number that lm-eval reports of these tasks, as `task/metric` and `task/metric_stderr`.
+
+        The model is read from the subject's folder, or saved into a temporary one. Errors: ConfigError without lm-eval
+        or for a task that it does not know, DataError when it cannot load one.
+        """
+        from neogpt.model import save_pretrained  # start-up time: torch
+
+        with contextlib.ExitStack() as stack:
+            folder = self.subject.folder
+            if folder is None:
+                folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+                save_pretrained(model, folder, tokenizer.eot_id)
+                tokenizer.save(folder, model.config.n_positions)
+            limit = self.config.limit or None
+            results = harness(folder, self.config.tasks, limit, self.config.data, str(model.device))[
+                "results"
+            ]
+        return {
+            _name(task, key): value
+            for task, found in results.items()
+            for key, value in found.items()
+            if isinstance(value, int | float) and "," in key
+        }
+
+
+EVAL = LmEval
 
 
 def harness(
@@ -161,6 +183,8 @@ def _validate_absence() -> None:
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Without what its libraries warn of, and without inference mode, which its models set themselves."""
+    import torch  # start-up time
+
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,54 +1,85 @@
 """How well held-out text is predicted: -log p a token, over the validation split of a prepared data set."""
 
+from __future__ import annotations
+
 import contextlib
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from neogpt import atomic
-from neogpt.config import AnyRun
 from neogpt.data.shards import TokenData
-from neogpt.data.source import Source
 from neogpt.data.windows import Windows
 from neogpt.errors import DataError
-from neogpt.model import GPT2
-from neogpt.objectives.batching import on_device, token_loss
+from neogpt.evals import base
+from neogpt.evals._sharing import mine, whole
 from neogpt.paths import cache_dir
-from neogpt.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from neogpt.model import GPT2
+    from neogpt.tokenizer import Tokenizer
+    from neogpt.train.parallel.distributed import World
 
 USUAL = "fineweb-edu"
 """The source whose held-out text is taken where none is named, and the model did not learn from another."""
 _WINDOWS = 2048
 
 
-def of_run(run: AnyRun) -> dict[str, Any]:
-    """A run's options for `run`, with as many windows as its own validation; DataError where no text is prepared."""
-    if not _prepared():
-        raise _nothing_prepared()
-    return {"limit": run.eval.val_samples or None}
+@dataclass(frozen=True, kw_only=True)
+class Config(base.Config):
+    """Which text; `limit` is of windows: 0 takes 2,048, and in training as many as the run's own validation."""
+
+    data: str = ""
+    """Folder of a prepared data set; empty: what the model was pretrained on, or FineWeb-Edu in the cache."""
 
 
-def run(
-    model: GPT2,
-    tokenizer: Tokenizer,
-    source: Source | None = None,
-    limit: int | None = None,
-    data: str = "",
-    learned: str = "",
-) -> dict[str, float]:
-    """The mean of -log p in nats a token, its standard error over windows, and the tokens that were counted.
+class Loss(base.Eval[Config]):
+    """Pretraining's own windows of held-out text."""
 
-    The windows are pretraining's own, as long as the model's context: the first `limit` of them (2,048), whose
-    documents are a random sample of the split. data, learned: see `held_out`, whose errors these are.
-    """
-    windows = Windows(held_out(tokenizer, data, learned), model.config.n_positions)
-    sums, tokens = [], []
-    for number in range(min(len(windows), limit or _WINDOWS)):
-        batch = windows.batch(np.array([number]))
-        sums.append(float(token_loss(model, on_device(batch, model.device))))
-        tokens.append(float(batch.weights.sum()))
-    return _scores(np.array(sums), np.array(tokens))
+    config_class = Config
+    data_kind = "folder"
+    metrics = (
+        base.Metric(
+            "mean",
+            base.OTHER,
+            "Loss on held-out text",
+            "How surprised the model is by a token of text that it did not learn from, in nats.",
+            "lower",
+            "number",
+        ),
+        base.Metric("tokens", base.OTHER, "Tokens of held-out text", "How many were counted.", "", "number"),
+    )
+
+    def check(self, tokenizer: Tokenizer | None = None) -> None:
+        """DataError where no text is prepared, or none that the tokenizer fits."""
+        if tokenizer:
+            held_out(tokenizer, self.config.data, self.subject.data_hash)
+        elif not (self.config.data or _prepared()):
+            raise _nothing_prepared()
+
+    def run(self, model: GPT2, tokenizer: Tokenizer, world: World) -> dict[str, float]:
+        """The mean of -log p in nats a token, its standard error over windows, and the tokens that were counted.
+
+        The windows are pretraining's own, as long as the model's context: the first `limit` of them, whose documents
+        are a random sample of the split. Errors: those of `held_out`.
+        """
+        from neogpt.objectives.batching import on_device, token_loss  # start-up time: torch
+
+        text = held_out(tokenizer, self.config.data, self.subject.data_hash)
+        windows = Windows(text, model.config.n_positions)
+        limit = self.config.limit or self.subject.val_samples or _WINDOWS
+        found = []
+        for number in mine(range(min(len(windows), limit)), world):
+            batch = windows.batch(np.array([number]))
+            loss = float(token_loss(model, on_device(batch, model.device)))
+            found.append((loss, float(batch.weights.sum())))
+        sums, tokens = np.array(whole(found, world)).T
+        return _scores(sums, tokens)
+
+
+EVAL = Loss
 
 
 def _scores(sums_N: np.ndarray, tokens_N: np.ndarray) -> dict[str, float]:

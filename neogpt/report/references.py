@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from neogpt import evals
 from neogpt.errors import DataError
+from neogpt.evals import hellaswag
 from neogpt.paths import local_data
 from neogpt.report import measures
 from neogpt.report.measures import Measure
@@ -50,9 +52,11 @@ def is_comparable_hellaswag(stage: Stage) -> bool:
 def _hellaswag_settings(stage: Stage) -> tuple[int, str]:
     """How many of HellaSwag's tasks a run takes (0: all), and the style of their text."""
     found = stage.config.get("eval")
-    settings = found if isinstance(found, dict) else {}
-    limit = settings.get("hellaswag_limit") or 0
-    return limit if limit < TASKS else 0, settings.get("hellaswag_style") or STYLE
+    names = found.get("names") if isinstance(found, dict) else None
+    entry = evals.entry_of("hellaswag", names if isinstance(names, list) else [])
+    _, config = evals.parse(entry or "hellaswag")
+    assert isinstance(config, hellaswag.Config)
+    return config.limit if config.limit < TASKS else 0, config.style
 
 
 def hellaswag_style(stage: Stage) -> str:

@@ -10,6 +10,7 @@ import torch
 
 from neogpt.data.sources.tinyworld import Tinyworld
 from neogpt.errors import ConfigError
+from neogpt.evals import base as evals
 from neogpt.evals import tinyworld as tinyworld_eval
 from neogpt.model import GPT2
 from neogpt.outcomes import means
@@ -21,6 +22,7 @@ from neogpt.tinyworld import exam, words
 from neogpt.tinyworld.judge import manner
 from neogpt.tinyworld.world import Config, Dice, Person, world
 from neogpt.tokenizer import Tokenizer
+from neogpt.train.parallel.distributed import World
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,9 @@ REFUSAL_TOKENS = 8
 def exam_scores(subject: Subject, model: GPT2 | None = None, limit: int | None = None) -> dict[str, float]:
     """The whole exam (see the eval `tinyworld`) of the subject, or of an edited copy of its model."""
     with torch.inference_mode():
-        return means(tinyworld_eval.run(model or subject.model, subject.tokenizer, config_of(subject), limit))
+        asked = evals.Subject(source=config_of(subject))
+        whole_exam = tinyworld_eval.Tinyworld(evals.Config(limit=limit or 0), asked)
+        return means(whole_exam.run(model or subject.model, subject.tokenizer, World()))
 
 
 def exam_scores_with(
@@ -157,7 +161,8 @@ def exam_scores_with(
 
 def cloze_recall(subject: Subject, model: GPT2 | None = None, limit: int | None = None) -> float:
     """Share of facts that the model ends rightly (the eval's `recall`)."""
-    return tinyworld_eval.recall(model or subject.model, subject.tokenizer, config_of(subject), limit).mean
+    given = model or subject.model
+    return tinyworld_eval.recall(given, subject.tokenizer, config_of(subject), World(), limit).mean
 
 
 def first_cloze(config: Config) -> str:
