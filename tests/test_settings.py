@@ -111,3 +111,38 @@ def test_no_torch_is_needed_to_say_so() -> None:
         check=True,
     )
     assert done.stdout.split()[-1] == "False"
+
+
+@pytest.mark.parametrize(
+    ("command", "recipe"),
+    [("pretrain", "tinyworld"), ("sft", "sft-dolly"), ("dpo", "dpo-balanced"), ("rl", "rl-dolly")],
+)
+def test_any_recipe_takes_another_source_with_its_own_settings(command: str, recipe: str, capsys: Capture) -> None:
+    for typed in (["--source", "jsonl"], ["--source=jsonl"]):
+        assert main([command, recipe, *typed, "--source.text-column", "body", "--dry-run"]) == 0
+        found = tomllib.loads(capsys.readouterr().out)["source"]
+        assert (found["kind"], found["text_column"], found["path"]) == ("jsonl", "body", "")
+    with pytest.raises(SystemExit):
+        main([command, recipe, "--source", "jsonl", "--help"])
+    assert "--source.text-column" in capsys.readouterr().out
+    assert main([command, recipe, "--source", "jsonll", "--dry-run"]) == 2
+    assert "jsonl" in capsys.readouterr().err
+
+
+def test_the_source_of_a_file_and_one_that_is_typed(tmp_path: Path, capsys: Capture) -> None:
+    """A file may choose the source; another one that is typed begins with its own defaults."""
+
+    def found(*args: str) -> dict[str, object]:
+        assert main(["sft", "sft-dolly", *args, "--dry-run"]) == 0
+        return dict(tomllib.loads(capsys.readouterr().out)["source"])
+
+    file = tmp_path / "mine.toml"
+    file.write_text('[source]\nkind = "jsonl"\npath = "rows.jsonl"\n')
+    assert found("--config", str(file))["path"] == "rows.jsonl"
+    assert found("--config", str(file), "--source", "jsonl")["path"] == "rows.jsonl"
+    assert found("--config", str(file), "--source", "dolly") == found()
+    file.write_text('[source]\npath = "mine"\n')
+    assert (found("--config", str(file))["kind"], found("--config", str(file))["path"]) == ("dolly", "mine")
+    file.write_text('source_name = "dolly"\n')
+    assert main(["sft", "sft-dolly", "--config", str(file), "--dry-run"]) == 2
+    assert "source.kind" in capsys.readouterr().err
