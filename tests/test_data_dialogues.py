@@ -226,9 +226,7 @@ def test_red_team_pairs_without_a_preference_column_are_an_error(tmp_path: Path)
     good = {**row, "preferred": "B"}
     rows = [{**(good if i < 90 else row), "prompt": f"Hit {i}?"} for i in range(100)]
     path = write(tmp_path / "a.jsonl", rows)
-    with pytest.raises(
-        DataError, match=r"10 of 100 rows(.|\n)*no column 'preferred'; there are: 'prompt'"
-    ):
+    with pytest.raises(DataError, match=r"10 of 100 rows(.|\n)*no column 'preferred'; there are: 'prompt'"):
         list(red_team_pairs.RedTeamPairs(path=path).pairs(RowStats()))
 
 
@@ -296,9 +294,7 @@ def test_many_good_rows_of_a_mix_do_not_hide_a_broken_source(tmp_path: Path, bro
     bad = [{"question": f"Who is {i}?", "response": "She."} for i in range(10)]
     parts = [f"jsonl?path={write(tmp_path / f'{i}.jsonl', rows)}" for i, rows in enumerate((bad, good))]
     config = mix.Mix(of=tuple(parts if broken_first else parts[::-1]))
-    with pytest.raises(
-        DataError, match=r"0.jsonl: 10 of 10 rows(.|\n)*instruction-column=\.\.\.'"
-    ) as told:
+    with pytest.raises(DataError, match=r"0.jsonl: 10 of 10 rows(.|\n)*instruction-column=\.\.\.'") as told:
         list(config.instructions(RowStats()))
     assert "--source.instruction-column" not in str(told.value)
 

@@ -117,7 +117,9 @@ def test_no_torch_is_needed_to_say_so() -> None:
     ("command", "recipe"),
     [("pretrain", "tinyworld"), ("sft", "sft-dolly"), ("dpo", "dpo-balanced"), ("rl", "rl-dolly")],
 )
-def test_any_recipe_takes_another_source_with_its_own_settings(command: str, recipe: str, capsys: Capture) -> None:
+def test_any_recipe_takes_another_source_with_its_own_settings(
+    command: str, recipe: str, capsys: Capture
+) -> None:
     for typed in (["--source", "jsonl"], ["--source=jsonl"]):
         assert main([command, recipe, *typed, "--source.text-column", "body", "--dry-run"]) == 0
         found = tomllib.loads(capsys.readouterr().out)["source"]

@@ -17,11 +17,10 @@ from training import Launcher
 
 from neogpt import plugins
 from neogpt.cli import main as command_line
-from neogpt.config import EvalConfig
 from neogpt.errors import DataError
 from neogpt.evals import _cloze, blimp, lambada, lm_eval, piqa
 from neogpt.evals._choices import Continuation, completions
-from neogpt.evals._cloze import Cloze
+from neogpt.evals._tasks import Cloze
 from neogpt.model import GPT2
 from neogpt.tokenizer import Tokenizer
 from neogpt.train.parallel.distributed import World
@@ -34,6 +33,12 @@ needs_lm_eval = pytest.mark.skipif(
 )
 
 
+def made(name: str, **options: Any) -> Any:
+    """The eval with these options."""
+    kind = plugins.get("neogpt.evals", name).EVAL
+    return kind(kind.config_class(**options))
+
+
 class Case(NamedTuple):
     """A model, and the folder of all task files."""
 
@@ -44,9 +49,9 @@ class Case(NamedTuple):
 
     def scores(self, name: str, **options: Any) -> dict[str, float]:
         """By the eval itself."""
-        found: dict[str, float] = plugins.get("neogpt.evals", name).run(
-            self.model, self.tokenizer, data=str(self.data / f"{name}.jsonl"), **options
-        )
+        world = options.pop("world", World())
+        eval_ = made(name, data=str(self.data / f"{name}.jsonl"), **options)
+        found: dict[str, float] = eval_.run(self.model, self.tokenizer, world)
         return found
 
 
@@ -107,7 +112,7 @@ def test_lm_eval_agrees_on_scores_and_log_likelihoods(
         assert ours[score] == pytest.approx(one["results"][f"{theirs},none"], rel=1e-4), score
     if name != "lambada":
         module = plugins.get("neogpt.evals", name)
-        tasks = module.TASKS.read(module.task, str(case.data / f"{name}.jsonl"))
+        tasks = module.TASKS.read(module.EVAL.task, str(case.data / f"{name}.jsonl"))
         for task, sample in zip(tasks, samples, strict=True):
             pairs = [(task.context, f" {answer}") for answer in task.answers]
             found = [
@@ -133,7 +138,7 @@ def test_the_command_line_has_lm_eval_judge_the_same_file(
 
 
 def test_scores_are_those_of_plain_forwards(case: Case) -> None:
-    tasks = piqa.TASKS.read(piqa.task, str(case.data / "piqa.jsonl"))
+    tasks = piqa.TASKS.read(piqa.EVAL.task, str(case.data / "piqa.jsonl"))
     right, right_by_length, bits = [], [], []
     for task in tasks:
         context = case.tokenizer.encode(task.context)
@@ -159,7 +164,7 @@ def test_bits_per_byte_of_an_answer_that_is_certain_or_drawn_from_256_bytes() ->
 
 
 def test_lambada_is_greedy_and_by_the_last_word(case: Case) -> None:
-    passages = lambada.TASKS.read(lambada.task, str(case.data / "lambada.jsonl"))
+    passages = lambada.TASKS.read(lambada.EVAL.task, str(case.data / "lambada.jsonl"))
     assert passages[0] == ("", " word")
     log_p, greedy = [], []
     for context, word in passages:
@@ -198,7 +203,7 @@ def test_completions_are_greedy_where_a_plain_forward_is(case: Case, size: int) 
 
 
 def test_blimp_limits_every_paradigm_alike(case: Case) -> None:
-    pairs = blimp.TASKS.read(blimp.task, str(case.data / "blimp.jsonl"))
+    pairs = blimp.TASKS.read(blimp.EVAL.task, str(case.data / "blimp.jsonl"))
     some = blimp._evenly(pairs, 7)
     assert [pair.uid for pair in some] == ["adjunct_island"] * 4 + ["passive_1"] * 3
     assert some[:4] == pairs[:4]
@@ -260,10 +265,10 @@ def test_files_and_folders_are_read_alike(case: Case, name: str, end: str, tmp_p
     file = task_files.write(tmp_path / name / split / f"0000.{end}", rows)
     if module.TASKS.split:
         task_files.write(tmp_path / name / "train" / f"0000.{end}", rows[:3])
-    expected = module.TASKS.read(module.task, str(case.data / f"{name}.jsonl"))
-    assert module.TASKS.read(module.task, str(file)) == expected
-    assert module.TASKS.read(module.task, str(tmp_path / name)) == expected
-    assert module.TASKS.read(module.task, str(file), 4) == expected[:4]
+    expected = module.TASKS.read(module.EVAL.task, str(case.data / f"{name}.jsonl"))
+    assert module.TASKS.read(module.EVAL.task, str(file)) == expected
+    assert module.TASKS.read(module.EVAL.task, str(tmp_path / name)) == expected
+    assert module.TASKS.read(module.EVAL.task, str(file), 4) == expected[:4]
 
 
 def test_a_place_that_nobody_named_must_have_all_tasks(
@@ -271,13 +276,13 @@ def test_a_place_that_nobody_named_must_have_all_tasks(
 ) -> None:
     monkeypatch.setenv("NEOGPT_DATA", str(case.data))
     with pytest.raises(DataError) as caught:
-        piqa.prepare(EvalConfig())
+        made("piqa").check()
     assert caught.value.code == "evals.incomplete"
-    assert len(piqa.TASKS.read(piqa.task, limit=9)) == 9
+    assert len(piqa.TASKS.read(piqa.EVAL.task, limit=9)) == 9
     monkeypatch.setenv("NEOGPT_DATA", str(tmp_path))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
     with pytest.raises(DataError) as caught:
-        piqa.TASKS.read(piqa.task)
+        piqa.TASKS.read(piqa.EVAL.task)
     assert caught.value.code == "evals.no_tasks"
 
 
@@ -299,10 +304,10 @@ def test_a_broken_task_is_named(
     for i, bad in enumerate(({**good[1], **BAD[name]}, {"other": 1})):
         file = task_files.write(tmp_path / f"{i}.jsonl", [good[0], bad, good[2]])
         with pytest.raises(DataError) as caught:
-            module.TASKS.read(module.task, str(file))
+            module.TASKS.read(module.EVAL.task, str(file))
         assert caught.value.code == "evals.bad_task"
         assert f"{i}.jsonl, line 2" in str(caught.value)
-        assert len(module.TASKS.read(module.task, str(file), 1)) == 1
+        assert len(module.TASKS.read(module.EVAL.task, str(file), 1)) == 1
     assert command_line.main(["eval", str(case.folder), name, "--data", str(file)]) == 3
     assert "line 2" in capsys.readouterr().err
 
@@ -319,7 +324,7 @@ def test_files_that_hold_no_tasks(tmp_path: Path) -> None:
         ("", "evals.no_tasks"),
     ):
         with pytest.raises(DataError) as caught:
-            piqa.TASKS.read(piqa.task, str(tmp_path / name))
+            piqa.TASKS.read(piqa.EVAL.task, str(tmp_path / name))
         assert caught.value.code == code, name
 
 

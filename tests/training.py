@@ -134,7 +134,7 @@ def task_scores(model: str, files: dict[str, str], result: str) -> int:
     """Each process writes the scores of the evals named in `files` to `result`.RANK, to the last bit."""
     import torch
 
-    from neogpt import model_store, plugins
+    from neogpt import evals, model_store
     from neogpt.train.parallel.distributed import connected, world_from_environment
 
     torch.set_num_threads(1)
@@ -143,8 +143,8 @@ def task_scores(model: str, files: dict[str, str], result: str) -> int:
         found = {
             f"{name}/{score}": value.hex()
             for name, file in files.items()
-            for score, value in plugins.get("neogpt.evals", name)
-            .run(model_store.load_model(model), tokenizer, data=file, world=world)
+            for score, value in evals.load((f"{name}:data={file}",), evals.Subject())[name]
+            .run(model_store.load_model(model), tokenizer, world)
             .items()
         }
     Path(f"{result}.{world.rank}").write_text(json.dumps(found))
