@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from training import STAGES, different, events, outcome, probe, saved, start_of, tiny
 
 from neogpt import atomic, ledger, retention
