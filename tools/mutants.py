@@ -138,8 +138,8 @@ MUTANTS = [
     Mutant(
         "7 the log shows a sum for a mean",
         "neogpt/train/reduce.py",
-        "            name: total / max(totals[name], 1e-12) for name, total in zip(",
-        "            name: total for name, total in zip(",
+        "            name: total / max(totals[name], 1e-12) for name",
+        "            name: total for name",
         "tests/test_objectives.py",
     ),
     Mutant(

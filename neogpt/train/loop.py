@@ -173,7 +173,8 @@ class Loop:
     def _is_over(self) -> bool:
         """Whether a monitor ends the run before its last step; no run ends well with an error of one."""
         is_last = self.step + 1 == self.run.steps
-        return any([monitor.verdict(is_last) for monitor in self.monitors])
+        verdicts = [monitor.verdict(is_last) for monitor in self.monitors]  # all: one may hold an error
+        return any(verdicts)
 
     def _step(self) -> bool:
         """One update (or a skipped one); True when some process was asked to stop."""

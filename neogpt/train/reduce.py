@@ -108,7 +108,7 @@ def _columns(sums: Sums) -> np.ndarray:
 
 
 def _numbers(row: LossTerms) -> Tensor:
-    """float64 (k,) on the device of the loss: its terms, then the sums of its metrics. MPS has no float64: on the host."""
+    """float64 (k,) on the device of the loss (MPS has no float64: on the host): its terms, then metric sums."""
     values = [*row.loss_sum.values(), *(value for value, _ in row.metrics.values())]
     device = next(iter(row.loss_sum.values())).device
     device = torch.device("cpu") if device.type == "mps" else device

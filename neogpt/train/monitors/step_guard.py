@@ -50,7 +50,8 @@ class StepGuard(Monitor):
         """DivergedError after `patience` non-finite steps in a row."""
         if self.non_finite_in_a_row >= self.patience:
             raise DivergedError(
-                f"step {self._step}: the loss or its gradient was not finite for {self.non_finite_in_a_row} steps in a row",
+                f"step {self._step}: the loss or its gradient was not finite "
+                f"for {self.non_finite_in_a_row} steps in a row",
                 "finite numbers; the last checkpoint is intact",
                 "a lower --optim.lr or more --optim.warmup-ratio",
             )
