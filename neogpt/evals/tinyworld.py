@@ -28,7 +28,7 @@ MAX_NEW_TOKENS: dict[exam.Cell, int] = {"list": 56}
 """Room for an answer, by cell: a third more than the longest right one."""
 USUAL_TOKENS = 28
 MAX_ROWS = 256
-_CLOZE_ROWS = 64
+_CLOZE_ROWS = 1024
 """Begun sentences that go through the model at once: the same ones whatever the number of processes."""
 SHOWN: dict[exam.Cell, int] = {
     "asked": 1,
