@@ -21,6 +21,7 @@ _ORDER = (
     "chat",
     "report",
     "plan",
+    "study",
     "list",
     "doctor",
 )
