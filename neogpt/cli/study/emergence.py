@@ -26,6 +26,8 @@ MEASURES = {
     "depth": "layers until it is settled",
     "loss": "training loss",
 }
+SHARES = ("previous", "induction", "from_context", "recall")
+"""Measures between 0 and 1, drawn on that scale."""
 GROWING = ("induction", "copying", "from_context", "context_gain", "recall")
 """Measures whose half-way step is told."""
 
@@ -106,10 +108,13 @@ def _finite(row: dict[str, float]) -> dict[str, float | None]:
 
 
 def _half_steps(moments: "list[Moment]") -> dict[str, float]:
-    from neogpt.studies.interpretability.emergence import half_step
+    from neogpt.studies.interpretability.emergence import INDUCTION_SCORE, half_step
 
     rows = [moment.row() for moment in moments]
-    return {key: half_step([int(r["step"]) for r in rows], [r[key] for r in rows]) for key in GROWING}
+    found = {key: half_step([int(r["step"]) for r in rows], [r[key] for r in rows]) for key in GROWING}
+    if max(row["induction"] for row in rows) < INDUCTION_SCORE:
+        found["induction"] = math.nan  # none formed: what grew is noise
+    return found
 
 
 def _summary(found: "dict[str, list[Moment]]", off: "dict[str, HeadsOff]") -> dict[str, Any]:
@@ -184,7 +189,8 @@ def _page(
                 label = Path(name).name if len(found) > 1 else f"{ys[-1]:.2f}"
                 colour = ("base", "sft", "dpo", "rl", "lesson")[index % 5]
                 lines.append(Line(xs, ys, colour, label, dotted=len(points) < 40))
-        return tables.curve(MEASURES[key], lines, Axis("step")) if lines else None
+        y = (0.0, 1.0) if key in SHARES else None
+        return tables.curve(MEASURES[key], lines, Axis("step"), y) if lines else None
 
     charts = tag("div", [chart(key) for key in MEASURES], class_="grid2")
     half = [[MEASURES[key], f"{e['mean']:.0f}" + (f" ± {e['standard_error']:.0f}" if e["n"] > 1 else "")]
