@@ -3,14 +3,17 @@
 from typing import Any
 
 import torch
-from torch.optim.adamw import adamw
 
+from neogpt import torch_compat
 from neogpt.config import OptimConfig
-from neogpt.optim._base import Named, Optimizer
+from neogpt.optim._base import Named, Optimizer, Rule
 
 
-def build(named: Named, config: OptimConfig) -> list[Optimizer]:
-    """One fused AdamW over two groups: tensors of two or more dimensions decay, vectors do not."""
+def build(named: Named, config: OptimConfig) -> list[Rule]:
+    """One fused AdamW over two groups: tensors of two or more dimensions decay, vectors do not.
+
+    Where PyTorch's update cannot be had as a function it is torch.optim.AdamW itself, to the same bits.
+    """
     matrices = [p for _, p in named if p.ndim >= 2]
     vectors = [p for _, p in named if p.ndim < 2]
     groups = [
@@ -18,7 +21,10 @@ def build(named: Named, config: OptimConfig) -> list[Optimizer]:
         {"params": vectors, "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    return [AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps)]
+    betas = (config.beta1, config.beta2)
+    if torch_compat.adamw is None:
+        return [torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True)]
+    return [AdamW(groups, lr=config.lr, betas=betas, eps=config.eps)]
 
 
 class AdamW(Optimizer):
@@ -40,9 +46,10 @@ class AdamW(Optimizer):
                 }
         states = [self.state[parameter] for parameter in parameters]
         beta1, beta2 = group["betas"]
-        adamw(
-            parameters,  # type: ignore[arg-type]
-            [parameter.grad for parameter in parameters],  # type: ignore[misc]
+        assert torch_compat.adamw
+        torch_compat.adamw(
+            parameters,
+            [parameter.grad for parameter in parameters],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],

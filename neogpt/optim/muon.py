@@ -13,14 +13,15 @@ from torch import Tensor
 
 from neogpt.config import OptimConfig
 from neogpt.optim import adamw
-from neogpt.optim._base import Named, Optimizer
+from neogpt.optim._base import Named, Optimizer, Rule
 from neogpt.optim._rows import apply_whole
+from neogpt.torch_compat import foreach_add_, foreach_lerp, foreach_lerp_, foreach_mul_, local_part
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 
 
-def build(named: Named, config: OptimConfig) -> list[Optimizer]:
+def build(named: Named, config: OptimConfig) -> list[Rule]:
     """Muon for the matrices inside the blocks, AdamW for embeddings, biases and LayerNorms."""
     matrices = [(name, p) for name, p in named if p.ndim == 2 and ".h." in name]
     rest = [(name, p) for name, p in named if not (p.ndim == 2 and ".h." in name)]
@@ -57,21 +58,15 @@ class Muon(Optimizer):
         for parameter in parameters:
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        buffers = [_local(self.state[p]["momentum_buffer"]) for p in parameters]
-        gradients = [_local(p.grad) for p in parameters if p.grad is not None]
-        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
-        nesterov = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        buffers = [local_part(self.state[p]["momentum_buffer"]) for p in parameters]
+        gradients = [local_part(p.grad) for p in parameters if p.grad is not None]
+        foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        nesterov = foreach_lerp(gradients, buffers, group["momentum"])
         updates = _directions(torch.stack(nesterov), parameters[0], group["parts"])
         scale = 0.2 * max(parameters[0].shape[0], parameters[0].shape[1] // group["parts"]) ** 0.5
-        held = [_local(p) for p in parameters]
-        torch._foreach_mul_(held, 1 - group["lr"] * group["weight_decay"])
-        torch._foreach_add_(held, list(updates.unbind(0)), alpha=-group["lr"] * scale)
-
-
-def _local(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor, sharing its memory: all, or some rows where it is sharded (DTensor)."""
-    part: Tensor = getattr(tensor, "_local_tensor", tensor)
-    return part
+        held = [local_part(p) for p in parameters]
+        foreach_mul_(held, 1 - group["lr"] * group["weight_decay"])
+        foreach_add_(held, list(updates.unbind(0)), alpha=-group["lr"] * scale)
 
 
 def _directions(m_NRC: Tensor, like: Tensor, parts: int) -> Tensor:

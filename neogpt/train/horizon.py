@@ -22,6 +22,7 @@ import torch
 from neogpt import atomic, checkpoint, config
 from neogpt.config import AnyRun
 from neogpt.paths import RunDir
+from neogpt.torch_compat import local_part
 from neogpt.train.canaries import Canaries
 from neogpt.train.guard import Guard
 from neogpt.train.patience import Patience
@@ -109,7 +110,7 @@ def _scratch(loop: "Loop") -> Iterator[RunDir]:
 @contextlib.contextmanager
 def _unchanged(loop: "Loop") -> Iterator[None]:
     """Weights, optimizers and random numbers are afterwards what they were before the first step."""
-    held = [getattr(parameter, "_local_tensor", parameter).detach() for _, parameter in loop.named]
+    held = [local_part(parameter) for _, parameter in loop.named]
     kept = [tensor.to("cpu", copy=True) for tensor in held]
     devices = [loop.world.device] if loop.world.device.type == "cuda" else []
     with torch.random.fork_rng(devices):

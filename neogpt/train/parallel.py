@@ -18,6 +18,7 @@ from neogpt.config import AnyRun
 from neogpt.data.batch import Batch
 from neogpt.model import GPT2
 from neogpt.objectives._base import LossTerms, Objective
+from neogpt.torch_compat import foreach_mul_, foreach_zero_
 from neogpt.train.blocks import training_blocks
 from neogpt.train.distributed import World
 from neogpt.train.tree import Gradient, TreeSum
@@ -62,7 +63,7 @@ class Layout:
         """The norm of the whole gradient, which is scaled down to `largest` (0: left alone) where it is larger."""
         norm = torch.nn.utils.get_total_norm(gradient)
         if largest and not norm + 1e-5 < largest:  # NaN goes on, too
-            torch._foreach_mul_(gradient, torch.clamp(largest / (norm + 1e-6), max=1.0))
+            foreach_mul_(gradient, torch.clamp(largest / (norm + 1e-6), max=1.0))
         return float(norm)
 
     def whole_model(self) -> GPT2:
@@ -135,7 +136,7 @@ class Overlapped(Layout):
     @contextlib.contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:
         if self.parameters[0].grad is None:  # the step's first: gradients begin at 0, inside the buckets
-            torch._foreach_zero_(self._buckets)
+            foreach_zero_(self._buckets)
             for parameter in self.parameters:
                 parameter.grad = self._views[parameter]
         if last and self.world.size > 1:

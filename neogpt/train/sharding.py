@@ -21,6 +21,7 @@ from neogpt.config import AnyRun
 from neogpt.data.batch import Batch
 from neogpt.model import GPT2
 from neogpt.objectives._base import LossTerms, Objective
+from neogpt.torch_compat import foreach_mul_, local_part
 from neogpt.train.blocks import training_blocks
 from neogpt.train.distributed import World
 from neogpt.train.parallel import Layout, take_gradient
@@ -71,11 +72,11 @@ class Sharded(Layout):
         return take_gradient(self.model)
 
     def clip(self, gradient: Gradient, largest: float) -> float:
-        parts = [_local(tensor) for tensor in gradient]
+        parts = [local_part(tensor) for tensor in gradient]
         mine = float(torch.nn.utils.get_total_norm(parts)) ** 2
         norm = math.sqrt(float(self.world.gather(np.array([[mine]])).sum()))
         if largest:
-            torch._foreach_mul_(parts, min(1.0, largest / (norm + 1e-6)))
+            foreach_mul_(parts, min(1.0, largest / (norm + 1e-6)))
         return norm
 
     def whole_model(self) -> GPT2:
@@ -96,10 +97,6 @@ class Sharded(Layout):
             if self.world.is_main:
                 found[name] = whole.detach().cpu()
         return found
-
-
-def _local(tensor: Tensor) -> Tensor:
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _whole(tensor: Tensor) -> Tensor:
