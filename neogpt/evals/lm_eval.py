@@ -94,7 +94,7 @@ def harness(
 def _local(folder: Path, original: Path, data: str, limit: int | None) -> str:
     """A definition in `folder` of lm-eval's task hellaswag, its text and metrics untouched, on our file's rows."""
     rows = _hellaswag_tasks.as_rows(_hellaswag_tasks.read(data, limit))
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
     files = {"data_files": {"validation": str(folder / "rows.jsonl")}, "cache_dir": str(folder / "cache")}
     values = {
         "include": str(original),
@@ -103,7 +103,7 @@ def _local(folder: Path, original: Path, data: str, limit: int | None) -> str:
         "training_split": None,
     }
     definition = folder / "hellaswag.yaml"
-    definition.write_text(json.dumps(values))  # JSON is YAML
+    definition.write_text(json.dumps(values), "utf-8")  # JSON is YAML
     return str(definition)
 
 

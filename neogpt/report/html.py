@@ -16,7 +16,7 @@ ANSWER_CHARACTERS = 600
 
 def page(title: str, stages: list[Stage], notes: list[str], original: Original | None = None) -> str:
     """The whole report as HTML; `original`: curves to compare with."""
-    style = Path(__file__).with_name("style.css").read_text()
+    style = Path(__file__).with_name("style.css").read_text("utf-8")
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
