@@ -6,34 +6,41 @@ renamed. A reader that checks the manifest therefore never takes a torn write fo
 """
 
 import contextlib
-import fcntl
 import glob
 import hashlib
 import json
 import os
+import platform
 import shutil
 import signal
 import uuid
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from neogpt.errors import ConfigError, DataError, NeoGPTError
 from neogpt.paths import safe_join
 
 MANIFEST = "MANIFEST.json"
 _TEMPORARY = ".tmp-"
+_OPENS_FOLDERS = hasattr(os, "O_DIRECTORY")  # not Windows
 
 
 def failpoint(name: str) -> None:
     """Die here, as by a power cut, when NEOGPT_FAILPOINT names this place (for crash tests)."""
     if os.environ.get("NEOGPT_FAILPOINT") == name:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows either ends it at once
 
 
 def fsync(path: Path) -> None:
-    """Flush a file or a folder to disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    """Flush a file or a folder to disk.
+
+    Windows flushes only a file that is open for writing, and gives nobody a folder to flush: NTFS keeps a journal of
+    names, which a power cut may leave some seconds behind.
+    """
+    if not _OPENS_FOLDERS and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDONLY if _OPENS_FOLDERS else os.O_RDWR)
     try:
         os.fsync(descriptor)
     finally:
@@ -123,7 +130,7 @@ def write_manifest(folder: Path) -> None:
 def read_manifest(folder: Path, error: type[NeoGPTError] = DataError) -> dict[str, tuple[int, str]]:
     """Each file's bytes and sha256 (hex), by name, as the manifest lists them; `error` where it cannot be read."""
     try:
-        files = json.loads((folder / MANIFEST).read_text())["files"]
+        files = json.loads((folder / MANIFEST).read_text("utf-8"))["files"]
         return {name: (entry["bytes"], entry["sha256"]) for name, entry in files.items()}
     except FileNotFoundError:
         raise error(f"{folder} has no {MANIFEST}", "a folder that was written to its end") from None
@@ -171,19 +178,26 @@ def _verify_file(path: Path, size: int, digest: str | None, error: type[NeoGPTEr
 def lock(path: Path, what: str, wait: bool = False) -> Iterator[None]:
     """Hold `path` as a lock that dies with the process.
 
-    Errors: ConfigError when another process holds it, unless we are to wait for that one.
+    It is the lock of the `filelock` package on the same path (which huggingface_hub takes, too): flock, or LockFileEx
+    on Windows. Errors: ConfigError when another process holds it, unless we are to wait for that one; OSError on a
+    file system without locks.
     """
+    from filelock import lock_descriptor  # here, since `--help` need not wait for it
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
+    with open(path, "a+b", buffering=0) as file:
+        if not lock_descriptor(file.fileno(), blocking=wait):
             raise ConfigError(
-                f"{what} is in use by {holder}", "one process at a time", "wait for it, or use another folder"
-            ) from None
+                f"{what} is in use by {_holder(file)}",
+                "one process at a time",
+                "wait for it, or use another folder",
+            )
         file.truncate(0)
-        file.write(f"process {os.getpid()} on {os.uname().nodename}\n")
-        file.flush()
+        file.write(f" process {os.getpid()} on {platform.node()}\n".encode())
         yield
+
+
+def _holder(file: IO[bytes]) -> str:
+    """Who wrote into a lock; its first byte is blank, since Windows lets nobody else read what is locked."""
+    file.seek(1)
+    return file.read().decode(errors="replace").strip() or "another process"

@@ -82,10 +82,11 @@ def save(run: RunDir, content: Content, tokenizer: Tokenizer) -> Path:
         save_weights(content.model, content.weights, temporary, tokenizer.eot_id)
         atomic.failpoint("checkpoint.model")
         tokenizer.save(temporary, content.model.n_positions)
-        (temporary / "README.md").write_text(card(state))
+        (temporary / "README.md").write_bytes(card(state).encode())
         _save_tensors(content.optimizer, temporary / "trainer.safetensors")
         atomic.failpoint("checkpoint.optimizer")
-        (temporary / "trainer.json").write_text(json.dumps(asdict(state), indent=2, sort_keys=True) + "\n")
+        text = json.dumps(asdict(state), indent=2, sort_keys=True) + "\n"
+        (temporary / "trainer.json").write_bytes(text.encode())
     return folder
 
 
@@ -131,7 +132,7 @@ def _save_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
 def load_state(folder: Path) -> tuple[TrainerState, dict[str, torch.Tensor]]:
     """The trainer's state and the optimizer's tensors of a verified checkpoint folder."""
     try:
-        values = json.loads((folder / "trainer.json").read_text())
+        values = json.loads((folder / "trainer.json").read_text("utf-8"))
         if "origin" in values:
             raise CheckpointError(
                 f"{folder} was saved by an earlier NeoGPT, whose settings have other names",

@@ -285,7 +285,7 @@ def save(config: AnyRun, path: Path) -> None:
 def read_toml(path: Path) -> dict[str, Any]:
     """The values of a TOML file; ConfigError says where it is not TOML."""
     try:
-        return tomllib.loads(path.read_text())
+        return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}", "settings as TOML", "--dry-run prints some") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

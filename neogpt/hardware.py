@@ -55,8 +55,8 @@ def ram_bytes(cgroup: Path = _CGROUP) -> int:
     """Memory of the machine, or of the container where that is less."""
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        total = 0
+    except (AttributeError, ValueError, OSError):
+        total = _windows_memory()[0]
     return min(total, cgroup_ram_bytes(cgroup) or total)
 
 
@@ -75,10 +75,23 @@ def available_ram_bytes(cgroup: Path = _CGROUP) -> int:
     for line in (_read(Path("/proc/meminfo")) or "").splitlines():
         if line.startswith("MemAvailable:"):
             free = min(free, int(line.split()[1]) * 1024)
+    free = min(free, _windows_memory()[1] or free)
     limit, used = cgroup_ram_bytes(cgroup), _read(cgroup / "memory.current")
     if limit is not None and used and used.isdigit():
         free = min(free, max(0, limit - int(used)))
     return free
+
+
+def _windows_memory() -> tuple[int, int]:
+    """Bytes of the whole memory and of what is free, from Windows' GlobalMemoryStatusEx; zeros elsewhere."""
+    import ctypes  # here, since most never need it
+
+    system = getattr(ctypes, "windll", None)
+    if not system:
+        return 0, 0
+    status = (ctypes.c_uint64 * 8)(64)  # MEMORYSTATUSEX: its own size in bytes, the whole, the free, ...
+    system.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
+    return status[1], status[2]
 
 
 def multiplies_bfloat16() -> bool:
@@ -93,6 +106,6 @@ def peak_flops(name: str) -> float:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text().strip()
+        return path.read_text("utf-8").strip()
     except OSError:
         return None

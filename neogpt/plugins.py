@@ -71,5 +71,5 @@ def summary(package: str, name: str) -> str:
     spec = PathFinder.find_spec(_module(package, name), _folders(package))
     assert spec
     assert spec.origin
-    docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text())) or ""
+    docstring = ast.get_docstring(ast.parse(Path(spec.origin).read_text("utf-8"))) or ""
     return docstring.partition("\n")[0]

@@ -5,6 +5,7 @@ import itertools
 import os
 import resource
 import signal
+import sys
 import time
 import warnings
 from pathlib import Path
@@ -226,3 +227,25 @@ def ticking_clocks() -> None:
 def deprecations() -> None:
     """Not a fault: PyTorch's compiler imports modules of PyTorch that call themselves deprecated."""
     warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def documented_only() -> None:
+    """PyTorch as if it had nothing that its documentation has not (torch_compat.py)."""
+    from neogpt import torch_compat
+    from neogpt.optim import muon
+    from neogpt.train import distributed
+
+    assert muon.foreach_lerp is torch_compat.foreach_lerp
+    other = {name: value for name, value in vars(torch_compat).items() if name.startswith("_each_")}
+    modules = [module for name, module in sys.modules.items() if name.startswith("neogpt.")]
+    replaced = 0
+    for name, value in other.items():
+        for module in modules:
+            if hasattr(module, usual := name.replace("_each", "foreach")):
+                setattr(module, usual, value)
+                replaced += module is not torch_compat
+    for name in ("adamw", "_softmax_backward", "_keeps_graph", "_matmul"):
+        setattr(torch_compat, name, None)
+    distributed.rendezvous = None
+    print(f"documented ways: {replaced} in their places", flush=True)
+    assert replaced >= 8, replaced

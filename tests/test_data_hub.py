@@ -116,6 +116,24 @@ def fetched(name: str = FILES[0], config: fineweb_edu.FineWebEdu = CONFIG) -> by
     return fineweb_edu._local(config, name).read_bytes()
 
 
+def test_without_symbolic_links_the_cache_has_hard_ones(
+    hub: Hub, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows lets few make the others. The file lies there once, and goes with both its names."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(22, "a required privilege is not held by the client")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    assert fetched() == (files / FILES[0]).read_bytes()
+    place = fineweb_edu._local(CONFIG, FILES[0])
+    assert not place.is_symlink()
+    assert place.stat().st_nlink == 2
+    fineweb_edu.drop(CONFIG, FILES[0])
+    assert not any(path.is_file() for path in place.parents[3].rglob("*.parquet"))
+    assert not any((place.parents[4] / "blobs").iterdir())
+
+
 # ---------------------------------------------------------------- whole runs
 
 

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -231,6 +232,36 @@ def test_workers_die_with_a_killed_parent(corpus: Path, tmp_path: Path, script: 
     process.kill()
     process.wait()
     until(lambda: not _group(process.pid))
+
+
+def test_the_workers_of_a_killed_preparation_are_waited_for(tmp_path: Path) -> None:
+    """Two of them at work: nothing is begun in their folder before both have ended, and nothing is left of them."""
+    code = (
+        "import pathlib, sys; from neogpt.data import workers\n"
+        "with workers.at_work(pathlib.Path(sys.argv[1])): print('here', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    orphans = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(2)]
+    for orphan in orphans:
+        assert orphan.stdout
+        assert orphan.stdout.readline() == b"here\n"
+    waiting = threading.Thread(target=processes.wait_for_orphans, args=(tmp_path,))
+    waiting.start()
+    for orphan in orphans:
+        waiting.join(0.3)
+        assert waiting.is_alive()
+        orphan.kill()
+        orphan.communicate(timeout=150)
+    waiting.join(150)
+    assert not waiting.is_alive()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_is_at_work_in_a_folder_that_is_gone(tmp_path: Path) -> None:
+    """A worker that comes late must not make it again."""
+    with pytest.raises(FileNotFoundError), processes.at_work(tmp_path / "gone"):
+        pass
+    assert list(tmp_path.iterdir()) == []
 
 
 def _group(leader: int) -> set[int]:

@@ -1,6 +1,7 @@
 """The ground floor: files that are whole or absent, ledgers, names inside a folder, plugins, settings, errors."""
 
 import fcntl
+import io
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import filelock
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -187,7 +189,54 @@ def test_a_lock_names_its_holder_and_dies_with_it(tmp_path: Path) -> None:
         pass
     path.write_text("process 1 on a machine that was switched off\n")
     with atomic.lock(path, "the run x"):
-        assert path.read_text().startswith(f"process {os.getpid()} ")
+        assert path.read_text().split()[:2] == ["process", str(os.getpid())]
+
+
+def test_a_lock_is_free_when_its_holder_is_killed(tmp_path: Path) -> None:
+    path = tmp_path / ".lock"
+    code = (
+        "import sys, pathlib; from neogpt import atomic\n"
+        "with atomic.lock(pathlib.Path(sys.argv[1]), 'it'): print('mine', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    holder = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout
+    assert holder.stdout.readline() == b"mine\n"
+    with pytest.raises(ConfigError) as caught, atomic.lock(path, "it"):
+        pass
+    assert f"process {holder.pid} " in str(caught.value)
+    holder.kill()
+    holder.communicate(timeout=150)
+    with atomic.lock(path, "it"):
+        pass
+
+
+def test_a_lock_is_filelocks(tmp_path: Path) -> None:
+    """So those whom huggingface_hub keeps out wait for us, and we for them."""
+    path = tmp_path / ".lock"
+    with atomic.lock(path, "it"), pytest.raises(filelock.Timeout):
+        filelock.FileLock(path).acquire(blocking=False)
+    with filelock.FileLock(path), pytest.raises(ConfigError), atomic.lock(path, "it"):
+        pass
+
+
+def test_a_lock_is_read_past_its_first_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That one is locked: on Windows nobody but its holder can read it, and who holds it stands behind it."""
+    path, read = tmp_path / ".lock", io.FileIO.read
+    with atomic.lock(path, "it"):
+        assert path.read_bytes()[:1].isspace()
+        begins: list[int] = []
+
+        class Watched(io.FileIO):
+            def read(self, size: int = -1) -> bytes:
+                begins.append(self.tell())
+                return read(self, size)
+
+        monkeypatch.setattr("builtins.open", lambda path, mode, buffering: Watched(path, "a+"))
+        with pytest.raises(ConfigError), atomic.lock(path, "it"):
+            pass
+    assert begins
+    assert min(begins) >= 1
 
 
 def test_a_lock_can_wait(tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
 """`neogpt plan`: what it prints, time and disk against simulation, and the errors that name what to type."""
 
+import ctypes
 import json
+import os
+import struct
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +183,30 @@ def test_no_limits_is_the_whole_machine(tmp_path: Path) -> None:
     assert (hardware.cgroup_cores(tmp_path), hardware.cgroup_ram_bytes(tmp_path)) == (None, None)
     assert hardware.cores(tmp_path) >= 1
     assert hardware.ram_bytes(tmp_path) >= hardware.available_ram_bytes(tmp_path) > 0
+
+
+def test_memory_is_what_windows_says_where_nobody_else_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its MEMORYSTATUSEX: two words of 4 bytes, the first its own size, then sizes of 8 bytes."""
+
+    class Kernel:
+        @staticmethod
+        def GlobalMemoryStatusEx(pointer: Any) -> int:
+            status = pointer._obj
+            assert ctypes.sizeof(status) == int.from_bytes(bytes(status)[:4], sys.byteorder) == 64
+            whole = struct.pack("=IIQQ", 64, 50, 16 * 2**30, 5 * 2**30)
+            ctypes.memmove(status, whole, len(whole))
+            return 1
+
+    system = types.SimpleNamespace(kernel32=Kernel)
+    monkeypatch.setattr(ctypes, "windll", system, raising=False)
+    monkeypatch.delattr(os, "sysconf")
+    monkeypatch.setattr(hardware, "_read", lambda path: None)
+    assert hardware.ram_bytes(tmp_path) == 16 * 2**30
+    assert hardware.available_ram_bytes(tmp_path) == 5 * 2**30
+    monkeypatch.delattr(ctypes, "windll")
+    assert hardware.ram_bytes(tmp_path) == 0
 
 
 def test_version_one_of_the_limits(tmp_path: Path) -> None:

@@ -98,6 +98,6 @@ def _shape_on_disk(folder: Path) -> dict[str, Any]:
     """What the config.json of a run or model folder says; nothing where loading it will tell what is wrong."""
     for path in (folder / "config.json", *folder.glob("checkpoints/*/config.json")):
         with contextlib.suppress(OSError, ValueError):
-            found = json.loads(path.read_text())
+            found = json.loads(path.read_text("utf-8"))
             return found if isinstance(found, dict) else {}
     return {}

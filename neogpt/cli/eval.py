@@ -203,4 +203,4 @@ def _settings(folder: Path) -> dict[str, Any]:
 
 def _trainer(folder: Path) -> dict[str, Any]:
     file = folder / "trainer.json"
-    return dict(json_format.loads(file.read_text())) if file.is_file() else {}
+    return dict(json_format.loads(file.read_text("utf-8"))) if file.is_file() else {}

@@ -1,5 +1,6 @@
 """`neogpt COMMAND ...`: finds the command's file, runs it, turns errors into messages and exit codes."""
 
+import io
 import os
 import sys
 import traceback
@@ -34,6 +35,7 @@ def main(args: list[str] | None = None) -> int:
     0 ok, 2 usage, 3 data, 4 checkpoint, 5 diverged, 6 regressed (a guardrail fell), 7 reward, 75 stopped and saved.
     """
     _set_up_cpu()
+    _set_up_text()
     args = list(sys.argv[1:] if args is None else args)
     verbose = "-v" in args
     args = [arg for arg in args if arg != "-v"]
@@ -75,6 +77,13 @@ def _set_up_cpu() -> None:
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
         os.environ["GOMP_SPINCOUNT"] = "1000"
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+
+
+def _set_up_text() -> None:
+    """Show a ? for what the terminal or file cannot take: on Windows a file takes some two hundred characters."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _commands() -> list[str]:

@@ -15,6 +15,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Self, TypeVar
 
+_HAS_MASKS = hasattr(signal, "pthread_sigmask")
+
 
 class WorkerDied(Exception):
     """A process ended in the middle of its work."""
@@ -35,7 +37,8 @@ class Pool(Generic[T]):
         self._idle: list[Connection] = []
         self._busy: dict[Connection, T | None] = {}  # None: it begins
         context = multiprocessing.get_context("spawn")  # a forked copy of a threaded process may hang
-        resource_tracker.ensure_running()  # else the first process starts it, which would let Ctrl-C through
+        if _HAS_MASKS:
+            resource_tracker.ensure_running()  # else the first process starts it, which would let Ctrl-C through
         self._processes = []
         for _ in range(size):
             ours, theirs = context.Pipe()
@@ -102,7 +105,13 @@ def _send(connection: Connection, *call: Any) -> None:
 
 @contextlib.contextmanager
 def _sigint_held_back() -> Iterator[None]:
-    """Processes begun in this block take no Ctrl-C before they allow it: it would only end in their tracebacks."""
+    """Processes begun in this block take no Ctrl-C before they allow it: it would only end in their tracebacks.
+
+    Windows has no such mask: there a Ctrl-C in a worker's first second shows these.
+    """
+    if not _HAS_MASKS:
+        yield
+        return
     old = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

@@ -56,7 +56,7 @@ def sha256(path: Path) -> str:
     facts = {"path": str(path.resolve()), "size": stat.st_size, "inode": [stat.st_dev, stat.st_ino]}
     note = cache_dir() / "sha256" / config.digest({**facts, "times": [stat.st_mtime_ns, stat.st_ctime_ns]})
     try:
-        return note.read_text()
+        return note.read_text("utf-8")
     except FileNotFoundError:
         digest = atomic.sha256_file(path)
     note.parent.mkdir(parents=True, exist_ok=True)

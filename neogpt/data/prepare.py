@@ -218,7 +218,7 @@ def _survey(tasks: list[Task], data: DataConfig) -> tuple[RowStats, dict[str, li
     shards: dict[str, list[Path]] = {split: [] for split in SPLITS}
     documents = dict.fromkeys(SPLITS, 0)
     for task in tasks:
-        part = json.loads((task.folder / PART).read_text())
+        part = json.loads((task.folder / PART).read_text("utf-8"))
         bad.merge(RowStats.from_dict(part["quarantine"]))
         for split in SPLITS:
             shards[split] += [task.folder / entry["file"] for entry in part["splits"][split]]

@@ -25,7 +25,7 @@ SPLITS = ("train", "val")
 def read_info(folder: Path) -> dict[str, Any]:
     """The folder's dataset.json; DataError when the folder is not a prepared data set."""
     try:
-        info = json.loads((Path(folder) / INFO).read_text())
+        info = json.loads((Path(folder) / INFO).read_text("utf-8"))
         info["splits"], info["tokenizer"]["fingerprint"], info["key"]
     except FileNotFoundError:
         raise DataError(

@@ -64,7 +64,7 @@ def is_done(task: Task) -> bool:
     """True when an earlier run finished this task, and its files are whole."""
     try:
         atomic.verify_manifest(task.folder)
-        return bool(json.loads((task.folder / PART).read_text())["parts"] == list(task.parts))
+        return bool(json.loads((task.folder / PART).read_text("utf-8"))["parts"] == list(task.parts))
     except (DataError, OSError, ValueError, KeyError):
         return False
 

@@ -1,18 +1,18 @@
 """The processes that tokenize, and those that fetch what they will need next."""
 
 import contextlib
-import fcntl
 import itertools
 import multiprocessing
 import os
 import signal
 import threading
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from neogpt import atomic, hardware
 from neogpt.data import tokenize
@@ -25,7 +25,8 @@ from neogpt.tokenizer import Tokenizer
 
 _WORKER_BYTES = 8 << 20
 _FETCHERS = 2
-_LOCK = "workers.lock"
+_LOCK = "worker-{}.lock"
+"""A file of each process that writes into the folder of parts, locked while it does."""
 
 
 class Run(Protocol):
@@ -61,7 +62,7 @@ def run(
             tokenize.tokenize(task, tokenizer)
             done(task)
         return
-    begin = partial(_begin, tokenizer, tasks[0].folder.parent / _LOCK)
+    begin = partial(_begin, tokenizer, tasks[0].folder.parent)
     try:
         with contextlib.ExitStack() as stack:
             pool = stack.enter_context(Pool(n_workers, begin, _work))
@@ -120,32 +121,41 @@ def _worth_starting(tasks: list[Task]) -> int:
 
 @contextlib.contextmanager
 def at_work(folder: Path) -> Iterator[None]:
-    """Say, for as long as the block lasts, that this process writes into the folder of parts."""
-    with open(folder / _LOCK, "a") as file:
-        fcntl.flock(file, fcntl.LOCK_SH)
+    """Say, for as long as the block lasts, that this process writes into the folder of parts.
+
+    Errors: FileNotFoundError where there is no such folder (any more).
+    """
+    path = folder / _LOCK.format(uuid.uuid4().hex)
+    path.touch()
+    with atomic.lock(path, "a worker's own file"):
         yield
+    path.unlink(missing_ok=True)
 
 
 def wait_for_orphans(work: Path) -> None:
     """Wait until the workers of a killed preparation, which end within moments, no longer write there."""
-    with atomic.lock(work / _LOCK, "the folder of parts", wait=True):
-        pass
+    for path in work.glob(_LOCK.format("*")):
+        with atomic.lock(path, "the folder of parts", wait=True):
+            pass
+        path.unlink(missing_ok=True)
 
 
 _worker_tokenizer: Tokenizer
-_worker_lock: IO[str]
+_worker_lock = contextlib.ExitStack()
+"""Held for life."""
 
 
-def _begin(tokenizer: Tokenizer, lock: Path) -> None:
-    global _worker_tokenizer, _worker_lock
-    _worker_tokenizer, _worker_lock = tokenizer, open(lock, "a")  # noqa: SIM115 (held for life)
-    fcntl.flock(_worker_lock, fcntl.LOCK_SH)
+def _begin(tokenizer: Tokenizer, folder: Path) -> None:
+    global _worker_tokenizer
+    _worker_tokenizer = tokenizer
+    _worker_lock.enter_context(at_work(folder))
     parent = multiprocessing.parent_process()
     if not parent or not parent.is_alive():  # it died before the lock could tell of us
         os._exit(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"  # the processes are the parallelism
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))  # Ctrl-C reaches us too; the parent speaks for all
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
 
 

@@ -138,7 +138,7 @@ def _local(folder: Path, definitions: Path, task: str, data: str, limit: int | N
     if not (definitions / original).is_file():
         raise ConfigError(f"lm-eval has no task {task!r}", "a name that `lm-eval ls tasks` shows")
     file = folder / f"{task}.jsonl"
-    file.write_text("".join(json.dumps(row) + "\n" for row in _rows(eval_name, uid, data, limit)))
+    file.write_text("".join(json.dumps(row) + "\n" for row in _rows(eval_name, uid, data, limit)), "utf-8")
     files = {"data_files": {"rows": str(file)}, "cache_dir": str(folder / "cache")}
     values = {
         "include": str(definitions / original),
@@ -150,7 +150,7 @@ def _local(folder: Path, definitions: Path, task: str, data: str, limit: int | N
         "test_split": None,
     }
     definition = folder / f"{task}.yaml"
-    definition.write_text(json.dumps(values))  # JSON is YAML
+    definition.write_text(json.dumps(values), "utf-8")  # JSON is YAML
     return str(definition)
 
 

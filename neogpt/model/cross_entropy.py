@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from neogpt.model import sizes
 from neogpt.model.tensors import wide
+from neogpt.torch_compat import keeps_graph
 
 if TYPE_CHECKING:
     from neogpt.model.gpt2 import GPT2
@@ -139,8 +140,7 @@ class _CrossEntropySum(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         dx_ND, dw_VD = ctx.saved_tensors
         # dW is as large as the embedding: where nobody asks for it again, it is scaled in its place.
-        again = torch._C._autograd._get_current_graph_task_keep_graph()
-        dw_VD = dw_VD * grads[0] if again else dw_VD.mul_(grads[0])
+        dw_VD = dw_VD * grads[0] if keeps_graph() else dw_VD.mul_(grads[0])
         return (dx_ND * grads[0]).to(ctx.x_dtype), dw_VD, *[None] * 6
 
 

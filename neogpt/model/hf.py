@@ -129,7 +129,7 @@ def _config_json(config: GPT2Config, dtype: torch.dtype, eot_id: int | None) -> 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text())
+        value = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
             f"{path.parent} has no {path.name}", "a Hugging Face directory of a GPT-2"

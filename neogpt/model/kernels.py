@@ -6,7 +6,6 @@ Shapes: B rows, T tokens, D n_embd, H heads, K head size, N a chunk of the B x H
 S the keys they see.
 """
 
-import contextlib
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -17,6 +16,7 @@ from torch.nn import functional as F
 
 from neogpt.model import sizes
 from neogpt.model.tensors import wide
+from neogpt.torch_compat import bfloat16_inputs, softmax_backward_
 
 GELU_ELEMENTS = 2**17  # numbers of a GELU at once, so that their scratch is used again and again
 GELU_LINEAR = 2 * math.sqrt(2 / math.pi)
@@ -118,7 +118,9 @@ class _Attention(torch.autograd.Function):
         dkv_2NTK = dqkv_3NTK[1:] if T <= sizes.ATTENTION_QUERIES else dqkv_3NTK[1:].to(wide(dtype))
         size, kinds = _scores_at_once(N, T), (wide(dtype), dtype, dtype)
         scratch = [qkv_BTE.new_empty(size, dtype=kind) for kind in kinds]
-        with torch.autocast("cpu", enabled=False), _bfloat16_inputs():
+        # What is read as bfloat16 holds nothing finer, and sums and results stay float32, as a product of bfloat16
+        # tensors cannot have them: at twice float32's speed or more where the processor multiplies bfloat16.
+        with torch.autocast("cpu", enabled=False), bfloat16_inputs():
             for heads, block, seen in _blocks(N, T):
                 q_NQK, dy_NQK, k_NSK = q_NTK[heads, block], dy_NTK[heads, block], k_NTK[heads, seen]
                 shape = (len(q_NQK), q_NQK.shape[1], k_NSK.shape[1])
@@ -126,7 +128,7 @@ class _Attention(torch.autograd.Function):
                 _product(wide_q_NTK[heads, block], wide_k_NTK[heads, seen].mT, scale, scores_NQS)
                 p_NQS.copy_(_probabilities_(scores_NQS))
                 torch.bmm(dy_NQK, v_NTK[heads, seen].mT, out=ds_NQS)
-                torch._softmax_backward_data(ds_NQS, p_NQS, -1, dtype, grad_input=ds_NQS)
+                softmax_backward_(ds_NQS, p_NQS)
                 dqkv_3NTK[0, heads, block] = _product(ds_NQS, k_NSK, scale)
                 # The first block sees every key: it writes what the others add to.
                 put = Tensor.copy_ if block.stop == T else Tensor.add_
@@ -164,18 +166,3 @@ def _product(a_NXY: Tensor, b_NYZ: Tensor, scale: float, out: Tensor | None = No
     """scale * a b, scaled before it is rounded to the operands' dtype: (N, X, Z)."""
     out = a_NXY.new_empty(*a_NXY.shape[:2], b_NYZ.shape[2]) if out is None else out
     return torch.baddbmm(out, a_NXY, b_NYZ, beta=0, alpha=scale, out=out)
-
-
-@contextlib.contextmanager
-def _bfloat16_inputs() -> Iterator[None]:
-    """Products of float32 tensors may read them as bfloat16; here they hold nothing finer, so nothing is lost.
-
-    Sums and results stay float32, as a product of bfloat16 tensors cannot have them, at twice float32's speed or more
-    where the processor multiplies bfloat16.
-    """
-    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
-    before, matmul.fp32_precision = matmul.fp32_precision, "bf16"
-    try:
-        yield
-    finally:
-        matmul.fp32_precision = before

@@ -1,16 +1,19 @@
 """AdamW (Loshchilov & Hutter 2019): weight decay on matrices and embeddings only."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
-from torch.optim.adamw import adamw
 
+from neogpt import torch_compat
 from neogpt.config import OptimConfig
-from neogpt.optim.base import Named, Optimizer
+from neogpt.optim.base import Named, Optimizer, Rule
 
 
-def build(named: Named, config: OptimConfig, dtype: torch.dtype = torch.float32) -> list[Optimizer]:
-    """One fused AdamW over two groups: tensors of two or more dimensions decay, vectors do not. `dtype` is idle."""
+def build(named: Named, config: OptimConfig, dtype: torch.dtype = torch.float32) -> list[Rule]:
+    """One fused AdamW over two groups: tensors of two or more dimensions decay, vectors do not. `dtype` is idle.
+
+    Where PyTorch's update cannot be had as a function it is torch.optim.AdamW itself, to the same bits.
+    """
     matrices = [p for _, p in named if p.ndim >= 2]
     vectors = [p for _, p in named if p.ndim < 2]
     groups = [
@@ -18,7 +21,12 @@ def build(named: Named, config: OptimConfig, dtype: torch.dtype = torch.float32)
         {"params": vectors, "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    return [AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps)]
+    betas = (config.beta1, config.beta2)
+    if torch_compat.adamw is None:
+        theirs = torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True)
+        theirs.found_inf = None  # type: ignore[attr-defined]  # what torch.amp sets, and its fused step reads
+        return [cast(Rule, theirs)]
+    return [AdamW(groups, lr=config.lr, betas=betas, eps=config.eps)]
 
 
 class AdamW(Optimizer):
@@ -40,9 +48,10 @@ class AdamW(Optimizer):
                 }
         states = [self.state[parameter] for parameter in parameters]
         beta1, beta2 = group["betas"]
-        adamw(
-            parameters,  # type: ignore[arg-type]
-            [parameter.grad for parameter in parameters],  # type: ignore[misc]
+        assert torch_compat.adamw
+        torch_compat.adamw(
+            parameters,
+            [parameter.grad for parameter in parameters],
             [state["exp_avg"] for state in states],
             [state["exp_avg_sq"] for state in states],
             [],

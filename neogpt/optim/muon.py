@@ -12,16 +12,16 @@ import torch
 from torch import Tensor
 
 from neogpt.config import OptimConfig
-from neogpt.model.tensors import local_part
 from neogpt.optim import adamw
 from neogpt.optim._rows import apply_whole
-from neogpt.optim.base import Named, Optimizer
+from neogpt.optim.base import Named, Optimizer, Rule
+from neogpt.torch_compat import foreach_add_, foreach_lerp, foreach_lerp_, foreach_mul_, local_part
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
 
 
-def build(named: Named, config: OptimConfig, dtype: torch.dtype = torch.bfloat16) -> list[Optimizer]:
+def build(named: Named, config: OptimConfig, dtype: torch.dtype = torch.bfloat16) -> list[Rule]:
     """Muon for the matrices inside the blocks, AdamW for embeddings, biases and LayerNorms.
 
     `dtype`: of the products that make matrices orthogonal, which is accurate enough in bfloat16. A processor
@@ -72,15 +72,15 @@ class Muon(Optimizer):
         ):  # the host does not know: a skipped step adds what is there already, and zeros
             is_skipped, keep = self.found_inf.bool(), 1 - self.found_inf
             gradients = [torch.where(is_skipped, *pair) for pair in zip(buffers, gradients, strict=True)]
-        torch._foreach_lerp_(buffers, gradients, 1 - group["momentum"])
-        nesterov = torch._foreach_lerp(gradients, buffers, group["momentum"])
+        foreach_lerp_(buffers, gradients, 1 - group["momentum"])
+        nesterov = foreach_lerp(gradients, buffers, group["momentum"])
         updates = _directions(torch.stack(nesterov), parameters[0], group["parts"], group["dtype"])
         if self.found_inf is not None:
             updates = updates * keep
         scale = 0.2 * max(parameters[0].shape[0], parameters[0].shape[1] // group["parts"]) ** 0.5
         held = [local_part(p) for p in parameters]
-        torch._foreach_mul_(held, 1 - keep * (group["lr"] * group["weight_decay"]))
-        torch._foreach_add_(held, list(updates.unbind(0)), alpha=-group["lr"] * scale)
+        foreach_mul_(held, 1 - keep * (group["lr"] * group["weight_decay"]))
+        foreach_add_(held, list(updates.unbind(0)), alpha=-group["lr"] * scale)
 
 
 def _directions(m_NRC: Tensor, like: Tensor, parts: int, dtype: torch.dtype) -> Tensor:

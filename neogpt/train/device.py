@@ -5,6 +5,7 @@ import ctypes
 import dataclasses
 import os
 import platform
+import sys
 from contextlib import AbstractContextManager
 from typing import Any, Literal
 
@@ -46,8 +47,14 @@ def _dtype(device: str) -> Literal["float32", "bfloat16"]:
     """bfloat16 where the hardware multiplies it natively, else float32."""
     if device.startswith("cuda"):
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bfloat16" if device == "cpu" and native else "float32"
+    return "bfloat16" if device == "cpu" and _multiplies_bfloat16() else "float32"
+
+
+def _multiplies_bfloat16() -> bool:
+    """Whether this processor does it natively: PyTorch's word, or that of Linux before PyTorch has one (2.13)."""
+    if not hasattr(torch.cpu, "get_capabilities"):
+        return hardware.multiplies_bfloat16()
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def autocast(run: AnyRun) -> AbstractContextManager[Any]:
@@ -64,7 +71,7 @@ def keep_freed_memory() -> None:
     the same gigabytes again: a fifth of the time of GPT-2 124M on two cores. The peak stays what it is. Left alone
     where the user has set one of the library's own variables, MALLOC_TRIM_THRESHOLD_ or another.
     """
-    if any(name.startswith("MALLOC_") for name in os.environ):
+    if sys.platform != "linux" or any(name.startswith("MALLOC_") for name in os.environ):
         return
     with contextlib.suppress(AttributeError, OSError):  # another C library has no mallopt
         mallopt = ctypes.CDLL(None).mallopt
@@ -93,7 +100,7 @@ def describe(run: AnyRun) -> dict[str, Any]:
 
 def _cpu_name() -> str:
     try:
-        with open("/proc/cpuinfo") as file:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.partition(":")[2].strip() for line in file if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

@@ -199,7 +199,7 @@ def _validate_tokenizer(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> 
             f"{folder}: its tokenizer has {tokenizer.vocab_size} ids and its model {vocab_size}",
             f"a tokenizer that fits the model (up to {_MOST_UNUSED:,} ids of a model may stand for nothing)",
         )
-    ends = json.loads((folder / "config.json").read_text()).get("eos_token_id")
+    ends = json.loads((folder / "config.json").read_text("utf-8")).get("eos_token_id")
     known = {
         end
         for end in (ends if isinstance(ends, list) else [ends])

@@ -19,8 +19,8 @@ import torch
 
 from neogpt import atomic, checkpoint, config
 from neogpt.config import AnyRun
-from neogpt.model.tensors import local_part
 from neogpt.paths import RunDir
+from neogpt.torch_compat import local_part
 from neogpt.train.loop import Loop
 
 _WARM_UP, _TIMED = 2, 5

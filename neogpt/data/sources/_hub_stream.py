@@ -46,7 +46,7 @@ def commit(repo: str, revision: str) -> str:
     note = _note("commit", repo, revision)
     if paths.is_offline():
         if note.exists():
-            return note.read_text()
+            return note.read_text("utf-8")
         raise _offline(f"which commit {repo} has at {revision}")
     found = _ask(lambda: _api().repo_info(repo, repo_type="dataset", revision=revision, timeout=30), repo)
     atomic.write_text(note, str(found.sha))
@@ -58,7 +58,7 @@ def listing(repo: str, revision: str, folder: str) -> tuple[File, ...]:
     """The parquet files below `folder` at a commit, sorted; DataError names the folders there are instead."""
     note = _note("files", repo, revision, folder)
     if note.exists():
-        return tuple(File(*entry) for entry in json.loads(note.read_text()))
+        return tuple(File(*entry) for entry in json.loads(note.read_text("utf-8")))
     if paths.is_offline():
         raise _offline(f"which files {repo} has in {folder}")
     entries = _tree(repo, revision, folder, recursive=True)
@@ -153,10 +153,16 @@ def _size(path: Path) -> int:
 
 
 def _linked(place: Path, blob: Path) -> Path:
-    """`place` in the snapshot of a commit, as a link to the blob; the cache's layout is huggingface_hub's."""
+    """`place` in the snapshot of a commit, as a link to the blob; the cache's layout is huggingface_hub's.
+
+    A hard link where the system gives no others, as Windows does to most users.
+    """
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.with_name(f"{place.name}.{os.getpid()}.tmp")
-    temporary.symlink_to(os.path.relpath(blob, place.parent))
+    try:
+        temporary.symlink_to(os.path.relpath(blob, place.parent))
+    except OSError:
+        temporary.hardlink_to(blob)
     os.replace(temporary, place)
     return place
 

@@ -10,6 +10,7 @@ from neogpt.config import AnyRun
 from neogpt.data.batch import Batch
 from neogpt.model import GPT2
 from neogpt.objectives.base import LossTerms, Objective
+from neogpt.torch_compat import foreach_mul_
 from neogpt.train.parallel.blocks import set_up_blocks
 from neogpt.train.parallel.distributed import World
 from neogpt.train.parallel.tree import Gradient
@@ -43,7 +44,7 @@ class ParallelStrategy:
         norm = torch.nn.utils.get_total_norm(gradient)
         # Where reading costs nothing, a factor of 1 is left out. NaN goes on, too.
         if largest and (self.world.runs_ahead or not norm + 1e-5 < largest):
-            torch._foreach_mul_(gradient, torch.clamp(largest / (norm + 1e-6), max=1.0))
+            foreach_mul_(gradient, torch.clamp(largest / (norm + 1e-6), max=1.0))
         return norm
 
     def whole_model(self) -> GPT2:

@@ -8,17 +8,22 @@ import contextlib
 import os
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.rendezvous import rendezvous
 
 from neogpt.batching import validate_sharing
 from neogpt.config import BatchConfig
 from neogpt.errors import ConfigError, NeoGPTError
 from neogpt.train.parallel.tree import Gradient, tree_sum
+
+try:
+    from torch.distributed.rendezvous import rendezvous
+except ImportError:  # it stands in no documentation: then peers have the patience of all else to come
+    rendezvous = None  # type: ignore[assignment]
 
 _PATIENCE = timedelta(days=7)
 """How long a process waits while the main one prepares data, saves or evaluates; a peer's death ends it at once."""
@@ -153,17 +158,20 @@ def connected(world: World, device: str) -> Iterator[World]:
 
 def _connect(world: World, backend: str) -> None:
     try:
-        store, rank, size = next(rendezvous("env://", timeout=_MEETING))
-        store.set_timeout(_PATIENCE)
+        place: dict[str, Any] = {"init_method": "env://"}
+        if rendezvous:  # type: ignore[truthy-function]
+            store, rank, size = next(rendezvous("env://", timeout=_MEETING))
+            store.set_timeout(_PATIENCE)
+            place = {"store": store, "rank": rank, "world_size": size}
         if backend == "gloo":  # one group for all: two gloo groups side by side were seen to hang, rarely
-            dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
+            dist.init_process_group(backend, timeout=_PATIENCE, **place)
             return
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_MEETING)
+        dist.init_process_group(backend, timeout=_MEETING, **place)
         world.patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
     except (ValueError, dist.DistError) as error:
-        place = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        address = ":".join(os.environ.get(name, "?") for name in ("MASTER_ADDR", "MASTER_PORT"))
         raise ConfigError(
-            f"WORLD_SIZE is {world.size}, but the processes cannot find each other at {place}: {error}",
+            f"WORLD_SIZE is {world.size}, but the processes cannot find each other at {address}: {error}",
             "the environment that torchrun sets, a port that is free, and all processes at about the same time",
             f"torchrun --nproc-per-node {world.size} -m -- neogpt ..., or another MASTER_PORT",
         ) from error

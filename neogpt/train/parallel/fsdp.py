@@ -18,8 +18,8 @@ from torch.distributed.tensor import DTensor
 from neogpt.config import AnyRun
 from neogpt.data.batch import Batch
 from neogpt.model import GPT2
-from neogpt.model.tensors import local_part
 from neogpt.objectives.base import LossTerms, Objective
+from neogpt.torch_compat import foreach_mul_, local_part
 from neogpt.train.parallel.base import ParallelStrategy, take_gradient
 from neogpt.train.parallel.distributed import World
 from neogpt.train.parallel.tree import Gradient
@@ -72,7 +72,7 @@ class Sharded(ParallelStrategy):
         mine = torch.nn.utils.get_total_norm(parts).double() ** 2
         norm = self.world.gather_tensor(mine.view(1, 1)).sum().sqrt()
         if largest:
-            torch._foreach_mul_(parts, torch.clamp(largest / (norm + 1e-6), max=1.0))
+            foreach_mul_(parts, torch.clamp(largest / (norm + 1e-6), max=1.0))
         return norm
 
     def whole_model(self) -> GPT2:

@@ -10,6 +10,7 @@ from torch import Tensor
 from neogpt.config import AnyRun
 from neogpt.model import GPT2
 from neogpt.objectives.base import Objective
+from neogpt.torch_compat import foreach_zero_
 from neogpt.train.parallel.base import ParallelStrategy, take_gradient
 from neogpt.train.parallel.distributed import World
 from neogpt.train.parallel.tree import Gradient
@@ -55,7 +56,7 @@ class Overlapped(ParallelStrategy):
     @contextlib.contextmanager
     def micro_batch(self, last: bool) -> Iterator[None]:
         if self.parameters[0].grad is None:  # the step's first: gradients begin at 0, inside the buckets
-            torch._foreach_zero_(self._buckets)
+            foreach_zero_(self._buckets)
             for parameter in self.parameters:
                 parameter.grad = self._views[parameter]
         if last and self.world.size > 1:

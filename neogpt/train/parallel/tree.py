@@ -8,8 +8,9 @@ own; the rest of the tree is added over the processes. 1, 2, 4, ... processes th
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
+
+from neogpt.torch_compat import foreach_add_
 
 Gradient = list[Tensor]
 
@@ -28,7 +29,7 @@ class TreeSum:
         """Take the next leaf (level 1: a sum of two neighbors); its tensors are kept and written to."""
         while self._partial and self._partial[-1][0] == level:
             _, left = self._partial.pop()
-            torch._foreach_add_(left, gradient)
+            foreach_add_(left, gradient)
             gradient, level = left, level + 1
         self._partial.append((level, gradient))
 
@@ -37,7 +38,7 @@ class TreeSum:
         _, total = self._partial.pop()
         while self._partial:
             _, left = self._partial.pop()
-            torch._foreach_add_(left, total)
+            foreach_add_(left, total)
             total = left
         return total
 

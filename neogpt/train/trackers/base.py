@@ -110,7 +110,7 @@ class BackgroundTracker:
 
     def _begin(self, past: list[Row]) -> None:
         if self.remembers and self._mark.exists() and past:
-            self._sent = json.loads(self._mark.read_text())["step"]
+            self._sent = json.loads(self._mark.read_text("utf-8"))["step"]
         self.open()
         for row in past:
             self._take(row)
@@ -128,7 +128,7 @@ class BackgroundTracker:
         self._sent, self._pending = self._pending["step"], {}
         if self.remembers:
             new = self._mark.with_suffix(".tmp-json")  # whole, though not durable: it is written every step
-            new.write_text(json.dumps({"step": self._sent}))
+            new.write_text(json.dumps({"step": self._sent}), "utf-8")
             new.replace(self._mark)
 
     def _end(self) -> None:
