@@ -1,5 +1,6 @@
 """What several files of tensor code ask of one tensor."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,3 +14,9 @@ def local_part(tensor: Tensor) -> Tensor:
     """What this process holds of a tensor, sharing its memory: all, or some rows where it is sharded (DTensor)."""
     part: Tensor = getattr(tensor, "_local_tensor", tensor)
     return part
+
+
+def to_device(array: np.ndarray, device: torch.device) -> Tensor:
+    """A tensor of the array's numbers on `device`. A GPU fetches them by itself, and the host goes on."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
