@@ -48,7 +48,7 @@ def logits(model: GPT2, tokens_BT: Tensor) -> Tensor:
 
 def test_facts_are_begun_sentences_about_everybody_with_the_place_of_the_name(subject: Subject) -> None:
     found = world.facts(subject.tokenizer, CONFIG)
-    people = {person.name: person for person in tinyworld.world(CONFIG).people}
+    people = {person.name: person for person in tinyworld.world.world(CONFIG).people}
     assert len(found) == 5 * len(people)
     for fact in found:
         text = subject.tokenizer.decode(fact.begun[1:])
