@@ -39,6 +39,7 @@ def test_processes_share_each_eval_and_find_what_one_finds(launcher: Launcher, a
         for part in ("scores", "parts", "rows"):
             assert found[part] == expected[part], (part, rank)
         assert 0 < found["forwards"] < expected["forwards"]
+        assert 0 < found["prompts"] < 0.7 * expected["prompts"]
 
 
 def test_each_score_is_declared_and_no_metric_is_idle(alone: Path) -> None:

@@ -68,7 +68,7 @@ def settings(stage: str, objective: ObjectiveConfig, **changes: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def tokenizer(_own_cache_for_module: None) -> Tokenizer:
-    return tokenizer_for(DATA, "tinyworld", WORLD)
+    return tokenizer_for(DATA, WORLD)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Batches made ahead, and steps that the host does not wait for: equal bits, and who reads from the device when."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from test_resume_here import at_step, killed
-from training import different, outcome, probe, tiny
+from training import different, outcome, probe, start_of, tiny
 
 from neogpt import optim
 from neogpt.config import OptimConfig
@@ -21,7 +21,7 @@ from neogpt.train.loop import Loop
 from neogpt.train.parallel.distributed import World
 from neogpt.train.run import train
 
-READS = ("item", "tolist", "__float__", "__int__", "__bool__", "cpu", "numpy")
+READS = ("item", "tolist", "__float__", "__int__", "__bool__", "cpu", "numpy", "nonzero", "is_nonzero")
 """With which a host reads a number from a tensor: on a GPU each waits for all work before it."""
 EVALS = ("--eval.every", "0", "--save.every", "0")
 
@@ -34,7 +34,7 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How often each step, from its first to its last line, reads from a tensor."""
     counts: list[int] = []
     inside = [False]
@@ -62,13 +62,17 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
             inside[0] = False
 
     monkeypatch.setattr(Loop, "_step", counting)
-    yield counts
+    return counts
 
 
+@pytest.mark.parametrize("stage", ["pretrain", "sft"])
 def test_a_step_reads_nothing_from_its_device_until_rows_are_written(
-    ahead: None, reads: list[int], tmp_path: Path
+    stage: str, ahead: None, reads: list[int], bases: dict[str, Path], tmp_path: Path
 ) -> None:
-    train(tiny("pretrain", *EVALS, "--steps", "6"), tmp_path, "", probe)
+    """Packed rows and rows with a prompt, whose tokens do not all count, included."""
+    start = start_of(stage, bases)
+    reads.clear()
+    train(tiny(stage, *start, *EVALS, "--steps", "6"), tmp_path, "", probe)
     assert reads[:-1] == [0] * 5
     assert reads[-1] > 0
 

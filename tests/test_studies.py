@@ -25,7 +25,7 @@ from neogpt.studies.statistics import estimate
 from neogpt.studies.subjects import Subject
 from neogpt.tokenizer import Tokenizer
 
-CONFIG = tinyworld.Config(n_people=12)
+CONFIG = tinyworld.Tinyworld(n_people=12)
 MODEL = whole_model()
 TOKENS = some_tokens(MODEL)
 
@@ -34,7 +34,7 @@ TOKENS = some_tokens(MODEL)
 def subject() -> Subject:
     """A model of random weights that speaks tinyworld's words."""
     corpus = [text for part in texts.PARTS for text in list(texts.texts(CONFIG, part))[:40]]
-    tokenizer = Tokenizer.train(corpus, 1000, whole_words=tinyworld.whole_words(CONFIG))
+    tokenizer = Tokenizer.train(corpus, 1000, whole_words=CONFIG.whole_words())
     shape = GPT2Config(n_layer=2, n_head=2, n_embd=16, n_positions=96, vocab_size=tokenizer.vocab_size)
     return Subject("random", Path("random"), whole_model(shape), tokenizer, "pretrain", CONFIG)
 
@@ -48,7 +48,7 @@ def logits(model: GPT2, tokens_BT: Tensor) -> Tensor:
 
 def test_facts_are_begun_sentences_about_everybody_with_the_place_of_the_name(subject: Subject) -> None:
     found = world.facts(subject.tokenizer, CONFIG)
-    people = {person.name: person for person in tinyworld.world(CONFIG).people}
+    people = {person.name: person for person in tinyworld.world.world(CONFIG).people}
     assert len(found) == 5 * len(people)
     for fact in found:
         text = subject.tokenizer.decode(fact.begun[1:])

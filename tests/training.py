@@ -357,18 +357,31 @@ def leftovers(folder: Path) -> list[str]:
 
 def evals_here(folder: str) -> int:
     """Every eval that processes share, in the files of `eval_subjects.prepare`; writes what this process got."""
+    from unittest import mock
+
     import torch
     from eval_subjects import loaded, model_and_tokenizer
 
     from neogpt import evals, outcomes
+    from neogpt.inference.engine import Engine
     from neogpt.train.parallel.distributed import connected, world_from_environment
 
     model, tokenizer = model_and_tokenizer()
-    counted = [0]
-    model.transformer.ln_f.register_forward_hook(lambda *_: counted.__setitem__(0, counted[0] + 1))
-    with connected(world_from_environment(), "cpu") as world, torch.inference_mode():
+    forwards, prompts, complete = [], [], Engine.complete
+
+    def counted(engine: Any, asked: Any, *more: Any) -> Any:
+        prompts.extend(asked)
+        return complete(engine, asked, *more)
+
+    model.transformer.ln_f.register_forward_hook(lambda *_: forwards.append(1))
+    with (
+        connected(world_from_environment(), "cpu") as world,
+        torch.inference_mode(),
+        mock.patch.object(Engine, "complete", counted),
+    ):
         scores, rows = evals.evaluate(loaded(Path(folder)), model, tokenizer, world)
     parts = {name: [o.sums.tolist(), o.weights.tolist()] for name, o in outcomes.samples(scores).items()}
-    found = {"scores": outcomes.means(scores), "parts": parts, "rows": rows, "forwards": counted[0]}
+    found = {"scores": outcomes.means(scores), "parts": parts, "rows": rows}
+    found |= {"forwards": len(forwards), "prompts": len(prompts)}
     Path(folder, f"{world.size}-{world.rank}.json").write_text(json.dumps(found))
     return 0

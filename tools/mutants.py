@@ -256,6 +256,62 @@ MUTANTS = [
         "float(weights_RT.any(1).sum())",
         "tests/test_trl_rl.py",
     ),
+    Mutant(
+        "inside: early layers of the lens without the final LayerNorm",
+        "neogpt/studies/interpretability/activations.py",
+        "    return layer_norm(model.transformer.ln_f, x) @ model.transformer.wte.weight.T",
+        "    return x @ model.transformer.wte.weight.T",
+        "tests/test_inside.py -k lens",
+    ),
+    Mutant(
+        "inside: attribution forgets that LayerNorm takes the mean away",
+        "neogpt/studies/interpretability/attribution.py",
+        "    read_BD = scaled_BD - scaled_BD.mean(-1, keepdim=True)",
+        "    read_BD = scaled_BD",
+        "tests/test_inside.py -k attribution",
+    ),
+    Mutant(
+        "inside: an ablation acts at every position",
+        "neogpt/studies/interpretability/components.py",
+        "        where_BT = torch.ones_like(tokens_BT, dtype=torch.bool)\n    if",
+        "        pass\n    where_BT = torch.ones_like(tokens_BT, dtype=torch.bool)\n    if",
+        "tests/test_inside.py -k ablation",
+    ),
+    Mutant(
+        "inside: head scores on repeats of one period",
+        "neogpt/studies/interpretability/heads.py",
+        "        drawn = period or int(torch.randint(SHORTEST, longest + 1, (), generator=generator))",
+        "        drawn = period or 8",
+        "tests/test_inside.py -k positions_alone",
+    ),
+    Mutant(
+        "inside: a gradient without the layers between",
+        "neogpt/studies/interpretability/attribution.py",
+        '        gradient_BTD = _pulled_back(step, kept[f"h.{i}.resid_pre"], gradient_BTD)',
+        "        assert step",
+        "tests/test_inside.py -k gradient",
+    ),
+    Mutant(
+        "inside: causal tracing restores the whole row",
+        "neogpt/studies/interpretability/tracing.py",
+        "            found[role][:, list(positions)] = True",
+        "            found[role][:] = True",
+        "tests/test_studies.py -k restor",
+    ),
+    Mutant(
+        "inside: the direction is not taken out of the embeddings",
+        "neogpt/studies/interpretability/directions.py",
+        '    names = ["embed", "pos_embed"]',
+        "    names: list[str] = []",
+        "tests/test_studies.py -k ablated",
+    ),
+    Mutant(
+        "inside: a hybrid leaves LayerNorms behind",
+        "neogpt/studies/interpretability/changes.py",
+        '".attn." in name or ".ln_1." in name',
+        '".attn." in name',
+        "tests/test_studies.py -k hybrids",
+    ),
 ]
 
 

@@ -12,6 +12,7 @@ V vocab_size.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -34,6 +35,7 @@ def cross_entropy_sum(
     weights_BT: Tensor,
     chunk: int | None = None,
     z_loss: float = 0.0,
+    counted_N: Tensor | None = None,
 ) -> Tensor:
     """Sum over tokens of weight x (-log p of the target), a scalar in float32 (float64 for float64 input).
 
@@ -43,8 +45,10 @@ def cross_entropy_sum(
     once. Under autocast the products are in its dtype and the softmax in float32.
     `z_loss` adds the gradient of z_loss x weight x (log sum exp logits)^2 (Chowdhery et al. 2022, "PaLM") and
     leaves the value alone, so that losses stay comparable.
+    `counted_N`: the places in (B * T) whose weight is not 0, where the caller knows them; to find them on a GPU, the
+    host would have to wait for it.
     """
-    x_ND, targets_N, weights_N, _ = _weighted(x_BTD, targets_BT, weights_BT)
+    x_ND, targets_N, weights_N, _ = _weighted(x_BTD, targets_BT, weights_BT, counted_N)
     dtype = _product_dtype(x_BTD)
     needs_grad = torch.is_grad_enabled() and (x_BTD.requires_grad or wte_VD.requires_grad)
     size = chunk or sizes.head_chunk(wte_VD.shape[0], dtype.itemsize, x_BTD.device.type)
@@ -57,16 +61,17 @@ def log_probs(
     targets_BT: Tensor,
     weights_BT: Tensor,
     chunk: int | None = None,
-    lengths: Tensor | None = None,
+    lengths: np.ndarray | Tensor | None = None,
+    counted_N: Tensor | None = None,
 ) -> Tensor:
     """log p of each target given the tokens up to it: (B, T), differentiable; 0 where the weight is 0.
 
     Only whether a weight is 0 matters. The logits are recomputed chunk by chunk for the gradient. `lengths`: as
-    in `GPT2.hidden`.
+    in `GPT2.hidden`. `counted_N`: as in `cross_entropy_sum`.
     """
     x_BTD = model.hidden(tokens_BT, lengths=lengths)
     wte_VD = model.transformer.wte.weight
-    x_ND, targets_N, _, where = _weighted(x_BTD, targets_BT, weights_BT)
+    x_ND, targets_N, _, where = _weighted(x_BTD, targets_BT, weights_BT, counted_N)
     logp_N = token_log_probs(x_ND, wte_VD, targets_N, chunk)
     if where is None:
         return logp_N.view(targets_BT.shape)
@@ -84,14 +89,14 @@ def token_log_probs(x_ND: Tensor, wte_VD: Tensor, targets_N: Tensor, chunk: int 
 
 
 def _weighted(
-    x_BTD: Tensor, targets: Tensor, weights: Tensor
+    x_BTD: Tensor, targets: Tensor, weights: Tensor, where: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """The tokens whose weight is not 0, and where they stood (None: everywhere).
 
     The last of them is repeated with weight 0 until they are a multiple of 64.
     """
     x, targets, weights = x_BTD.flatten(0, -2), targets.flatten(), weights.flatten()
-    where = weights.nonzero().squeeze(1)
+    where = weights.nonzero().squeeze(1) if where is None else where
     if where.numel() == weights.numel():
         return x, targets, weights, None
     more = -where.numel() % _MULTIPLE

@@ -7,21 +7,30 @@ same kernels run as for padded batches.
 Shapes: T tokens of all documents, N documents, L tokens of the longest, E numbers a token.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from neogpt.model.tensors import to_device
 
 
 class Documents:
     """Where the tokens of a row (1, T) stand when each document has a row of its own (N, L)."""
 
-    def __init__(self, lengths_N: Tensor) -> None:
-        """lengths_N: int64, the tokens of each document, in the order in which they stand in the row."""
-        place_L = torch.arange(int(lengths_N.max()), device=lengths_N.device)
-        self.inside_NL = place_L < lengths_N[:, None]
-        starts_N = lengths_N.cumsum(0) - lengths_N
-        self._from = torch.where(self.inside_NL, starts_N[:, None] + place_L, 0)
-        self._back = self.inside_NL.flatten().nonzero().squeeze(1)
-        self.positions_T = place_L.expand_as(self.inside_NL).flatten()[self._back]
+    def __init__(self, lengths_N: np.ndarray | Tensor, device: torch.device) -> None:
+        """lengths_N: int64, the tokens of each document, in the order in which they stand in the row.
+
+        Shapes follow from them, so they are best on the host: a GPU is then not waited for.
+        """
+        lengths = lengths_N.cpu().numpy() if isinstance(lengths_N, Tensor) else lengths_N
+        place_L = np.arange(lengths.max())
+        inside_NL = place_L < lengths[:, None]
+        starts_N = lengths.cumsum() - lengths
+        back_T = np.flatnonzero(inside_NL)
+        self.inside_NL = to_device(inside_NL, device)
+        self._from = to_device(np.where(inside_NL, starts_N[:, None] + place_L, 0), device)
+        self._back = to_device(back_T, device)
+        self.positions_T = to_device(np.broadcast_to(place_L, inside_NL.shape).reshape(-1)[back_T], device)
 
     def spread(self, x_1TE: Tensor) -> Tensor:
         """(1, T, E) -> (N, L, E); what stands behind a document's end means nothing."""

@@ -120,7 +120,7 @@ class GPT2(nn.Module):
         logits_BTV = F.linear(self.hidden(tokens_BT), self.transformer.wte.weight)
         return logits_BTV if logits_BTV.dtype == torch.float64 else logits_BTV.float()
 
-    def hidden(self, tokens_BT: Tensor, lengths: Tensor | None = None) -> Tensor:
+    def hidden(self, tokens_BT: Tensor, lengths: np.ndarray | Tensor | None = None) -> Tensor:
         """int64 (B, T) -> (B, T, D) after the final LayerNorm: what the tied head is multiplied with.
 
         `lengths`, int64 (N,): the one row holds N documents of so many tokens, each of which is read alone (see
@@ -128,7 +128,7 @@ class GPT2(nn.Module):
         """
         documents = None
         if lengths is not None:
-            documents = Documents(lengths)
+            documents = Documents(lengths, tokens_BT.device)
             self._check_length(documents.inside_NL)
             position_embedding = self.transformer.wpe(documents.positions_T)
         else:

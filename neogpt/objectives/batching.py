@@ -11,6 +11,7 @@ from torch import Tensor
 from neogpt.data.batch import Batch
 from neogpt.model import GPT2, cross_entropy_sum, log_probs
 from neogpt.model.documents import Documents
+from neogpt.model.tensors import to_device
 
 _MULTIPLE = 32  # tokens to which padded rows are rounded up
 
@@ -80,14 +81,14 @@ def row_sums(values_BT: Tensor, batch: Batch) -> Tensor:
     """The sum over each example of a batch of tensors, padded or packed: (rows,)."""
     if "lengths" not in batch.extra:
         return values_BT.sum(1)
-    return Documents(batch.extra["lengths"]).sums(values_BT)
+    return Documents(batch.extra["lengths"], values_BT.device).sums(values_BT)
 
 
 def token_loss(model: GPT2, batch: Batch, z_loss: float = 0.0) -> Tensor:
     """The weighted sum of -log p(target) over a batch of tensors: a scalar Tensor (`z_loss`: see there)."""
     x_BTD = model.hidden(batch.tokens, lengths=batch.extra.get("lengths"))
-    wte_VD = model.transformer.wte.weight
-    return cross_entropy_sum(x_BTD, wte_VD, batch.targets, batch.weights, z_loss=z_loss)
+    wte_VD, counted_N = model.transformer.wte.weight, batch.extra.get("counted")
+    return cross_entropy_sum(x_BTD, wte_VD, batch.targets, batch.weights, z_loss=z_loss, counted_N=counted_N)
 
 
 def n_tokens(batch: Batch) -> int:
@@ -100,14 +101,19 @@ def n_tokens(batch: Batch) -> int:
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
-    """The same batch with tensors on `device` in place of arrays."""
+    """The same batch with tensors on `device` in place of arrays.
+
+    What shapes follow from is known to the host, so that nobody waits for the device: `extra["lengths"]` stays an
+    array, and `extra["counted"]` (int64) says which of the B * T weights are not 0.
+    """
 
     def move(value: Any) -> Any:
         if isinstance(value, Batch):
             return on_device(value, device)
-        return torch.from_numpy(as_held(value, device.type)).to(device)
+        return to_device(as_held(value, device.type), device)
 
-    extra = {name: move(value) for name, value in batch.extra.items()}
+    extra = {name: value if name == "lengths" else move(value) for name, value in batch.extra.items()}
+    extra["counted"] = move(np.flatnonzero(batch.weights))
     return Batch(move(batch.tokens), move(batch.targets), move(batch.weights), extra)
 
 
@@ -118,5 +124,5 @@ def as_held(array: np.ndarray, kind: str) -> np.ndarray:
 
 def answer_log_probs(model: GPT2, batch: Batch) -> Tensor:
     """log p of each learned token of a batch of tensors, padded or packed, 0 elsewhere: (B, T)."""
-    lengths = batch.extra.get("lengths")
-    return log_probs(model, batch.tokens, batch.targets, batch.weights, lengths=lengths)
+    more = {"lengths": batch.extra.get("lengths"), "counted_N": batch.extra.get("counted")}
+    return log_probs(model, batch.tokens, batch.targets, batch.weights, **more)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 
+from neogpt import hardware
 from neogpt.config import AnyRun
 from neogpt.errors import ConfigError
 from neogpt.version import __version__
