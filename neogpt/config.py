@@ -27,8 +27,8 @@ from neogpt.errors import ConfigError
 def _between(settings: object, name: str, low: float, high: float = math.inf) -> None:
     """ConfigError unless the setting's value lies there; NaN and infinity never do."""
     value = getattr(settings, name)
+    room = f"from {low} to {high}" if math.isfinite(high) else f"a number from {low} up"
     if not (math.isfinite(value) and low <= value <= high):
-        room = f"from {low} to {high}" if math.isfinite(high) else f"a number from {low} up"
         raise ConfigError(f"{name} is {value}", room)
 
 
@@ -53,11 +53,8 @@ class GPT2Config:
         if self.n_embd % self.n_head:
             heads = (h for h in range(1, self.n_embd + 1) if self.n_embd % h == 0)
             near = min(heads, key=lambda h: abs(h - self.n_head))
-            raise ConfigError(
-                f"n_embd {self.n_embd} does not divide into n_head {self.n_head} heads",
-                "n_embd to be a multiple of n_head",
-                f"--model.n-head {near}",
-            )
+            what = f"n_embd {self.n_embd} does not divide into n_head {self.n_head} heads"
+            raise ConfigError(what, "n_embd to be a multiple of n_head", f"--model.n-head {near}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,15 +150,16 @@ class EvalConfig:
     guardrails: tuple[str, ...] = ()
     """Scores that must not fall while something else is learnt (EVAL/SCORE, :low behind it where low is good)."""
     guardrail_tolerance: float = 0.03
-    """How much a guardrail may worsen before the run stops, or else its standard error (:LIMIT behind it: its own)."""
+    """How much one may worsen (:LIMIT behind it: its own) beyond what chance explains before the run stops."""
 
     def __post_init__(self) -> None:
         for name in ("every", "val_samples", "patience", "guardrail_tolerance"):
             _between(self, name, 0)
         if self.patience and not (self.every and self.val_samples and self.best_metric):
             what = f"eval.patience is {self.patience}, but nothing is evaluated on the way, or there is no best_metric"
-            hint = "--eval.every 100 --eval.val-samples 512"
-            raise ConfigError(what, "evaluations with held-out samples", hint)
+            raise ConfigError(
+                what, "evaluations with held-out samples", "--eval.every 100 --eval.val-samples 512"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,16 +263,6 @@ def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def digest(values: dict[str, Any]) -> str:
     """sha256 of values, the same whatever their order."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """One line for each dotted field whose value differs."""
-    before, after = flatten(old), flatten(new)
-    return [
-        f"{name}: {before.get(name, 'absent')!r} -> {after.get(name, 'absent')!r}"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    ]
 
 
 def save(config: AnyRun, path: Path) -> None:

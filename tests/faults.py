@@ -233,7 +233,7 @@ def documented_only() -> None:
     """PyTorch as if it had nothing that its documentation has not (torch_compat.py)."""
     from neogpt import torch_compat
     from neogpt.optim import muon
-    from neogpt.train import distributed
+    from neogpt.train.parallel import distributed
 
     assert muon.foreach_lerp is torch_compat.foreach_lerp
     other = {name: value for name, value in vars(torch_compat).items() if name.startswith("_each_")}

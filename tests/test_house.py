@@ -67,6 +67,7 @@ def test_the_rooms_without_torch_are_listed() -> None:
         "plugins",
         "renamed",
         "config",
+        "compared",
         "batching",
         "hardware",
         "outcomes",

@@ -18,7 +18,8 @@ from neogpt import hardware, optim, torch_compat
 from neogpt.config import OptimConfig
 from neogpt.model import kernels
 from neogpt.model.cross_entropy import cross_entropy_sum
-from neogpt.train import device, distributed
+from neogpt.train import device
+from neogpt.train.parallel import distributed
 
 LISTS = ("add_", "mul_", "zero_", "lerp_", "lerp")
 

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from neogpt import atomic, config
+from neogpt import atomic, compared, config
 from neogpt.config import DataConfig
 from neogpt.data import fingerprint, tokenize
 from neogpt.data import workers as processes
@@ -149,7 +149,7 @@ def _validate_other(folder: Path, facts: dict[str, Any]) -> None:
         raise ConfigError(
             f"{folder} exists and is not a prepared data set", "a new or empty folder", "another --out"
         ) from None
-    if changed := config.differences({k: found.get(k) for k in facts}, facts):
+    if changed := compared.differences({k: found.get(k) for k in facts}, facts):
         first = "".join(f"\n    {line}" for line in changed[:5])
         raise ConfigError(
             f"{folder} holds a data set of other settings or input:{first}",

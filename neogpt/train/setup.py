@@ -9,7 +9,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from neogpt import atomic, batching, checkpoint, config, ledger, model_store, optim, plugins, retention
+from neogpt import (
+    atomic,
+    batching,
+    checkpoint,
+    compared,
+    config,
+    ledger,
+    model_store,
+    optim,
+    plugins,
+    retention,
+)
 from neogpt.config import AnyRun
 from neogpt.data.build_tokenizer import tokenizer_for
 from neogpt.errors import CheckpointError, ConfigError, DataError
@@ -266,7 +277,7 @@ def _validate_settings(run: AnyRun, state: checkpoint.TrainerState, unknown: tup
     """ConfigError that names each setting which is not as the checkpoint has it."""
     changed = [
         line
-        for line in config.differences(state.config, config.to_dict(run))
+        for line in compared.differences(state.config, config.to_dict(run))
         if not line.startswith((*_MAY_CHANGE, *unknown))
     ]
     if changed:
