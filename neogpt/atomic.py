@@ -40,18 +40,23 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` by `data`, whole and durable."""
+@contextlib.contextmanager
+def replacement(path: Path) -> Iterator[Path]:
+    """A file to write beside `path` that takes its place, durable, only when the block ends well."""
     temporary = path.with_name(f"{path.name}{_TEMPORARY}{uuid.uuid4().hex[:8]}")
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        fsync(temporary)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     fsync(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, whole and durable."""
+    with replacement(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,8 +8,10 @@ class NeoGPTError(Exception):
 
     exit_code = 1
 
-    def __init__(self, what: str, expected: str = "", hint: str = "") -> None:
+    def __init__(self, what: str, expected: str = "", hint: str = "", *, code: str = "") -> None:
         self.what, self.expected, self.hint = what, expected, hint
+        self.code = code
+        """Names the kind of error for programs, as in "export.no_merges"; the words may change, this does not."""
         lines = [what]
         if expected:
             lines.append(f"  expected: {expected}")
@@ -19,7 +21,7 @@ class NeoGPTError(Exception):
 
     def within(self, place: str) -> Self:
         """The same error, saying where it arose."""
-        return type(self)(f"{place}: {self.what}", self.expected, self.hint)
+        return type(self)(f"{place}: {self.what}", self.expected, self.hint, code=self.code)
 
 
 class ConfigError(NeoGPTError):

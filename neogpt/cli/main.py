@@ -19,6 +19,7 @@ _ORDER = (
     "eval",
     "generate",
     "chat",
+    "export",
     "report",
     "plan",
     "list",

@@ -149,7 +149,11 @@ def _read_config(folder: Path) -> GPT2Config:
     for name, allowed in _OPTIONS.items():
         value = values.get(name, allowed[0] if name != "model_type" else None)
         if value not in allowed:
-            raise CheckpointError(f"{path}: {name} is {value!r}", f"{allowed[0]!r}, which is all NeoGPT runs")
+            raise CheckpointError(
+                f"{path}: {name} is {value!r}",
+                f"{allowed[0]!r}, which is all NeoGPT runs",
+                code="model.not_gpt2" if name == "model_type" else "model.option",
+            )
     for name in _SHAPE:
         if type(values.get(name)) is not int:
             raise CheckpointError(f"{path}: {name} is {values.get(name)!r}", "a whole number")

@@ -66,6 +66,11 @@ class Tokenizer:
         """Write tokenizer.json and tokenizer_config.json, which transformers loads to the same ids."""
         files.write(Path(folder), self._bpe, n_positions)
 
+    @property
+    def bpe(self) -> files.BPE:
+        """The vocabulary and its merges, for writers of other formats."""
+        return self._bpe
+
     @cached_property
     def fingerprint(self) -> str:
         return hashlib.sha256(files.to_json(self._bpe).encode()).hexdigest()
