@@ -87,9 +87,12 @@ def from_pretrained(folder: Path, shape: dict[str, int]) -> GPT:
 
 
 def linear_layout(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """GPT-2's tensors with its (in, out) matrices turned into nn.Linear's (out, in)."""
+    """A file's tensors by parameters' names, with GPT-2's (in, out) matrices turned into nn.Linear's (out, in)."""
     turned = ("c_attn.weight", "c_proj.weight", "c_fc.weight")
-    return {name: t.t().contiguous() if name.endswith(turned) else t for name, t in tensors.items()}
+    return {
+        f"transformer.{name.removeprefix('transformer.')}": t.t().contiguous() if name.endswith(turned) else t
+        for name, t in tensors.items()
+    }
 
 
 def adamw(model: nn.Module, lr: float, betas: tuple[float, float], decay: float) -> torch.optim.AdamW:

@@ -19,7 +19,10 @@ def load(name: str | Path) -> GPT2:
 
 
 def save(model: GPT2, tokenizer: Tokenizer, folder: str | Path) -> None:
-    """Write a Hugging Face GPT-2 directory that transformers, vLLM and llama.cpp load as it stands."""
+    """Write a Hugging Face GPT-2 directory, which transformers and what else reads GPT-2 load as it stands.
+
+    llama.cpp reads GGUF: `neogpt export`.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     save_pretrained(model, folder, tokenizer.eot_id)

@@ -251,7 +251,7 @@ def _add_vocabulary(writer: "GGUFWriter", bundle: ModelBundle) -> None:
     types[tokenizer.eot_id] = gguf.TokenType.CONTROL
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(PRE_TOKENIZER)
-    writer.add_token_list([*vocab, *(f"[PAD{i}]" for i in n_unused)])
+    writer.add_token_list([*sorted(vocab, key=vocab.__getitem__), *(f"[PAD{i}]" for i in n_unused)])
     writer.add_token_types(types)
     writer.add_token_merges([f"{left} {right}" for left, right in merges])
     writer.add_bos_token_id(tokenizer.eot_id)

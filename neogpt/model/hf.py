@@ -1,8 +1,9 @@
-"""Hugging Face directories: config.json and model.safetensors, as transformers, vLLM and llama.cpp load them.
+"""Hugging Face directories: config.json and model.safetensors, as transformers and what else reads GPT-2 load them.
 
-Parameters already carry Hugging Face's names and layout, so files hold exactly the model's own tensors. What
-is read is checked before it is believed: options this GPT-2 does not implement, tensors that are missing,
-unknown or of another shape, and pickles are named in the error. No pickle is ever opened.
+Parameters already carry Hugging Face's layout and names, so files hold exactly the model's own tensors; the
+prefix `transformer.` is cut off, which OpenAI's own files have not and mlx-lm refuses (docs/adr/0007). llama.cpp reads
+GGUF (neogpt/export/gguf.py). What is read is checked before it is believed: options this GPT-2 does not implement,
+tensors that are missing, unknown or of another shape, and pickles are named in the error. No pickle is ever opened.
 """
 
 import json
@@ -27,6 +28,7 @@ from neogpt.paths import safe_join
 
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl")
+_PREFIX = "transformer."  # before the names of parameters, and before those in files of transformers' GPT2LMHeadModel
 _GPT2_VOCAB, _GPT2_EOT = 50257, 50256
 _SHAPE = ("n_layer", "n_head", "n_embd", "n_positions", "vocab_size")
 # Options of Hugging Face's GPT2Config that change the result, with the values that mean GPT-2 as defined.
@@ -66,7 +68,9 @@ def save_weights(
     atomic.write_json(
         folder / "generation_config.json", {name: id for name, id in ids.items() if id is not None}
     )
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    tensors = {
+        name.removeprefix(_PREFIX): tensor.detach().cpu().contiguous() for name, tensor in weights.items()
+    }
     temporary = folder / f"{WEIGHTS}.tmp-{uuid.uuid4().hex[:8]}"
     try:
         save_file(tensors, temporary, metadata={"format": "pt"})
@@ -108,7 +112,7 @@ def _config_json(config: GPT2Config, dtype: torch.dtype, eot_id: int | None) -> 
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         **{name: getattr(config, name) for name in _SHAPE},
-        "n_ctx": config.n_positions,  # transformers no longer writes it; llama.cpp's converter reads it
+        "n_ctx": config.n_positions,  # transformers no longer writes it; llama.cpp's converter and transformers' GGUF reader know it
         "n_inner": None,
         "activation_function": "gelu_new",
         "layer_norm_epsilon": LAYER_NORM_EPS,
@@ -190,7 +194,7 @@ def _read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str,
     try:
         with safe_open(path, framework="pt") as file:
             for key in file.keys():  # noqa: SIM118 (not a dict)
-                name = key if key.startswith(("transformer.", "lm_head.")) else f"transformer.{key}"
+                name = key if key.startswith((_PREFIX, "lm_head.")) else f"{_PREFIX}{key}"
                 if name not in expected and _MASKS.fullmatch(name):
                     continue
                 shape = expected.get("transformer.wte.weight" if name == "lm_head.weight" else name)
