@@ -21,11 +21,11 @@ from neogpt.paths import RunDir
 Scores = dict[str, float]
 
 VARIANTS = {
-    "red-team pairs only, no SFT term": "--source.preferences red-team --objective.sft 0",
-    "red-team pairs only, SFT term 1": "--source.preferences red-team --objective.sft 1",
+    "red-team pairs only, no SFT term": "--source.preferences red-team --objective.sft-coef 0",
+    "red-team pairs only, SFT term 1": "--source.preferences red-team --objective.sft-coef 1",
     "1:2 without near-boundary pairs, SFT term 0.2": "--source.preferences far",
-    "1:1, no SFT term": "--source.helpful 1 --objective.sft 0",
-    "1:2, no SFT term": "--objective.sft 0",
+    "1:1, no SFT term": "--source.helpful 1 --objective.sft-coef 0",
+    "1:2, no SFT term": "--objective.sft-coef 0",
     "1:1, SFT term 0.2": "--source.helpful 1",
     "**the recipe**: 1:2, SFT term 0.2": "",
     "the recipe without replay": "--objective.pretrain-coef 0",

@@ -112,7 +112,7 @@ def make(folder: Path, config: fineweb_edu.FineWebEdu = CONFIG, **options: objec
 
 def fetched(name: str = FILES[0], config: fineweb_edu.FineWebEdu = CONFIG) -> bytes:
     """A file as it lies in the cache after it was fetched."""
-    fineweb_edu.fetch(config, name)
+    config.fetch(name)
     return fineweb_edu._local(config, name).read_bytes()
 
 
@@ -129,7 +129,7 @@ def test_without_symbolic_links_the_cache_has_hard_ones(
     place = fineweb_edu._local(CONFIG, FILES[0])
     assert not place.is_symlink()
     assert place.stat().st_nlink == 2
-    fineweb_edu.drop(CONFIG, FILES[0])
+    CONFIG.drop(FILES[0])
     assert not any(path.is_file() for path in place.parents[3].rglob("*.parquet"))
     assert not any((place.parents[4] / "blobs").iterdir())
 

@@ -112,7 +112,8 @@ def _config_json(config: GPT2Config, dtype: torch.dtype, eot_id: int | None) -> 
         "architectures": ["GPT2LMHeadModel"],
         "model_type": "gpt2",
         **{name: getattr(config, name) for name in _SHAPE},
-        "n_ctx": config.n_positions,  # transformers no longer writes it; llama.cpp's converter and transformers' GGUF reader know it
+        # transformers no longer writes it; llama.cpp's converter and transformers' GGUF reader know it
+        "n_ctx": config.n_positions,
         "n_inner": None,
         "activation_function": "gelu_new",
         "layer_norm_epsilon": LAYER_NORM_EPS,

@@ -1,8 +1,8 @@
 """Tokenizer files: a byte-level BPE as `tokenizer.json` and `tokenizer_config.json`, and read back.
 
-The form is Hugging Face's, so transformers and what else reads `tokenizer.json` load the folder as it stands. (llama.cpp
-does not: its converter knows vocabularies by a hash of ids, a trained one is none of them; `neogpt export` writes it a
-file.) What is written is canonical: the same vocabulary and merges always give the same bytes.
+The form is Hugging Face's, so transformers and what else reads `tokenizer.json` load the folder as it stands.
+(llama.cpp does not: its converter knows vocabularies by a hash of ids, and a trained one is none of them; `neogpt
+export` writes it a file.) What is written is canonical: the same vocabulary and merges always give the same bytes.
 """
 
 import json
