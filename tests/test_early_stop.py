@@ -54,7 +54,7 @@ def test_the_run_ends_after_its_patience_and_stands_for_its_best(stopped: Path) 
     assert (event["step"], event["best"]) == (steps[-1], best)
     assert events(stopped, "end")[-1]["step"] == steps[-1]
     assert {best, steps[-1]} <= set(saved(stopped))
-    assert model_store.resolve(stopped) == RunDir(stopped).checkpoint(best)
+    assert model_store.resolve(stopped).path == RunDir(stopped).checkpoint(best)
 
 
 def test_a_run_that_ended_so_stays_ended(stopped: Path, tmp_path: Path, bases: dict[str, Path]) -> None:
@@ -89,7 +89,7 @@ def test_without_patience_a_run_goes_on(bases: dict[str, Path], tmp_path: Path) 
     train(tiny("sft", *settings), tmp_path / "run")
     assert events(tmp_path / "run", "end")[-1]["step"] == 12
     assert not events(tmp_path / "run", "stopped early")
-    assert model_store.resolve(tmp_path / "run") == RunDir(tmp_path / "run").checkpoint(12)
+    assert model_store.resolve(tmp_path / "run").path == RunDir(tmp_path / "run").checkpoint(12)
 
 
 # --- other scores than the held-out loss -------------------------------------------------------------------
@@ -124,7 +124,7 @@ def test_patience_and_what_is_kept_follow_the_watched_scores(watched: Path) -> N
     assert steps[-1] == min(loss, key=lambda step: loss[step]) < 40
     assert events(watched, "stopped early")[0]["best"] == best
     assert set(saved(watched)) >= {best, steps[-1]}
-    assert model_store.resolve(watched) == RunDir(watched).checkpoint(best)
+    assert model_store.resolve(watched).path == RunDir(watched).checkpoint(best)
 
 
 @pytest.mark.parametrize("lost", [0, 1, 2])

@@ -179,7 +179,7 @@ def test_a_run_that_a_guardrail_ended_stands_at_its_last_good_checkpoint(
     good = ledger.last_good_step(rows)
     assert good is not None
     assert good < rows[-1]["step"]
-    assert model_store.resolve(files.root) == files.checkpoint(good)
+    assert model_store.resolve(files.root).path == files.checkpoint(good)
     with pytest.raises(RegressedError):
         train(run, files.root, resume="auto")
     assert ledger.read(files.metrics) == rows

@@ -79,12 +79,16 @@ def test_a_short_last_window_counts_by_its_tokens() -> None:
     assert _scores(sums[:1], tokens[:1])["mean_stderr"] == 0
 
 
+ALL_SEEN = ("--objective.intra-document-mask", "False")
+"""As the eval reads: it lets a window's documents see each other."""
+
+
 def test_a_run_is_measured_on_the_text_that_it_did_not_learn(
     home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Without a name: the loss of the run's own last validation, and what its world can be asked."""
     run = tmp_path / "run"
-    args = [*flags("pretrain"), "--steps", "4", "--objective.seq-len", "64", "--run", str(run)]
+    args = [*flags("pretrain"), "--steps", "4", "--objective.seq-len", "64", *ALL_SEEN, "--run", str(run)]
     assert command_line.main(["pretrain", "tinyworld", *args]) == 0
     capsys.readouterr()
     assert command_line.main(["eval", str(run), "--limit", "8", "--json", "True"]) == 0

@@ -67,7 +67,7 @@ def test_files_say_what_other_programs_ask(folder: Path) -> None:
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         assert file.metadata() == {"format": "pt"}
         # The names of OpenAI's own files, which every reader knows; mlx-lm refuses `transformer.` before them.
-        assert {f"transformer.{name}" for name in file.keys()} == GPT2(CONFIG).state_dict().keys()
+        assert {f"transformer.{name}" for name in file.keys()} == GPT2(CONFIG).state_dict().keys()  # noqa: SIM118
         assert file.get_slice("h.1.attn.c_attn.weight").get_shape() == [32, 96]
 
 

@@ -230,7 +230,7 @@ def test_correct_is_what_the_world_knows() -> None:
 
 
 def test_correct_needs_a_source_that_can_judge() -> None:
-    with pytest.raises(ConfigError, match="dolly cannot say which answers are correct"):
+    with pytest.raises(ConfigError, match="dolly has no score for answers"):
         correct.reward(said("Yes."), Known(dolly.Dolly()))
 
 

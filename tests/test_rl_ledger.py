@@ -73,10 +73,12 @@ def test_a_metric_takes_no_name_of_the_rows_own(name: str) -> None:
 class WithoutFloat64(torch.Tensor):
     """A tensor on a device that has no float64, such as MPS."""
 
+    device = torch.device("mps")  # type: ignore[assignment]
+
     def double(self) -> torch.Tensor:
         raise TypeError("this device has no float64")
 
-    def cpu(self, *args: Any) -> torch.Tensor:
+    def to(self, *args: Any, **options: Any) -> torch.Tensor:
         return self.as_subclass(torch.Tensor)
 
 
@@ -84,7 +86,7 @@ def test_sums_ask_no_device_for_float64() -> None:
     value = torch.tensor(0.5).as_subclass(WithoutFloat64)
     row = LossTerms({"one": value}, {"reward": (value, 2.0)})
     found = reduce.Sums.of([row, row]).gather(World()).means({"one": 2.0}, {"one": 1.0})
-    assert (found.metrics, found.tokens, found.stopping) == ({"loss": 2.0, "reward": 0.25}, 6, False)
+    assert found == {"loss": 2.0, "reward": 0.25}
     assert as_held(np.ones(2), "mps").dtype == np.float32
     assert as_held(np.ones(2), "cpu").dtype == as_held(np.ones(2), "cuda").dtype == np.float64
     assert as_held(np.ones(2, np.int64), "mps").dtype == np.int64

@@ -155,7 +155,6 @@ def test_what_else_is_refused(table: Path, tmp_path: Path, capsys: pytest.Captur
     ]:
         assert command_line.main(["study", "scaling", *args]) == code, args
         assert "expected" in capsys.readouterr().err
-    assert command_line.main(["study"]) == 2
     assert command_line.main(["study", "scalling"]) == 2
     assert "scaling" in capsys.readouterr().err
 

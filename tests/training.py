@@ -52,7 +52,7 @@ def probe(model: Any, tokenizer: Any, world: Any = None) -> tuple[dict[str, floa
     if world and not world.is_main:
         return {}, []
     total = float(sum(tensor.double().sum() for tensor in model.state_dict().values()))
-    scores = {"probe/sum": total, "probe/turns": -abs(total - 200)}
+    scores = {"probe/sum": total, "probe/turns": -abs(total - 212)}
     return scores, [{"question": f"{i}?", "answer": repr(total + i)} for i in range(3)]
 
 
