@@ -3,15 +3,15 @@
 import json
 from pathlib import Path
 
+import task_files
 from data_helpers import prepared, tokenizer
 from hellaswag_tasks import made_up, random_model, write
 
 from neogpt import evals, plugins
 from neogpt.data.source import Source
-from neogpt.data.sources import jsonl, rl_prompts
+from neogpt.data.sources import jsonl, rl_prompts, tinyworld
 from neogpt.evals.base import AnyEval, Subject
 from neogpt.model import GPT2
-from neogpt.tinyworld.world import Config as TinyWorld
 from neogpt.tokenizer import Tokenizer
 
 SHARED = [name for name in plugins.names(evals.PACKAGE) if name != "lm-eval"]
@@ -32,14 +32,16 @@ def prepare(folder: Path) -> None:
     asks += [{"instruction": f"Is {i} even?", "response": "Yes."} for i in range(40)]
     (folder / "asks.jsonl").write_text("\n".join(map(json.dumps, asks)))
     prepared(folder, 60)
+    for name, make in task_files.ROWS.items():
+        task_files.write(folder / f"{name}.jsonl", make(5))
 
 
 def loaded(folder: Path) -> dict[str, AnyEval]:
     """All of them, on the files of `prepare`."""
     sources: dict[str, Source] = {
-        "tinyworld": TinyWorld(n_people=6, biographies=2),
-        "instructions": jsonl.Config(path=str(folder / "asks.jsonl")),
-        "formats": rl_prompts.Config(of=(f"jsonl?path={folder / 'asks.jsonl'}",), examined=0.3),
+        "tinyworld": tinyworld.Tinyworld(n_people=6, biographies=2),
+        "instructions": jsonl.Jsonl(path=str(folder / "asks.jsonl")),
+        "formats": rl_prompts.RLPrompts(of=(f"jsonl?path={folder / 'asks.jsonl'}",), examined=0.3),
     }
     options = {
         "hellaswag": f":data={folder / 'tasks.jsonl'}",
@@ -49,6 +51,7 @@ def loaded(folder: Path) -> dict[str, AnyEval]:
         "over-refusal": ":limit=3",
         "tinyworld": ":limit=2",
         "formats": ":limit=2",
+        **{name: f":data={folder / name}.jsonl" for name in task_files.ROWS},
     }
     found: dict[str, AnyEval] = {}
     for name in SHARED:

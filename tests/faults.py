@@ -182,12 +182,8 @@ def float32_muon() -> None:
 
     orthogonal = muon.orthogonal
 
-    def wide(m_NRC: Any) -> Any:
-        before, torch.Tensor.bfloat16 = torch.Tensor.bfloat16, lambda tensor: tensor  # type: ignore[method-assign]
-        try:
-            return orthogonal(m_NRC)
-        finally:
-            torch.Tensor.bfloat16 = before  # type: ignore[method-assign]
+    def wide(m_NRC: Any, dtype: Any) -> Any:
+        return orthogonal(m_NRC, torch.float32)
 
     muon.orthogonal = wide
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from neogpt import config
+from neogpt import compared, config
 from neogpt.config import AnyRun
 from neogpt.errors import ConfigError
 from neogpt.recipes import tinyworld
@@ -51,7 +51,7 @@ def test_settings_written_are_the_settings_read(run: AnyRun) -> None:
         config.save(run, path)
         assert config.parse(getattr(tinyworld, run.stage)(), file=path) == run
     stored = json.loads(json.dumps(config.to_dict(run)))
-    assert config.differences(stored, config.to_dict(run)) == []
+    assert compared.differences(stored, config.to_dict(run)) == []
     assert config.digest(stored) == config.digest(config.to_dict(run))
 
 
@@ -59,7 +59,7 @@ def test_recipe_file_flag_in_that_order(tmp_path: Path) -> None:
     file = tmp_path / "c.toml"
     file.write_text("steps = 10\nseed = 3\n[optim]\nlr = 0.5\n")
     run = config.parse(tinyworld.pretrain(), ["--seed", "4"], file)
-    assert (run.steps, run.seed, run.optim.lr, run.batch.size) == (10, 4, 0.5, 32)
+    assert (run.steps, run.seed, run.optim.lr, run.batch.size) == (10, 4, 0.5, 16)
 
 
 def test_tokens_asked_for_replace_the_recipes_steps() -> None:
@@ -108,5 +108,5 @@ def test_impossible_values_are_refused_before_anything_runs(flags: str) -> None:
 def test_differences_name_each_field() -> None:
     old = config.parse(tinyworld.pretrain(), ["--optim.lr", "0.003", "--seed", "0"])
     new = config.parse(old, ["--optim.lr", "0.5", "--seed", "9"])
-    lines = config.differences(config.to_dict(old), config.to_dict(new))
+    lines = compared.differences(config.to_dict(old), config.to_dict(new))
     assert lines == ["optim.lr: 0.003 -> 0.5", "seed: 0 -> 9"]

@@ -8,6 +8,7 @@ from data_helpers import texts, write_jsonl
 from test_objectives import settings
 from training import Launcher, different, events, n_rows, outcome, tiny
 
+from neogpt import plugins
 from neogpt.cli import main as command_line
 from neogpt.data.build_tokenizer import tokenizer_for
 from neogpt.data.shard_file import HEADER_BYTES
@@ -132,7 +133,8 @@ def test_what_is_replayed_is_checked_too() -> None:
     """Before the first step: `DataIntegrityCheck` is handed the folders that an objective names."""
     for stage, module in (("sft", sft), ("dpo", dpo)):
         run = settings(stage, module.Config(pretrain_coef=0.5, pretrain_rows=4, pretrain_seq_len=16))
-        objective = module.build(run, tokenizer_for(run.data, run.source), 96)
+        built = plugins.get("neogpt.objectives", stage, "objective").build
+        objective = built(run, tokenizer_for(run.data, run.source), 96)
         assert objective.replay
         assert [TokenData(folder).fingerprint for folder in objective.folders] == [
             objective.replay.fingerprint

@@ -8,26 +8,25 @@ import torch
 
 from neogpt.config import GPT2Config
 from neogpt.data.source import Source
-from neogpt.data.sources import tinyworld as source
 from neogpt.errors import ConfigError
 from neogpt.evals import base, tinyworld
 from neogpt.model import GPT2
 from neogpt.outcomes import means
 from neogpt.records import RowStats
 from neogpt.tinyworld import exam, judge, words
-from neogpt.tinyworld.world import Config, Deed, world
+from neogpt.tinyworld.world import Deed, world
 from neogpt.tokenizer import Tokenizer
 from neogpt.train.parallel.distributed import World
 
-CONFIG = Config(n_people=20, biographies=2)
+CONFIG = source.Tinyworld(n_people=20, biographies=2)
 EXAM = tinyworld.Tinyworld(base.Config(), base.Subject(source=CONFIG))
 
 
 @pytest.fixture(scope="module")
 def tokenizer() -> Tokenizer:
     bad = RowStats()
-    texts = [d.text for part in source.parts(CONFIG) for d in source.documents(CONFIG, part, bad)]
-    return Tokenizer.train(texts, 1280, whole_words=source.whole_words(CONFIG))
+    texts = [d.text for part in CONFIG.parts() for d in CONFIG.documents(part, bad)]
+    return Tokenizer.train(texts, 1280, whole_words=CONFIG.whole_words())
 
 
 @pytest.fixture(scope="module")

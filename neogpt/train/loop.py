@@ -314,8 +314,11 @@ class Loop:
                     found |= more
             self.log.samples(self.step, samples)
         row |= {name: value for name, value in outcomes.means(found).items() if name not in row}
+        if self.world.is_main:  # on disk before anybody waits
+            row = self._write(row, outcomes.samples(found))
         scores = best_metric_scores(row, self.run, self.world)
-        row = self._write(row if self.world.is_main else {**row, **scores}, outcomes.samples(found))
+        if not self.world.is_main:
+            row = self._write({**row, **scores}, {})
         self.log.event("eval", step=self.step, seconds=round(time.monotonic() - began, 3))
         self._agree_on_guardrails(row)
         if self.step or self.run.init_from:
