@@ -8,6 +8,7 @@ import torch
 
 from neogpt.config import GPT2Config
 from neogpt.data.source import Source
+from neogpt.data.sources import tinyworld as source
 from neogpt.errors import ConfigError
 from neogpt.evals import base, tinyworld
 from neogpt.model import GPT2
