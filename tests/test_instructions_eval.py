@@ -12,7 +12,8 @@ import torch
 from torch.nn import functional as F
 
 from neogpt import evals
-from neogpt.config import GPT2Config, SourceConfig
+from neogpt.config import GPT2Config
+from neogpt.data.source import Source
 from neogpt.data.sources import jsonl, tinyworld
 from neogpt.data.split import held_out
 from neogpt.data.text_metrics import common_subsequence, repeated_share, rouge_l
@@ -87,7 +88,7 @@ def source(tmp_path: Path) -> jsonl.Jsonl:
     return jsonl.Jsonl(path=str(path))
 
 
-def scores_of(net: GPT2, tokenizer: Tokenizer, source: SourceConfig, limit: int = 0) -> dict[str, float]:
+def scores_of(net: GPT2, tokenizer: Tokenizer, source: Source, limit: int = 0) -> dict[str, float]:
     """Of a model that was taught the source, a fifth of which was held out."""
     subject = base.Subject(source=source, stage="sft", val_fraction=0.2)
     return instructions.Instructions(base.Config(limit=limit), subject).run(net, tokenizer, World())

@@ -132,7 +132,7 @@ def model(n_positions: int = 160) -> GPT2:
     return GPT2(GPT2Config(n_layer=1, n_head=2, n_embd=16, n_positions=n_positions, vocab_size=400), seed=2)
 
 
-def exam(config: rl_prompts.Config, limit: int = 0) -> formats.Formats:
+def exam(config: rl_prompts.RLPrompts, limit: int = 0) -> formats.Formats:
     return formats.Formats(base.Config(limit=limit), base.Subject(source=config))
 
 
@@ -158,7 +158,7 @@ def test_scores_are_shares_with_their_standard_errors(
     texts = [f"What is {i}?" for i in range(300)] + [f"Is {i} even?" for i in range(100)]
     texts = [text for text in texts if held_out(f"{text}\n", 0.2)]
     right = {
-        form: [float("7" not in text) for text in texts if format_of(text) == format]
+        form: [float("7" not in text) for text in texts if format_of(text) == form]
         for form in formats.FORMATS
     }
     for form, values in right.items():
