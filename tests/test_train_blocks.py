@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
-from training import Launcher, compiler_python, different, outcome, tiny
+from training import Launcher, compiler_python, different, events, outcome, tiny
 
 from neogpt import ledger
 from neogpt.config import GPT2Config
@@ -20,6 +20,7 @@ from neogpt.model import GPT2, cross_entropy_sum
 from neogpt.paths import RunDir
 from neogpt.train.parallel import blocks
 from neogpt.train.parallel.blocks import set_up_blocks
+from neogpt.train.run import train
 
 SMALL = GPT2Config(n_layer=3, n_head=2, n_embd=32, n_positions=48, vocab_size=97)
 PLAIN = tiny("pretrain")
@@ -121,6 +122,16 @@ def test_one_graph_serves_all_blocks_and_two_all_shapes(
             model(tokens(rows + 1, length - 5))
     assert first <= 2
     assert counter.frame_count <= first + 3
+
+
+@pytest.mark.parametrize(("packed", "n"), [("True", 1), ("False", 0)])
+def test_compile_says_where_it_does_nothing(
+    packed: str, n: int, tmp_path: Path, counter: CompileCounterWithBackend
+) -> None:
+    run = tiny("pretrain", "--steps", "1", "--compile", "True", "--objective.intra-document-mask", packed)
+    train(run, tmp_path)
+    assert len([row for row in events(tmp_path, "warning") if "--compile" in row["message"]]) == n
+    assert bool(counter.frame_count) != bool(n)
 
 
 @pytest.mark.parametrize("layout", [(), FAST, (*FAST, "--parallel", "fsdp")], ids=["exact", "fast", "fsdp"])

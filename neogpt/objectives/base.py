@@ -50,6 +50,8 @@ class Objective(abc.ABC):
     """Whether it runs the live model between losses: that must then be whole, and no steps can be timed beforehand."""
     folders: tuple[Path, ...] = ()
     """Prepared data that it reads from disk while it trains."""
+    is_packed: bool = False
+    """Whether its rows are documents side by side, each read alone; their blocks are not compiled."""
     begins_on_disk: bool = False
     """Whether `begin` leaves on disk what other processes then need not compute: the main one goes first."""
     data_counts: dict[str, int]

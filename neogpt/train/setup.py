@@ -65,7 +65,7 @@ class Start:
     history: list[ledger.Row]
     """The metrics ledger up to `step`, the same in every process."""
     messages: list[str]
-    """Checkpoints that were passed over or removed, and why."""
+    """What the user is warned of at the start: checkpoints that were passed over or removed, settings without effect."""
 
 
 def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
@@ -110,6 +110,10 @@ def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
         with checkpoint.disk_errors(files, "the run's files"):
             _write_down(run, files, state.step if state else -1, messages)
     world.barrier()
+    if run.compile and objective.is_packed:
+        messages.append(
+            "--compile does nothing for packed rows, whose shapes change with every batch: they run as without it"
+        )
     history = ledger.read(files.metrics)
     world.barrier()  # nobody adds a row before all have read: what they decide from it must be the same
     model.train()

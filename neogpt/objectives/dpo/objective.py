@@ -44,6 +44,7 @@ class DPO(Objective):
         self.known_kinds = sorted(set(self.kinds[: run.eval.val_samples]))  # of what an evaluation reads
         self.n_samples, self.n_validation = len(self.pairs), len(self.held_out)
         self.coefficients = {"dpo": 1.0}
+        self.is_packed = self.config.packing
         if self.config.sft_coef:
             self.coefficients["sft"] = self.config.sft_coef
         self.replay: Replay | None = None

@@ -41,6 +41,7 @@ class Pretrain(Objective):
         train, held_out = TokenData(folder, "train"), TokenData(folder, "val")
         self.windows, self.held_out = Windows(train, length), Windows(held_out, length)
         self.coefficients = {"loss": 1.0}
+        self.is_packed = self.options.intra_document_mask
         self.data_hash = f"{train.fingerprint}-{held_out.fingerprint}"
         self.n_samples, self.n_validation = len(self.windows), len(self.held_out)
         self.tokens_per_step = run.batch.size * length

@@ -28,6 +28,7 @@ class SFT(Objective):
         self.examples, self.held_out = self._read()
         self.n_samples, self.n_validation = len(self.examples), len(self.held_out)
         self.coefficients = {"sft": 1.0}
+        self.is_packed = self.config.packing
         hashed = [*self.examples, [], *self.held_out]
         self.replay: Replay | None = None
         if self.config.pretrain_coef:

@@ -29,7 +29,9 @@ def set_up_blocks(model: GPT2, run: AnyRun) -> None:
     """
     if not (run.compile or run.activation_checkpointing):
         return
-    training: Forward = _compiled(torch.device(run.device).type) if run.compile else Block.forward
+    training: Forward = Block.forward
+    if run.compile:
+        training = functools.partial(_where_shapes_are_few, _compiled(torch.device(run.device).type))
     if run.activation_checkpointing:
         training = functools.partial(_recomputed, training)
     for block in model.transformer.h:
@@ -40,6 +42,13 @@ def set_up_blocks(model: GPT2, run: AnyRun) -> None:
 def _forward(training: Forward, block: Block, x_BTD: Tensor, documents: Documents | None) -> Tensor:
     forward = training if torch.is_grad_enabled() else Block.forward
     return forward(block, x_BTD, documents)
+
+
+def _where_shapes_are_few(
+    compiled: Forward, block: Block, x_BTD: Tensor, documents: Documents | None
+) -> Tensor:
+    """Packed documents come in other numbers and lengths each time: their blocks run as they are."""
+    return (compiled if documents is None else Block.forward)(block, x_BTD, documents)
 
 
 @functools.cache
