@@ -65,7 +65,7 @@ class Start:
     history: list[ledger.Row]
     """The metrics ledger up to `step`, the same in every process."""
     messages: list[str]
-    """What the user is warned of at the start: checkpoints that were passed over or removed, settings without effect."""
+    """Warnings for the start: checkpoints that were passed over or removed, settings without effect."""
 
 
 def prepare(run: AnyRun, files: RunDir, world: World, resume: str) -> Start:
