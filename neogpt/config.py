@@ -281,21 +281,18 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse(
-    default: AnyRun,
-    args: Sequence[str] = (),
-    file: Path | None = None,
-    prog: str = "neogpt",
-    source: str = "",
+    default: AnyRun, args: Sequence[str] = (), file: Path | None = None, prog: str = "neogpt", typed: str = ""
 ) -> AnyRun:
     """The recipe's values, then the file's over them, then the flags' over those.
 
-    `source` is the name that was typed: another source than the file's or recipe's begins with its own defaults.
+    `typed` names a source: another one than the file's or recipe's begins with its own defaults.
 
     Errors: ConfigError for a setting that is not there (the nearest is named) or has another name now. A wrong flag
     or value ends the process with the usual message and code 2, and `--help` with 0, as command lines do.
     """
     values = flatten(read_toml(file)) if file else {}
-    default, values = _with_source(default, values, source)
+    source, values = sources.select(default.source, values, typed)
+    default = dataclasses.replace(default, source=source)
     from_file = _file_flags(default, values, str(file))
     renamed.check_flags(args, flatten(to_dict(default)))
     kind: Any = RunConfig.__class_getitem__((type(default.objective), type(default.source)))  # type: ignore[attr-defined]
@@ -316,17 +313,6 @@ def _horizon(config: AnyRun, *sources: Sequence[str]) -> AnyRun:
             zeros: Any = {name: type(getattr(config, name))() for name in HORIZONS if name not in asked}
             return dataclasses.replace(config, **zeros)
     return config
-
-
-def _with_source(default: AnyRun, values: dict[str, Any], typed: str) -> tuple[AnyRun, dict[str, Any]]:
-    """The run with the source that was typed, else the file's, else its own; and the values that are left to set.
-
-    Where another was typed, the file's source settings give way with the file's source.
-    """
-    in_file = str(values.pop("source.kind", ""))
-    kept = not (typed and in_file) or in_file == typed
-    left = {name: value for name, value in values.items() if kept or not name.startswith("source.")}
-    return dataclasses.replace(default, source=sources.chosen(default.source, typed or in_file)), left
 
 
 def _file_flags(default: AnyRun, values: dict[str, Any], file: str) -> list[str]:

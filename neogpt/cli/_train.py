@@ -29,7 +29,7 @@ def run(stage: str, args: Sequence[str]) -> int:
     if "-h" in flags or "--help" in flags:
         print(_usage(stage, own.recipe))
     file = Path(own.config) if own.config else None
-    settings = config.parse(default, flags, file, prog=f"neogpt {stage} {own.recipe}", source=own.source)
+    settings = config.parse(default, flags, file, prog=f"neogpt {stage} {own.recipe}", typed=own.source)
     _settings.check(settings, flags)
     folder = Path(own.run or f"runs/{_folder_name(stage, own.recipe)}")
     command = shlex.join(["neogpt", stage, *args])

@@ -162,6 +162,21 @@ def chosen(default: Source, name: str) -> Source:
     return default if name in ("", default.kind) else source_by_name(name)()
 
 
+def select(default: Source, values: Mapping[str, Any], typed: str) -> tuple[Source, dict[str, Any]]:
+    """The source that was typed, else the one of a file's dotted values, else `default`; and what is left to set.
+
+    Where another was typed, the file's source settings give way with the file's source.
+    """
+    in_file = str(values.get("source.kind", ""))
+    kept = not (typed and in_file) or in_file == typed
+    left = {
+        name: value
+        for name, value in values.items()
+        if name != "source.kind" and (kept or not name.startswith("source."))
+    }
+    return chosen(default, typed or in_file), left
+
+
 def to_dict(source: Source) -> dict[str, Any]:
     """Its kind and its settings as plain values, for TOML and JSON."""
     return {"kind": source.kind, **{item.name: vars(source)[item.name] for item in fields(source)}}
