@@ -22,7 +22,9 @@ def test_the_minimal_loop_gives_the_losses_of_neogpt_pretrain(
     losses = runpy.run_path(str(EXAMPLES / "minimal.py"))["main"](STEPS, "model")
     assert "held-out loss" in capsys.readouterr().out
     settings = f"--steps {STEPS} --model.n-positions 96 --objective.intra-document-mask False --dtype float32"
-    settings += " --optim.lr 5e-3 --optim.warmup-ratio 0.02 --optim.min-lr-ratio 0.1 --data.val-fraction 0.005"
+    settings += (
+        " --optim.lr 5e-3 --optim.warmup-ratio 0.02 --optim.min-lr-ratio 0.1 --data.val-fraction 0.005"
+    )
     settings += " --eval.every 0 --eval.names"
     assert main.main(["pretrain", "tinyworld", *settings.split(), "--run", "run"]) == 0
     rows = [row["loss"] for row in ledger.read(tmp_path / "run" / "metrics.jsonl") if "loss" in row]

@@ -214,27 +214,6 @@ class Cloze:
     """Which answer is right, from 0."""
 
 
-class ClozeEval(TaskEval[Cloze]):
-    """Tasks with one right answer among several (see `_cloze.scores`)."""
-
-    def scores(
-        self, model: GPT2, tokenizer: Tokenizer, tasks: Sequence[Cloze], world: World
-    ) -> dict[str, float]:
-        """acc, acc_norm and bits_per_byte, each with its standard error (see `_cloze.scores`)."""
-        from neogpt.evals import _cloze  # start-up time: torch
-
-        return _cloze.scores(model, tokenizer, tasks, world)
-
-
-def cloze_metrics(name: str, explanation: str) -> tuple[base.Metric, ...]:
-    """How a report shows a set of cloze tasks."""
-    return (
-        base.Metric("acc_norm", base.KNOWLEDGE, f"{name}, length-normalized", explanation),
-        base.Metric("acc", base.KNOWLEDGE, name, explanation),
-        bits_metric(name),
-    )
-
-
 def bits_metric(name: str) -> base.Metric:
     """How a report shows bits per byte of the right answer."""
     explanation = "-log2 p of the right answer over its bytes: compares models of different vocabularies."

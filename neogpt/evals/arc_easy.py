@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from neogpt.evals._tasks import Cloze, ClozeEval, TaskSet, cloze_metrics, text
+from neogpt.evals._cloze_eval import ClozeEval, cloze_metrics
+from neogpt.evals._tasks import Cloze, TaskSet, text
 
 TASKS = TaskSet(
     "arc-easy", "hf://datasets/allenai/ai2_arc/ARC-Easy", "test", 2_376, ("question", "choices", "answerKey")

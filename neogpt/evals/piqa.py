@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from neogpt.evals._tasks import Cloze, ClozeEval, TaskSet, cloze_metrics, text
+from neogpt.evals._cloze_eval import ClozeEval, cloze_metrics
+from neogpt.evals._tasks import Cloze, TaskSet, text
 
 TASKS = TaskSet("piqa", "hf://datasets/baber/piqa", "validation", 1_838, ("goal", "sol1", "sol2", "label"))
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from neogpt.evals._tasks import Cloze, ClozeEval, TaskSet, cloze_metrics, text
+from neogpt.evals._cloze_eval import ClozeEval, cloze_metrics
+from neogpt.evals._tasks import Cloze, TaskSet, text
 
 _ANSWERS = ("distractor1", "distractor2", "distractor3", "correct_answer")
 TASKS = TaskSet("sciq", "hf://datasets/allenai/sciq", "test", 1_000, ("question", "support", *_ANSWERS))

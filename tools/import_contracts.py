@@ -1,8 +1,10 @@
-"""import-linter's contract "no private module across packages": `_module.py` is its own folder's business.
+"""Contracts of import-linter that it does not bring: private modules, and circles.
 
 A module whose name, or a folder of whose path, begins with an underscore may be imported only from within the folder
-that holds it.
+that holds it. No module may import itself by way of others.
 """
+
+from graphlib import CycleError, TopologicalSorter
 
 from grimp import ImportGraph
 from importlinter import Contract, ContractCheck, output
@@ -33,3 +35,20 @@ def owner_of(module: str) -> str:
         place for place, name in enumerate(names) if name.startswith("_") and not name.startswith("__")
     ]
     return ".".join(names[: private[0]]) if private and names[0] == "neogpt" else ""
+
+
+class NoCircles(Contract):
+    """No module imports itself by way of others, inside a folder neither."""
+
+    def check(self, graph: ImportGraph, verbose: bool) -> ContractCheck:
+        order = TopologicalSorter(
+            {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+        )
+        try:
+            order.prepare()
+        except CycleError as error:
+            return ContractCheck(kept=False, metadata={"circle": error.args[1]})
+        return ContractCheck(kept=True)
+
+    def render_broken_contract(self, check: ContractCheck) -> None:
+        output.print_error(" is imported by ".join(check.metadata["circle"]))
