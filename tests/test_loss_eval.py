@@ -16,7 +16,7 @@ from neogpt.cli import main as command_line
 from neogpt.data.shard_file import HEADER_BYTES
 from neogpt.errors import DataError
 from neogpt.evals import evaluator
-from neogpt.evals.loss import Config, Loss, _scores
+from neogpt.evals.loss import Config, Loss, _ratio
 from neogpt.paths import RunDir, cache_dir
 from neogpt.tokenizer import Tokenizer
 from neogpt.train.parallel.distributed import World
@@ -60,6 +60,9 @@ def test_it_is_transformers_loss_on_the_same_windows(data: Path, tmp_path: Path)
     found = Loss(Config(data=str(data))).run(model, tokenizer(), World())
     assert found["mean"] == pytest.approx(np.concatenate(losses).mean(), rel=1e-6)
     assert found["tokens"] == n
+    text = b"".join(tokenizer().token_bytes(i) for i in tokens.tolist() if i != tokenizer().eot_id)
+    bits = np.concatenate(losses).sum() / np.log(2) / len(text)
+    assert found["bits_per_byte"] == pytest.approx(bits, rel=1e-6)
     found = Loss(Config(limit=9, data=str(data))).run(model, tokenizer(), World())
     means = np.array([window.mean() for window in losses[:9]])
     assert found["mean"] == pytest.approx(means.mean(), rel=1e-6)
@@ -74,9 +77,8 @@ def test_a_short_last_window_counts_by_its_tokens() -> None:
     sums = tokens * dice.normal(3, 0.5, 400)
     left_out = [np.delete(sums, i).sum() / np.delete(tokens, i).sum() for i in range(400)]
     jackknife = np.sqrt(399 / 400 * np.square(left_out - np.mean(left_out)).sum())
-    found = _scores(sums, tokens)
-    assert found["mean_stderr"] == pytest.approx(jackknife, rel=0.01)
-    assert _scores(sums[:1], tokens[:1])["mean_stderr"] == 0
+    assert _ratio(sums, tokens)[1] == pytest.approx(jackknife, rel=0.01)
+    assert _ratio(sums[:1], tokens[:1])[1] == 0
 
 
 ALL_SEEN = ("--objective.intra-document-mask", "False")
@@ -93,8 +95,9 @@ def test_a_run_is_measured_on_the_text_that_it_did_not_learn(
     capsys.readouterr()
     assert command_line.main(["eval", str(run), "--limit", "8", "--json", "True"]) == 0
     found = json.loads(capsys.readouterr().out)["scores"]
-    validated = ledger.read(RunDir(run).metrics)[-1]["val_loss"]
-    assert found["loss/mean"] == pytest.approx(validated, rel=1e-6)
+    validated = ledger.read(RunDir(run).metrics)[-1]
+    assert found["loss/mean"] == pytest.approx(validated["val_loss"], rel=1e-6)
+    assert found["loss/bits_per_byte"] == pytest.approx(validated["val_bpb"], rel=1e-6)
     assert {name.partition("/")[0] for name in found} == {"loss", "tinyworld"}
 
 
@@ -114,7 +117,7 @@ def test_any_gpt2_is_measured_on_prepared_fineweb_edu_and_hellaswag(
     assert command_line.main(["eval", folder, "--limit", "3"]) == 0
     shown = capsys.readouterr()
     assert "hellaswag is left out" in shown.err
-    assert f"loss/tokens       {3 * 64}\n" in shown.out
+    assert f"loss/tokens{3 * 64:>19}\n" in shown.out
     tasks = write(tmp_path / "tasks.jsonl", made_up(5))
     assert command_line.main(["eval", folder, "--limit", "3", "--data", str(tasks)]) == 0
     shown = capsys.readouterr()

@@ -1,6 +1,7 @@
 """Supervised fine-tuning: packing, conversations, what is held out, and what is left out and counted."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ from neogpt.recipes import sft_dolly
 from neogpt.records import Instruction
 from neogpt.tokenizer import Tokenizer
 from neogpt.tokenizer.template import Turn, encode_prompt
+from neogpt.train.parallel.distributed import World
+from neogpt.train.validation import validate
 
 SHAPE = GPT2Config(n_layer=2, n_head=2, n_embd=32, n_positions=96, vocab_size=400)
 CPU = torch.device("cpu")
@@ -282,3 +285,24 @@ def test_padding_on_dolly_is_what_the_docs_say(real_data: Path, monkeypatch: pyt
     assert float(said[1]) == round(1024 * len(lengths) / sum(lengths), 1)
     assert float(said[2]) == round(computed / useful, 1)
     assert str(len(lengths)) in PAGE.read_text().replace(",", "")
+
+
+# --- held-out loss in bits per byte ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_bits_per_byte_are_those_of_the_answers(
+    tokenizer: Tokenizer, model: GPT2, monkeypatch: pytest.MonkeyPatch, packing: bool
+) -> None:
+    """Counted by hand: nats of the held-out answers, one by one in transformers, over the bytes of their texts."""
+    items = [dataclasses.replace(item, response=f"{item.response} \u00e9\u4e2d") for item in questions(90)]
+    made = objective(tokenizer, items, monkeypatch, val_fraction=0.2, packing=packing)
+    rows = made.held_out[:8]
+    assert len(rows) == 8
+    answers = [tokenizer.decode(row[1][:-1]) for row in rows]
+    assert {item.response for item in items} >= set(answers)
+    n_bytes = sum(len(answer.encode()) for answer in answers)
+    run = dataclasses.replace(made.run, device="cpu", dtype="float32")
+    found = validate(model, made, run, World())
+    bits = one_by_one(model, rows).item() / math.log(2) / n_bytes
+    assert found["val_bpb"] == pytest.approx(bits, rel=1e-6)

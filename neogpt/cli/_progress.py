@@ -92,6 +92,8 @@ class Progress:
     def _evaluated(self, row: Row) -> None:
         if isinstance(row.get("val_loss"), float):
             self.val = f"val {row['val_loss']:.4f}"
+        if isinstance(row.get("val_bpb"), float):
+            self.val += f" ({row['val_bpb']:.4f} bits/byte)"
         names = [
             key for key in row if "/" in key and not key.startswith("val/") and not key.endswith("_stderr")
         ]

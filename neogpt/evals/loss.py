@@ -49,6 +49,14 @@ class Loss(base.Eval[Config]):
             "lower",
             "number",
         ),
+        base.Metric(
+            "bits_per_byte",
+            base.OTHER,
+            "Bits per byte of held-out text",
+            "The same for a byte of text, which does not depend on the vocabulary.",
+            "lower",
+            "number",
+        ),
         base.Metric("tokens", base.OTHER, "Tokens of held-out text", "How many were counted.", "", "number"),
     )
 
@@ -60,12 +68,12 @@ class Loss(base.Eval[Config]):
             raise _nothing_prepared()
 
     def run(self, model: GPT2, tokenizer: Tokenizer, world: World) -> dict[str, float]:
-        """The mean of -log p in nats a token, its standard error over windows, and the tokens that were counted.
+        """The mean of -log p in nats a token and in bits a byte, with standard errors over windows, and the tokens.
 
         The windows are pretraining's own, as long as the model's context: the first `limit` of them, whose documents
         are a random sample of the split. Errors: those of `held_out`.
         """
-        from neogpt.objectives.batching import on_device, token_loss  # start-up time: torch
+        from neogpt.objectives.batching import on_device, target_bytes, token_loss  # start-up time: torch
 
         text = held_out(tokenizer, self.config.data, self.subject.data_hash)
         windows = Windows(text, model.config.n_positions)
@@ -74,21 +82,28 @@ class Loss(base.Eval[Config]):
         for number in mine(range(min(len(windows), limit)), world):
             batch = windows.batch(np.array([number]))
             loss = float(token_loss(model, on_device(batch, model.device)))
-            found.append((loss, float(batch.weights.sum())))
-        sums, tokens = np.array(whole(found, world)).T
-        return _scores(sums, tokens)
+            found.append((loss, float(batch.weights.sum()), target_bytes(batch, tokenizer.byte_lengths)))
+        nats_N, tokens_N, bytes_N = np.array(whole(found, world)).T
+        mean, mean_stderr = _ratio(nats_N, tokens_N)
+        bits, bits_stderr = _ratio(nats_N / math.log(2), bytes_N)
+        return {
+            "mean": mean,
+            "mean_stderr": mean_stderr,
+            "bits_per_byte": bits,
+            "bits_per_byte_stderr": bits_stderr,
+            "tokens": int(tokens_N.sum()),
+        }
 
 
 EVAL = Loss
 
 
-def _scores(sums_N: np.ndarray, tokens_N: np.ndarray) -> dict[str, float]:
-    """Of N windows: a ratio of two sums, whose error is that of its residuals (Cochran 1977, section 2.11)."""
-    n, total = len(sums_N), int(tokens_N.sum())
-    mean = float(sums_N.sum() / total)
-    residuals_N = sums_N - mean * tokens_N
-    error = math.sqrt(n / max(1, n - 1) * float(residuals_N @ residuals_N)) / total
-    return {"mean": mean, "mean_stderr": error, "tokens": total}
+def _ratio(sums_N: np.ndarray, sizes_N: np.ndarray) -> tuple[float, float]:
+    """The ratio of two sums over N windows, and its error: that of the residuals (Cochran 1977, section 2.11)."""
+    n, total = len(sums_N), float(sizes_N.sum())
+    ratio = float(sums_N.sum()) / total
+    residuals_N = sums_N - ratio * sizes_N
+    return ratio, math.sqrt(n / max(1, n - 1) * float(residuals_N @ residuals_N)) / total
 
 
 def held_out(tokenizer: Tokenizer, data: str = "", learned: str = "") -> TokenData:

@@ -104,6 +104,13 @@ class Objective(abc.ABC):
         logps_BT = answer_log_probs(model, batch)
         return torch.stack([-row_sums(logps_BT, batch), row_sums(batch.weights, batch)], 1)
 
+    def n_bytes(self, batch: Batch) -> int | None:
+        """The bytes of text that a validation batch's loss is about, for bits per byte.
+
+        None where the loss is not -log p of a text. Rewards and preferences have none.
+        """
+        return None
+
     def eval_metrics(self) -> dict[str, float | Outcomes]:
         """Scores of the objective's own, for an evaluation's row; asked on the main process alone."""
         return {}

@@ -100,6 +100,11 @@ def n_tokens(batch: Batch) -> int:
     return int(lengths_B.sum()) + sum(parts)
 
 
+def target_bytes(batch: Batch, lengths_V: np.ndarray) -> int:
+    """Bytes of the targets that count (weight above 0), from those of each id (`Tokenizer.byte_lengths`)."""
+    return int(lengths_V[batch.targets[batch.weights > 0]].sum())
+
+
 def on_device(batch: Batch, device: torch.device) -> Batch:
     """The same batch with tensors on `device` in place of arrays.
 

@@ -83,5 +83,6 @@ def _summary(stage: Stage) -> dict[str, Any]:
         "loss": stage.latest("loss"),
         "stands_at": min(stage.stands_at, stage.last_step),
         "val_loss": stage.standing("val_loss"),
+        "val_bpb": stage.standing("val_bpb"),
         "scores": {key: stage.standing(key) for key in stage.score_keys},
     }

@@ -134,7 +134,9 @@ def _effects(stage: Stage) -> list[str]:
         found.append(f"writes {share(formed)} of lists in the form asked for")
     for key, name in (("val_loss", "validation"), ("loss", "training")):
         if not found and (loss := stage.standing(key)) is not None:
-            found.append(f"reached a {name} loss of {measures.number(loss)}")
+            bits = stage.standing("val_bpb") if key == "val_loss" else None
+            per_byte = f" ({measures.number(bits)} bits per byte)" if bits is not None else ""
+            found.append(f"reached a {name} loss of {measures.number(loss)}{per_byte}")
     return found
 
 
@@ -191,6 +193,7 @@ def training(stages: list[Stage]) -> list[tuple[str, Cells]]:
         ("Peak learning rate", _cells(map(_peak, stages), "{:.2g}".format)),
         ("Last training loss", _cells((stage.latest("loss") for stage in stages), number)),
         ("Last validation loss", _cells((stage.latest("val_loss") for stage in stages), number)),
+        ("The same in bits per byte", _cells((stage.latest("val_bpb") for stage in stages), number)),
         ("Last preference margin", _cells((stage.latest("rewards/margins") for stage in stages), number)),
         ("Tokens a second", _cells((stage.tokens_per_s for stage in stages), "{:,.0f}".format)),
         ("Time", _cells((stage.seconds for stage in stages), measures.duration)),

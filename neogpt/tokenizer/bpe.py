@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 from tokenizers import Tokenizer as Backend
 from tokenizers import models, pre_tokenizers
 
@@ -111,6 +112,13 @@ class Tokenizer:
         if not 0 <= token_id < self.vocab_size:
             raise DataError(f"token id {token_id} is not in the vocabulary", f"0 to {self.vocab_size - 1}")
         return self._bytes[token_id]
+
+    @cached_property
+    def byte_lengths(self) -> np.ndarray:
+        """How many bytes of text each id stands for, int64 (vocab_size,); 0 for end-of-text, which is no text."""
+        lengths = np.array([len(piece) for piece in self._bytes], np.int64)
+        lengths[self.eot_id] = 0
+        return lengths
 
     def __reduce__(self) -> tuple[type[Self], tuple[tables.BPE]]:
         # A worker process gets the tables and builds its own backend.

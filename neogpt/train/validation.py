@@ -1,5 +1,7 @@
 """The held-out loss, and the scores that decide which evaluation is the best: the same in every process."""
 
+import math
+
 import numpy as np
 import torch
 
@@ -24,13 +26,29 @@ def validate(model: GPT2, objective: Objective, run: AnyRun, world: World) -> Ro
     alone = len(chunks) < world.size  # too few to share: everybody computes all
     rows: list[LossTerms | None] = []
     weights = []
+    n_bytes: list[int | None] = []
     with torch.no_grad(), autocast(run):
         for i, ids in enumerate(chunks):
             batch = objective.validation_batch(ids)
             weights.append(objective.loss_denominators(batch))
+            n_bytes.append(objective.n_bytes(batch))
             mine = alone or i % world.size == world.rank
             rows.append(objective.loss(model, on_device(batch, world.device)) if mine else None)
-    return reduce.merge_validation(rows, weights, objective.coefficients, World() if alone else world)
+    row = reduce.merge_validation(rows, weights, objective.coefficients, World() if alone else world)
+    return row | _bits_per_byte(row["val_loss"], weights, n_bytes)
+
+
+def _bits_per_byte(loss: float, weights: list[reduce.Weights], n_bytes: list[int | None]) -> Row:
+    """`val_bpb`: the same loss per byte of the text in place of per token, so that vocabularies compare.
+
+    Every target counts, end-of-text as well, which stands for no byte: the bits are those that the whole text and its
+    borders would take (Shannon 1948).
+    """
+    known = [each for each in n_bytes if each is not None]
+    if not sum(known):
+        return {}
+    tokens = sum(sum(row.values()) for row in weights)
+    return {"val_bpb": loss * tokens / math.log(2) / sum(known)}
 
 
 def sample_losses(model: GPT2, objective: Objective, run: AnyRun, world: World) -> Outcomes | None:

@@ -14,7 +14,7 @@ from neogpt.data.windows import Windows
 from neogpt.errors import ConfigError
 from neogpt.model import GPT2
 from neogpt.objectives.base import LossTerms, Objective
-from neogpt.objectives.batching import one_by_one, token_loss
+from neogpt.objectives.batching import one_by_one, target_bytes, token_loss
 from neogpt.objectives.pretrain.config import Config
 from neogpt.tokenizer import Tokenizer
 
@@ -86,6 +86,9 @@ class Pretrain(Objective):
     def validation_batch(self, ids: np.ndarray) -> Batch:
         whole = self.held_out.batch(ids)
         return one_by_one(whole, self.tokenizer.eot_id) if self.options.intra_document_mask else whole
+
+    def n_bytes(self, batch: Batch) -> int:
+        return target_bytes(batch, self.tokenizer.byte_lengths)
 
     def loss_denominators(self, batch: Batch) -> dict[str, float]:
         return {"loss": float(batch.weights.sum())}

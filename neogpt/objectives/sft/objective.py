@@ -9,7 +9,7 @@ from neogpt.data.batch import Batch
 from neogpt.data.permutation import sample_ids
 from neogpt.model import GPT2
 from neogpt.objectives.base import LossTerms, Objective
-from neogpt.objectives.batching import TokenRow, pack, pad, token_loss
+from neogpt.objectives.batching import TokenRow, pack, pad, target_bytes, token_loss
 from neogpt.objectives.replay import Replay
 from neogpt.objectives.sft.config import Config
 from neogpt.objectives.split import Split, instructions, none_left
@@ -79,6 +79,9 @@ class SFT(Objective):
     def _batch(self, rows: list[TokenRow]) -> Batch:
         eot_id = self.tokenizer.eot_id
         return pack(rows, eot_id) if self.config.packing else pad(rows, eot_id, self.n_positions)
+
+    def n_bytes(self, batch: Batch) -> int:
+        return target_bytes(batch, self.tokenizer.byte_lengths)
 
     def loss_denominators(self, batch: Batch) -> dict[str, float]:
         weights = {"sft": float(batch.weights.sum())}
