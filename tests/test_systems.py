@@ -6,7 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+import torch
 from training import ROOT, different, outcome
+
+from neogpt import ledger
+from neogpt.errors import ConfigError
+from neogpt.train.device import pick_device
 
 PYTHON = [sys.executable, "-X", "warn_default_encoding"]
 IMITATE = "import faults, windows; windows.imitate()\n"
@@ -78,3 +84,34 @@ def test_a_run_without_posix_is_killed_and_resumed_to_the_same_bytes(
     done = in_imitation(code)
     assert done.returncode == 0, done.stderr
     assert different(outcome(tmp_path), outcome(bases["pretrain"])) == []
+
+
+@pytest.mark.parametrize("wanted", ["mps", "cuda", "cuda:7", "meta", "abacus"])
+def test_a_device_that_is_not_here_is_refused(wanted: str) -> None:
+    """By name, before anything is built; what is here is taken as it stands."""
+    here = {"mps": torch.backends.mps.is_available(), "cuda": torch.cuda.is_available()}
+    kind = wanted.partition(":")[0]
+    if here.get(kind):
+        assert pick_device(kind) == kind
+        return
+    with pytest.raises(ConfigError) as error:
+        pick_device(wanted)
+    assert error.value.code == ("config.device_not_here" if kind in here else "config.no_such_device")
+
+
+def test_an_apple_gpu_trains_what_the_processor_does(tmp_path: Path) -> None:
+    """A few steps on each: losses alike within float32's error."""
+    if not torch.backends.mps.is_available():
+        pytest.skip("there is no Apple GPU here (mps)")
+    losses = {}
+    for device in ("cpu", "mps"):
+        command = (
+            f"pretrain tinyworld --run {device} --device {device} --dtype float32 --steps 5 --eval.every 0"
+        )
+        done = subprocess.run(
+            [sys.executable, "-m", "neogpt", *command.split()], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        rows = ledger.read(tmp_path / device / "metrics.jsonl")
+        losses[device] = [row["loss"] for row in rows if "loss" in row]
+    assert losses["mps"] == pytest.approx(losses["cpu"], abs=1e-3)

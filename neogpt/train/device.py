@@ -35,11 +35,33 @@ def pick_device(wanted: str) -> str:
     try:
         kind = torch.device(wanted).type
     except RuntimeError as error:
-        raise ConfigError(f"{wanted!r} is no device", "cpu, cuda, cuda:0, mps", "--device auto") from error
+        raise ConfigError(
+            f"{wanted!r} is no device",
+            "cpu, cuda, cuda:0, mps",
+            "--device auto",
+            code="config.no_such_device",
+        ) from error
+    if kind not in ("cpu", "cuda", "mps"):
+        raise ConfigError(
+            f"{wanted!r} is no device for training here",
+            "cpu, cuda, cuda:0, mps",
+            "--device auto",
+            code="config.no_such_device",
+        )
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError(
+            "device mps was asked for, but PyTorch finds no Apple GPU",
+            "a device that is here",
+            "--device cpu",
+            code="config.device_not_here",
+        )
     if kind == "cuda" and not torch.cuda.is_available():
         build = "this PyTorch is a CPU build" if torch.version.cuda is None else "PyTorch finds no GPU"
         raise ConfigError(
-            f"device {wanted} was asked for, but {build}", "a device that is here", "--device cpu"
+            f"device {wanted} was asked for, but {build}",
+            "a device that is here",
+            "--device cpu",
+            code="config.device_not_here",
         )
     return wanted
 
