@@ -17,7 +17,7 @@ _HOMES = {"GPT2": "neogpt.model", "GPT2Config": "neogpt.config"}
 def __getattr__(name: str) -> Any:
     if name.startswith("_") or name not in __all__:
         raise AttributeError(f"module 'neogpt' has no attribute {name!r}")
-    import importlib
+    import importlib  # start-up time
 
     return getattr(importlib.import_module(_HOMES.get(name, "neogpt.api")), name)
 

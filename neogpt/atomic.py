@@ -182,7 +182,7 @@ def lock(path: Path, what: str, wait: bool = False) -> Iterator[None]:
     on Windows. Errors: ConfigError when another process holds it, unless we are to wait for that one; OSError on a
     file system without locks.
     """
-    from filelock import lock_descriptor  # here, since `--help` need not wait for it
+    from filelock import lock_descriptor  # start-up time: `--help` need not wait for it
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+b", buffering=0) as file:

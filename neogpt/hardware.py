@@ -84,7 +84,7 @@ def available_ram_bytes(cgroup: Path = _CGROUP) -> int:
 
 def _windows_memory() -> tuple[int, int]:
     """Bytes of the whole memory and of what is free, from Windows' GlobalMemoryStatusEx; zeros elsewhere."""
-    import ctypes  # here, since most never need it
+    import ctypes  # start-up time: most never need it
 
     system = getattr(ctypes, "windll", None)
     if not system:

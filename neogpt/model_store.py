@@ -105,7 +105,7 @@ def resolve(name: str | os.PathLike[str]) -> ModelFolder:
 
 def _download(name: str) -> Path:
     """The local copy of a model on the Hugging Face Hub (safetensors and JSON only)."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download  # extra: data
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     patterns = ["*.json", "*.safetensors", "*.txt"]
@@ -121,7 +121,7 @@ def _download(name: str) -> Path:
 
 def _no_download(error: Exception) -> str:
     """Why the Hub gave nothing, in words."""
-    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+    from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError  # extra: data
 
     if is_offline():
         return "HF_HUB_OFFLINE or NEOGPT_OFFLINE forbids the network"

@@ -19,7 +19,7 @@ _ADAMW_NAMES = {"fused", "amsgrad", "beta1", "beta2", "lr", "weight_decay", "eps
 
 def _find_adamw() -> Callable[..., None] | None:
     try:
-        from torch.optim.adamw import adamw
+        from torch.optim.adamw import adamw  # start-up time
     except ImportError:
         return None
     names = list(inspect.signature(adamw).parameters)

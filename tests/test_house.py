@@ -210,6 +210,25 @@ def test_files_are_small_and_say_what_they_are_for(path: Path) -> None:
     assert path.name == "version.py" or ast.get_docstring(ast.parse(text)), "no docstring at the top"
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=name_of)
+def test_imports_inside_functions_say_why(path: Path) -> None:
+    """A block of them says in its first line that it saves start-up time, or names the extra that brings it."""
+    lines = path.read_text("utf-8").splitlines()
+    functions = [node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.FunctionDef)]
+    inside = {
+        node.lineno: node
+        for function in functions
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    }
+    said_up_to = 0
+    for number, node in sorted(inside.items()):
+        goes_on = all(not line.strip() for line in lines[said_up_to : number - 1])
+        says = re.search("start-up time|extra: ", lines[number - 1])
+        assert says or (said_up_to and goes_on), f"{path}:{number}: {lines[number - 1].strip()}"
+        said_up_to = node.end_lineno or number
+
+
 # The faults that `make mutants` puts back
 
 

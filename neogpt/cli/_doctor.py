@@ -44,7 +44,7 @@ def python() -> Findings:
 def torch() -> Findings:
     """PyTorch is there and fits the hardware."""
     try:
-        import torch
+        import torch  # start-up time
     except Exception as error:  # a broken build fails in many ways
         text = f"cannot be imported: {error}"
         yield Finding("torch", "fail", text, "install it as https://pytorch.org/get-started/locally says")
@@ -122,7 +122,7 @@ def memory() -> Findings:
 
 def tokenizer() -> Findings:
     """GPT-2's vocabulary is on this disk, and is OpenAI's byte for byte."""
-    from neogpt.tokenizer.gpt2_files import SHA256
+    from neogpt.tokenizer.gpt2_files import SHA256  # start-up time
 
     data, cached = local_data(), cache_dir() / "tokenizer" / "gpt2"
     for folder in [*([data / "tokenizer"] if data else []), cached]:

@@ -23,7 +23,7 @@ class Loaded(NamedTuple):
 
 def load_engine(name: str, device: str) -> Loaded:
     """The engine for the model that `name` means."""
-    from neogpt import model_store
+    from neogpt import model_store  # start-up time
     from neogpt.inference.engine import Engine
     from neogpt.train.device import pick_device
 

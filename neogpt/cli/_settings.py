@@ -47,7 +47,7 @@ def n_ids(run: AnyRun) -> int:
         return GPT2Config().vocab_size
     if run.data.tokenizer == "trained":
         return run.data.vocab_size
-    from neogpt.tokenizer import Tokenizer
+    from neogpt.tokenizer import Tokenizer  # start-up time
 
     return Tokenizer.load(run.data.tokenizer).vocab_size
 

@@ -41,7 +41,7 @@ def run(stage: str, args: Sequence[str]) -> int:
 
 def start(settings: AnyRun, folder: Path, resume: str = "", command: str = "") -> None:
     """Train with the progress lines, the trackers, the sheet of samples and the recipe's evals."""
-    from neogpt.cli._progress import Progress
+    from neogpt.cli._progress import Progress  # start-up time
     from neogpt.evals import evaluator
     from neogpt.report.samples import SampleSheet
     from neogpt.train.run import train
@@ -122,7 +122,7 @@ examples: neogpt {stage} {name} --run runs/mine --steps 60 --seed 7
 
 
 def _dry_run(settings: AnyRun, folder: Path) -> int:
-    import tomli_w
+    import tomli_w  # start-up time
 
     sys.stdout.write(f"# run: {folder}\n{tomli_w.dumps(config.to_dict(settings))}")
     return 0

@@ -198,7 +198,7 @@ def _lines() -> Iterator[str]:
         yield from sys.stdin
         return
     with contextlib.suppress(ImportError):
-        import readline  # noqa: F401  (arrow keys and earlier lines in `input`)
+        import readline  # noqa: F401  (start-up time; arrow keys and earlier lines in `input`)
     while True:
         try:
             yield input("> " if sys.stdout.isatty() else "")

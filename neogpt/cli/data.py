@@ -84,7 +84,7 @@ def prepare(args: list[str]) -> int:
     as_json = "--json" in args
     settings = _settings([arg for arg in args if arg != "--json"])
     _validate(settings)
-    from neogpt.data.build_tokenizer import tokenizer_for
+    from neogpt.data.build_tokenizer import tokenizer_for  # start-up time
     from neogpt.data.prepare import parts_of
     from neogpt.data.prepare import prepare as make
 
@@ -122,12 +122,12 @@ def _validate(settings: Prepare[Source]) -> None:
 def _engine(settings: Prepare[Source]) -> Any:
     """What does the tasks of a preparation; ConfigError where it is not installed."""
     if settings.executor == "here":
-        from neogpt.data import workers
+        from neogpt.data import workers  # start-up time
 
         return workers.run
     os.environ.setdefault("LOGURU_LEVEL", "WARNING")  # datatrove tells of each step it takes
     try:
-        from neogpt.data.cluster import Cluster
+        from neogpt.data.cluster import Cluster  # extra: cluster
     except ImportError as error:
         raise ConfigError(
             f"{error.name} is needed for --executor {settings.executor}",
@@ -211,14 +211,14 @@ def _named(args: Sequence[str]) -> tuple[str, Sequence[str]]:
 
 def _checked(folder: Path) -> dict[str, Any]:
     """What `verify` and dataset.json say; DataError for anything that is not as it should be."""
-    from neogpt.data.shards import read_info
+    from neogpt.data.shards import read_info  # start-up time
     from neogpt.data.verify import verify as check
 
     return {"splits": check(folder), "quarantine": read_info(folder)["quarantine"]}
 
 
 def _unigram(folder: Path) -> float:
-    from neogpt.data.shards import TokenData
+    from neogpt.data.shards import TokenData  # start-up time
     from neogpt.data.unigram import unigram_loss
 
     return unigram_loss(TokenData(folder, "train"), TokenData(folder, "val"))
@@ -226,7 +226,7 @@ def _unigram(folder: Path) -> float:
 
 def _look(folder: Path, split: str, documents: int, characters: int) -> dict[str, Any]:
     """Counts, and the first documents decoded."""
-    from neogpt.data.shards import TokenData, read_info
+    from neogpt.data.shards import TokenData, read_info  # start-up time
     from neogpt.tokenizer import Tokenizer
 
     info = read_info(folder)

@@ -38,7 +38,7 @@ def _demo(
         threads: CPU threads; 0: all cores.
         dtype: precision of the matrix products; auto: bfloat16 where the machine has instructions for it.
     """
-    from neogpt.cli import _train, report
+    from neogpt.cli import _train, report  # start-up time
     from neogpt.recipes import demo
 
     began = time.monotonic()

@@ -47,11 +47,11 @@ def _export(
         force: replace a file that is there.
         json: print JSON.
     """
-    from neogpt.export import gguf
+    from neogpt.export import gguf  # start-up time
 
     gguf.check_package()
     _check_out(out, force)
-    from neogpt.export.bundle import open_bundle
+    from neogpt.export.bundle import open_bundle  # start-up time
 
     written = gguf.write(open_bundle(model), out, dtype)
     for note in written.notes:

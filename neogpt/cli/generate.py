@@ -104,7 +104,7 @@ def _from_elsewhere(file: Path | None, wanted: bool) -> list[str]:
 
 
 def _encode(engine: "Engine", text: str, instruct: bool, context: str) -> list[int]:
-    from neogpt.tokenizer import template
+    from neogpt.tokenizer import template  # start-up time
 
     if instruct:
         return template.encode_prompt(engine.tokenizer, text, context)

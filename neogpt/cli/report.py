@@ -40,7 +40,7 @@ def _report(
         reference: Folder with the original NeoGPT's curves; by default NEOGPT_DATA/reference, if that is there.
         json: Print the facts as JSON, for a script.
     """
-    from neogpt import report
+    from neogpt import report  # start-up time
     from neogpt.report import facts, png, references
 
     written = report.write(run, out, reference)
@@ -59,14 +59,14 @@ def _report(
 
 
 def _json(run: Path, written: list[Path]) -> str:
-    from neogpt import report
+    from neogpt import report  # start-up time
 
     return json.dumps({**report.summary(run), "files": [str(path) for path in written]}, indent=2)
 
 
 def show_scores(stages: list[Stage]) -> None:
     """Print the score table: by rich on a terminal, as plain aligned text elsewhere."""
-    from neogpt.report import facts
+    from neogpt.report import facts  # start-up time
 
     rows = [row for group in facts.scores(stages).values() for row in group]
     if not rows:
@@ -101,7 +101,7 @@ def plain_table(stages: list[Stage], rows: list[Score]) -> str:
 
 
 def _show_rich(stages: list[Stage], rows: list[Score]) -> None:
-    from rich.console import Console
+    from rich.console import Console  # start-up time
     from rich.table import Table
     from rich.text import Text
 

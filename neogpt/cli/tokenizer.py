@@ -38,7 +38,7 @@ def run(args: list[str]) -> int:
 def train(args: list[str]) -> int:
     """`neogpt tokenizer train FILES... --out DIR [--vocab-size N] [--column C] [--whole-words FILE]`."""
     options = _train_parser().parse_args(args)
-    from neogpt.tokenizer import Tokenizer
+    from neogpt.tokenizer import Tokenizer  # start-up time
 
     start = time.monotonic()
     words = options.whole_words.split() if options.whole_words else []
@@ -84,7 +84,7 @@ class _Corpus:
     """The texts of some files, counted while they pass by; DataError for files that are not text."""
 
     def __init__(self, files: list[str], column: str, max_characters: int) -> None:
-        from neogpt.records import RowStats
+        from neogpt.records import RowStats  # start-up time
 
         self.files, self.column, self.limit = files, column, max_characters
         self.bad = RowStats()
@@ -109,7 +109,7 @@ class _Corpus:
             )
 
     def _texts(self) -> Iterator[str]:
-        from neogpt.data.sources import files
+        from neogpt.data.sources import files  # start-up time
 
         for name in self.files:
             if not (Path(name).expanduser().exists() or set("*?[") & set(name)):
@@ -153,14 +153,14 @@ def _save(tokenizer: "Tokenizer", folder: Path, force: bool) -> None:
 
 
 def _load(name: str) -> "Tokenizer":
-    from neogpt.tokenizer import Tokenizer
+    from neogpt.tokenizer import Tokenizer  # start-up time
 
     if name == "gpt2":
         return Tokenizer.gpt2()
     if not RunDir(Path(name)).checkpoints.is_dir():
         return Tokenizer.load(name)
 
-    from neogpt import model_store  # which takes torch's second to load
+    from neogpt import model_store  # start-up time: torch
 
     return model_store.load_tokenizer(name)
 

@@ -72,7 +72,7 @@ class Cluster:
 
     def _ray(self, common: dict[str, Any], tasks: list[Task]) -> None:
         """On the cluster that RAY_ADDRESS or `ray start` names; without one, on one started here."""
-        import ray
+        import ray  # extra: cluster
 
         if began := not ray.is_initialized():
             _connect(ray)

@@ -22,7 +22,7 @@ def fetch(place: str, suffixes: Sequence[str]) -> Path:
             f"{place} names no data set", "hf://datasets/OWNER/NAME or hf://datasets/OWNER/NAME/FILE"
         )
     name, inside = match[1], match[2] or ""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download  # extra: data
     from huggingface_hub.errors import HfHubHTTPError
 
     stem = inside.rstrip("/")

@@ -106,7 +106,7 @@ def _open_zstd(path: Path) -> IO[bytes]:
 def need_pyarrow(why: str) -> Any:
     """The pyarrow module, which only the `data` extra installs; ConfigError without it."""
     try:
-        import pyarrow
+        import pyarrow  # extra: data
     except ImportError:
         raise ConfigError(
             f"pyarrow is needed {why}", "the extra `data`", "pip install 'neogpt[data]'"

@@ -86,7 +86,7 @@ def f1(truth: Sequence[bool], labeled: Sequence[bool]) -> float:
 
 def _learner() -> tuple[Any, Any]:
     try:
-        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.feature_extraction.text import TfidfVectorizer  # extra: eval
         from sklearn.linear_model import LogisticRegression
     except ImportError:
         raise ConfigError(

@@ -145,7 +145,7 @@ def _rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 def _parquet_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
     try:
-        import pyarrow
+        import pyarrow  # extra: data
         import pyarrow.parquet
     except ImportError:
         raise ConfigError(

@@ -99,7 +99,7 @@ def harness(
     """What `lm_eval.simple_evaluate` returns, with the samples, for the model in `folder` in its saved dtype."""
     _validate_absence()
     with _quiet(), tempfile.TemporaryDirectory() as scratch:
-        import lm_eval
+        import lm_eval  # extra: eval
         from lm_eval.models.huggingface import HFLM
         from lm_eval.tasks import TaskManager
 

@@ -49,7 +49,7 @@ def read_card(folder: Path) -> Card:
 
 
 def _fields(head: str, path: Path) -> tuple[dict[str, Any], tuple[str, ...]]:
-    import yaml
+    import yaml  # extra: export
 
     try:
         value = yaml.safe_load(head)

@@ -107,7 +107,7 @@ def write(bundle: ModelBundle, file: Path, dtype: Dtype = "f32") -> Exported:
 def check_package() -> None:
     """ConfigError `export.package` unless the package gguf can be imported."""
     try:
-        import gguf  # noqa: F401
+        import gguf  # noqa: F401  (extra: export)
     except ImportError:
         raise ConfigError(
             "the package gguf is not installed",
@@ -169,7 +169,7 @@ def _stored(name: str, array: Array, dtype: Dtype) -> StoredTensor:
 
 def _write(bundle: ModelBundle, stored: tuple[StoredTensor, ...], file: Path, dtype: Dtype) -> None:
     """Header and tensors; weights go through memory one at a time."""
-    import gguf
+    import gguf  # extra: export
 
     writer = gguf.GGUFWriter(file, "gpt2")
     try:
@@ -189,7 +189,7 @@ def _write(bundle: ModelBundle, stored: tuple[StoredTensor, ...], file: Path, dt
 
 
 def _type(dtype: str) -> "GGMLQuantizationType":
-    import gguf
+    import gguf  # extra: export
 
     return gguf.GGMLQuantizationType[dtype.upper()]
 
@@ -198,7 +198,7 @@ def _add_shape(
     writer: "GGUFWriter", bundle: ModelBundle, stored: tuple[StoredTensor, ...], dtype: Dtype
 ) -> None:
     """The card's fields, and the numbers from which a reader builds the model."""
-    import gguf
+    import gguf  # extra: export
 
     config, card = bundle.model.config, bundle.card
     n_parameters = sum(int(np.prod(tensor.shape)) for tensor in stored)
@@ -242,7 +242,7 @@ def _add_vocabulary(writer: "GGUFWriter", bundle: ModelBundle) -> None:
     llama.cpp takes the one that the chat template writes for the same. Ids of the model that the tokenizer lacks stand
     as unused tokens.
     """
-    import gguf
+    import gguf  # extra: export
 
     tokenizer = bundle.tokenizer
     vocab, merges = tokenizer.bpe

@@ -23,6 +23,6 @@ def __getattr__(name: str) -> Any:
     """Each name is loaded when first used, so that `neogpt.model.sizes` costs no torch (`neogpt plan` needs it)."""
     if name not in _HOMES:
         raise AttributeError(f"module 'neogpt.model' has no attribute {name!r}")
-    import importlib
+    import importlib  # start-up time
 
     return getattr(importlib.import_module(_HOMES[name]), name)

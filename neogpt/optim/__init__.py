@@ -62,7 +62,7 @@ def load_state_tensors(optimizers: list[Rule], named: Named, tensors: Mapping[st
 def _placed(tensor: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     """A copy that lies where the parameter does, as fused updates want it; counters (no dimension) stay whole."""
     if tensor.ndim and (mesh := getattr(parameter, "device_mesh", None)):
-        from torch.distributed.tensor import distribute_tensor
+        from torch.distributed.tensor import distribute_tensor  # start-up time
 
         placements = parameter.placements  # type: ignore[attr-defined]
         whole = tensor.to(parameter.device)

@@ -57,7 +57,7 @@ def hellaswag(stages: list[Stage], original: Original | None = None) -> bytes | 
 
 
 def _drawn(found: Sequence[plots.Plot], quantity: str) -> bytes:
-    import matplotlib
+    import matplotlib  # extra: plot
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine

@@ -30,7 +30,7 @@ def finish(
     out: Path, name: str, figures: Mapping[str, Any], page: str, as_json: bool, lines: Sequence[str]
 ) -> None:
     """Write the study; print its figures as JSON, or its lines and the files."""
-    from neogpt.studies.output import write
+    from neogpt.studies.output import write  # start-up time
 
     written = write(out, name, figures, page)
     if as_json:

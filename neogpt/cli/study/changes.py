@@ -55,7 +55,7 @@ def run(args: list[str]) -> int:
 
 
 def _study(options: Options, command: str) -> None:
-    from neogpt.studies import subjects
+    from neogpt.studies import subjects  # start-up time
     from neogpt.studies.interpretability import changes, tables
     from neogpt.train.device import pick_device
 

@@ -67,7 +67,7 @@ def run(args: list[str]) -> int:
 
 
 def _study(options: Options, command: str) -> None:
-    from neogpt.studies import subjects
+    from neogpt.studies import subjects  # start-up time
     from neogpt.studies.interpretability import emergence
 
     found: dict[str, list[Moment]] = {}
@@ -108,7 +108,7 @@ def _finite(row: dict[str, float]) -> dict[str, float | None]:
 
 
 def _half_steps(moments: "list[Moment]") -> dict[str, float]:
-    from neogpt.studies.interpretability.emergence import INDUCTION_SCORE, half_step
+    from neogpt.studies.interpretability.emergence import INDUCTION_SCORE, half_step  # start-up time
 
     rows = [moment.row() for moment in moments]
     found = {key: half_step([int(r["step"]) for r in rows], [r[key] for r in rows]) for key in GROWING}
@@ -119,7 +119,7 @@ def _half_steps(moments: "list[Moment]") -> dict[str, float]:
 
 def _summary(found: "dict[str, list[Moment]]", off: "dict[str, HeadsOff]") -> dict[str, Any]:
     """Means over the runs, with standard errors; of heads switched off, over the runs that have induction heads."""
-    from neogpt.studies.statistics import estimate
+    from neogpt.studies.statistics import estimate  # start-up time
 
     halves = [_half_steps(moments) for moments in found.values()]
     half = {key: [h[key] for h in halves if math.isfinite(h[key])] for key in GROWING}
@@ -176,7 +176,7 @@ def _lines(found: "dict[str, list[Moment]]", off: "dict[str, HeadsOff]") -> list
 def _page(
     found: "dict[str, list[Moment]]", off: "dict[str, HeadsOff]", summary: dict[str, Any], command: str
 ) -> str:
-    from neogpt.report.markup import tag
+    from neogpt.report.markup import tag  # start-up time
     from neogpt.report.svg import Axis, Line
     from neogpt.studies.interpretability import tables
 

@@ -52,7 +52,7 @@ def run(args: list[str]) -> int:
 
 
 def _study(options: Options, command: str) -> None:
-    from neogpt.studies import subjects
+    from neogpt.studies import subjects  # start-up time
     from neogpt.studies.interpretability import tracing
     from neogpt.train.device import pick_device
 
@@ -85,7 +85,7 @@ def _plain(trace: "Trace") -> dict[str, Any]:
 
 
 def _lines(label: str, trace: "Trace") -> list[str]:
-    from neogpt.studies.interpretability.tracing import ROLES
+    from neogpt.studies.interpretability.tracing import ROLES  # start-up time
 
     head = (
         f"{label}: {trace.n_known} of {trace.n_facts} facts known; probability of the true value "
@@ -99,7 +99,7 @@ def _lines(label: str, trace: "Trace") -> list[str]:
 
 
 def _page(found: "dict[str, Trace]", corruption: str, command: str) -> str:
-    from neogpt.studies.interpretability import tables
+    from neogpt.studies.interpretability import tables  # start-up time
     from neogpt.studies.interpretability.tracing import ROLES
 
     lead = (

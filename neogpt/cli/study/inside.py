@@ -83,7 +83,7 @@ def run(args: list[str]) -> int:
 
 
 def _study(options: Options, command: str) -> None:
-    from neogpt.studies import subjects
+    from neogpt.studies import subjects  # start-up time
     from neogpt.studies.interpretability import look, page
     from neogpt.studies.interpretability.components import Component
     from neogpt.studies.output import write
@@ -121,7 +121,7 @@ def _token(subject: "Subject", flag: str, text: str) -> int | None:
         return None
     ids = subject.tokenizer.encode(text)
     if len(ids) != 1:
-        from neogpt.studies import subjects
+        from neogpt.studies import subjects  # start-up time
 
         pieces = ", ".join(repr(subjects.token_text(subject.tokenizer, i)) for i in ids)
         raise ConfigError(
@@ -135,7 +135,7 @@ def _token(subject: "Subject", flag: str, text: str) -> int | None:
 
 def _summary(looks: "Sequence[Look]") -> list[str]:
     """What a terminal shows: a few lines a model."""
-    from neogpt.studies import subjects
+    from neogpt.studies import subjects  # start-up time
 
     lines = []
     for look in looks:

@@ -57,7 +57,7 @@ def run(args: list[str]) -> int:
 
 
 def _study(options: Options, command: str) -> None:
-    from neogpt.studies import subjects
+    from neogpt.studies import subjects  # start-up time
     from neogpt.studies.interpretability import directions
     from neogpt.train.device import pick_device
 
@@ -90,7 +90,7 @@ def _study(options: Options, command: str) -> None:
 
 
 def _checkpoints(run: str, device: str) -> "list[Subject]":
-    from neogpt.studies import subjects
+    from neogpt.studies import subjects  # start-up time
 
     if not run:
         return []
@@ -99,7 +99,7 @@ def _checkpoints(run: str, device: str) -> "list[Subject]":
 
 def _other(subject: "Subject", found: "RefusalDirection", limit: int | None) -> dict[str, Any]:
     """The direction in another model: the angle to its own, how well it tells the requests apart, what it does."""
-    from neogpt.studies import world
+    from neogpt.studies import world  # start-up time
     from neogpt.studies.interpretability import directions
 
     new = world.requests(subject.tokenizer, world.config_of(subject), taught=False)
@@ -172,7 +172,7 @@ def _lines(found: "RefusalDirection", effect: "Effect", later: list[dict[str, An
 def _page(
     first: "Subject", found: "RefusalDirection", effect: "Effect", later: list[dict[str, Any]], command: str
 ) -> str:
-    from neogpt.report.markup import tag
+    from neogpt.report.markup import tag  # start-up time
     from neogpt.studies.interpretability import tables
 
     sections = [

@@ -3,6 +3,6 @@
 
 def run(args: list[str]) -> int:
     """`neogpt study scaling [isoflop|grid] ...`."""
-    from neogpt.studies.scaling import command
+    from neogpt.studies.scaling import command  # start-up time
 
     return command.run(args)

@@ -284,7 +284,7 @@ def _api() -> Any:
 def need_hub() -> Any:
     """The huggingface_hub module, which only the `data` extra installs; ConfigError without it."""
     try:
-        import huggingface_hub
+        import huggingface_hub  # extra: data
         import huggingface_hub.constants
         import huggingface_hub.errors
         import huggingface_hub.utils

@@ -107,7 +107,7 @@ def _undecodable(batch: Any) -> Iterator[tuple[int, str, UnicodeDecodeError]]:
 
 def _open(path: Path) -> Any:
     need_pyarrow("to read parquet files")
-    import pyarrow.parquet
+    import pyarrow.parquet  # extra: data
 
     try:
         return pyarrow.parquet.ParquetFile(path)
@@ -119,7 +119,7 @@ def _open(path: Path) -> Any:
 
 def _check_columns(path: Path, schema: Any, wanted: Sequence[str], more: Sequence[str]) -> list[str]:
     """The columns to read, each once."""
-    import pyarrow.types as types
+    import pyarrow.types as types  # extra: data
 
     for column in wanted:
         if column not in schema.names:
@@ -138,7 +138,7 @@ def _check_columns(path: Path, schema: Any, wanted: Sequence[str], more: Sequenc
 
 def _is_messages(kind: Any) -> bool:
     """Whether a column holds conversations in OpenAI's form."""
-    import pyarrow.types as types
+    import pyarrow.types as types  # extra: data
 
     return (
         types.is_list(kind)
@@ -152,6 +152,6 @@ def _damaged(path: Path, error: BaseException) -> DataError:
 
 
 def _arrow_error() -> Any:
-    import pyarrow
+    import pyarrow  # extra: data
 
     return pyarrow.ArrowException

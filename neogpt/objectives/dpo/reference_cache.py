@@ -104,7 +104,7 @@ def _key(model: GPT2, pairs: list[PairRow], dtype: str) -> str:
 
 def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray] | None:
     """The arrays of a whole file whose checksum fits; None for any other."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError, safe_open  # start-up time
 
     try:
         with safe_open(path, framework="numpy") as file:
@@ -117,7 +117,7 @@ def _read(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarra
 
 
 def _write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    from safetensors.numpy import save
+    from safetensors.numpy import save  # start-up time
 
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic.write_bytes(path, save(arrays, {"sha256": _checksum(arrays)}))

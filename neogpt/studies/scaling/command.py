@@ -21,7 +21,7 @@ _MADE_BUDGETS = (1e18, 1e19, 1e20, 1e21)
 def run(args: list[str]) -> int:
     """`neogpt study scaling [isoflop|grid] ...`."""
     if args and args[0] == "grid":
-        from neogpt.studies.scaling import grid_command
+        from neogpt.studies.scaling import grid_command  # start-up time
 
         return grid_command.run(args[1:])
     action, rest = (_isoflop, args[1:]) if args and args[0] == "isoflop" else (_fit, args)
@@ -82,7 +82,7 @@ def _fit(
         against=against,
     )
     if plot:
-        from neogpt.studies.scaling import picture
+        from neogpt.studies.scaling import picture  # start-up time
 
         picture.draw(fitted, plot)
     _print(values, lines.of_answer(values), json)

@@ -30,7 +30,7 @@ def draw(fitted: Fit, path: Path) -> None:
             "pip install 'neogpt[plot]'",
             code="scaling.no_matplotlib",
         )
-    import matplotlib
+    import matplotlib  # extra: plot
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -97,7 +97,7 @@ def on_ray(folder: Path, n_chains: int, cpus: int) -> None:
     Errors: ConfigError without the extra; NeoGPTError (scaling.run_failed) where chains end badly.
     """
     try:
-        import ray
+        import ray  # extra: cluster
     except ImportError:
         raise ConfigError(
             "ray is needed for --executor ray", "the extra `cluster`", "pip install 'neogpt[cluster]'"

@@ -22,7 +22,7 @@ def build_strategy(run: AnyRun, model: GPT2, objective: Objective, world: World)
     One process has nothing to share out, so fsdp is ddp there.
     """
     if run.parallel == "fsdp" and world.size > 1:
-        from neogpt.train.parallel.fsdp import Sharded  # FSDP takes a second to load
+        from neogpt.train.parallel.fsdp import Sharded  # start-up time: FSDP takes a second
 
         return Sharded(run, model, objective, world)
     kind = Exact if run.reduction == "exact" else Overlapped

@@ -16,7 +16,7 @@ class TensorBoard(BackgroundTracker):
         """Begin an event file that takes the place of what earlier ones hold."""
         self._writer: Any = None
         try:
-            from torch.utils.tensorboard import SummaryWriter
+            from torch.utils.tensorboard import SummaryWriter  # extra: track
         except ImportError:
             return
         self._writer = SummaryWriter(str(self.files.tensorboard), purge_step=0, flush_secs=10)

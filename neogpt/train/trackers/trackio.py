@@ -14,7 +14,7 @@ class Trackio(BackgroundTracker):
 
     def open(self) -> None:
         """Begin the run, or go on with it: its name ends in an id, so that no two runs share one."""
-        import trackio
+        import trackio  # extra: trackio
 
         self._run: Any = trackio.init(
             project=os.environ.get("TRACKIO_PROJECT") or "neogpt",

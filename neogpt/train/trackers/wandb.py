@@ -17,7 +17,7 @@ class WandB(BackgroundTracker):
 
     def open(self) -> None:
         """Begin the run, or go on with it: its id follows from the run folder."""
-        import wandb
+        import wandb  # extra: wandb
 
         known = os.environ.get
         self._run: Any = wandb.init(
