@@ -83,7 +83,7 @@ def dpo() -> AnyRun:
     return RunConfig(
         recipe="tinyworld",
         stage="dpo",
-        steps=100,
+        steps=130,
         model=_MODEL,
         source=tinyworld.Tinyworld(),
         data=_DATA,
@@ -97,7 +97,7 @@ def dpo() -> AnyRun:
         ),
         batch=BatchConfig(size=16, micro_batches=4),
         optim=OptimConfig(name="muon", lr=6e-3, warmup_ratio=0.1, min_lr_ratio=0.0, weight_decay=0.0),
-        eval=EvalConfig(every=50, names=("tinyworld",), val_samples=128),
+        eval=EvalConfig(every=65, names=("tinyworld",), val_samples=128),
         save=SaveConfig(every=100),
     )
 
@@ -119,7 +119,7 @@ def rl() -> AnyRun:
     return RunConfig(
         recipe="tinyworld",
         stage="rl",
-        steps=60,
+        steps=90,
         model=_MODEL,
         source=tinyworld.Tinyworld(),
         data=_DATA,
@@ -131,7 +131,7 @@ def rl() -> AnyRun:
             sft_coef=1.0,
             sft_rows=32,
         ),
-        batch=BatchConfig(size=16, micro_batches=2),
+        batch=BatchConfig(size=16, micro_batches=4),
         optim=OptimConfig(name="adamw", lr=7e-4, warmup_ratio=0.1, min_lr_ratio=0.0, weight_decay=0.0),
         eval=EvalConfig(every=30, names=("tinyworld",), val_samples=128, guardrails=GUARDRAILS),
         save=SaveConfig(every=30),
