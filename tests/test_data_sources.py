@@ -7,6 +7,7 @@ import lzma
 import random
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -516,3 +517,67 @@ def test_held_out_depends_on_the_text_alone_and_grows_with_the_fraction() -> Non
     assert all(held_out(t, 1.0) for t in texts)
     assert held_out("half a pair \ud800", 1.0)
     assert {t for t in reversed(texts) if held_out(t, 0.01)} == small
+
+
+# --- one text file ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["To be, or not to be.\n\n", "One line after another\n", "A sentence ends. ", "words ", "\u4e2d\u6587"],
+)
+def test_a_file_named_by_itself_is_cut_and_nothing_is_lost(
+    tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At paragraphs, else lines, else sentences, else words, else anywhere: whatever the blocks that are read."""
+    whole = "".join(f"{i}{line}" for i in range(3000))
+    (tmp_path / "a.txt").write_text(whole, encoding="utf-8")
+    config = text.Text(path=str(tmp_path / "a.txt"), passage_chars=500)
+    found, _ = read(config)
+    assert max(map(len, found)) <= 2001
+    assert len(found) > len(whole) // 2000
+    assert "".join(found).replace("\n", "") == whole.replace("\n", "")
+    if line.isascii():
+        assert all(piece.rstrip().endswith(line.rstrip()[-1]) for piece in found[:-1])
+    monkeypatch.setattr(text, "blocks", partial(_lines.blocks, size=77))
+    assert read(config)[0] == found
+
+
+def test_a_large_file_of_a_folder_is_cut_and_a_small_one_is_not(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("A paragraph of the book.\n\n" * 4000)
+    (tmp_path / "note.txt").write_text("A paragraph of the note.\n\n" * 200)
+    found, _ = read(text.Text(path=str(tmp_path)))
+    assert found[-1] == "A paragraph of the note.\n\n" * 200
+    assert len(found) > 40
+    whole, _ = read(text.Text(path=str(tmp_path), unit="file"))
+    assert len(whole) == 2
+
+
+STORIES = [f"Story {i}.\n\nIt has <|endoftext|> inside, and an end." for i in range(40)]
+
+
+@pytest.mark.parametrize(
+    "laid_out",
+    [
+        "\n<|endoftext|>\n".join(STORIES),
+        "\r\n<|endoftext|> \r\n".join(STORIES) + "\r\n<|endoftext|>\r\n",
+        "".join(f"<|startoftext|>{story}<|endoftext|>\n" for story in STORIES),
+    ],
+)
+def test_texts_between_marks_are_documents(
+    tmp_path: Path, laid_out: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stories.txt").write_bytes(laid_out.encode())
+    config = text.Text(path=str(tmp_path))
+    assert read(config)[0] == [f"{story}\n" for story in STORIES]
+    assert len(config.notes()) == 1
+    assert files.Files(path=str(tmp_path)).notes() == config.notes()
+    monkeypatch.setattr(text, "blocks", partial(_lines.blocks, size=50))
+    assert read(config)[0] == [f"{story}\n" for story in STORIES]
+
+
+def test_a_mark_within_a_text_is_text(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("It says <|endoftext|> here.\nAnd <|endoftext|> there.\n")
+    config = text.Text(path=str(tmp_path))
+    assert read(config)[0] == ["It says <|endoftext|> here.\nAnd <|endoftext|> there.\n"]
+    assert config.notes() == []

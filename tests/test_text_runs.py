@@ -8,7 +8,8 @@ from data_helpers import texts, write_jsonl
 from test_objectives import settings
 from training import Launcher, different, events, n_rows, outcome, tiny
 
-from neogpt import plugins
+from neogpt import ledger, plugins
+from neogpt import load as neogpt_load
 from neogpt.cli import main as command_line
 from neogpt.data.build_tokenizer import tokenizer_for
 from neogpt.data.shard_file import HEADER_BYTES
@@ -139,3 +140,39 @@ def test_what_is_replayed_is_checked_too() -> None:
         assert [TokenData(folder).fingerprint for folder in objective.folders] == [
             objective.replay.fingerprint
         ]
+
+
+def readme_line() -> list[str]:
+    """README's line for one text file, as it is typed."""
+    lines = (Path(__file__).parents[1] / "README.md").read_text("utf-8").splitlines()
+    (line,) = (line for line in lines if "tinyshakespeare.txt --run" in line)
+    return line.split()[1:]
+
+
+def test_one_text_file_trains_as_the_readme_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """nanoGPT's first example: letters, 4 layers of width 128, 64 tokens, batches of 12; here with three steps."""
+    monkeypatch.setenv("NEOGPT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    speech = "ROMEO:\nBut soft, what light through yonder window breaks?\n\nJULIET:\nNothing, number {}.\n\n"
+    (tmp_path / "tinyshakespeare.txt").write_text("".join(speech.format(i) for i in range(2000)))
+    more = "--steps 3 --threads 1 --eval.names --trackers"
+    assert command_line.main([*readme_line(), *more.split()]) == 0
+    rows = [row for row in ledger.read(tmp_path / "runs/shakespeare/metrics.jsonl") if "val_loss" in row]
+    assert 0 < rows[-1]["val_bpb"] < rows[0]["val_bpb"] < 9
+    letters = TokenData(data_of_the_run())
+    assert letters.vocab_size == 257
+    held_out = TokenData(data_of_the_run(), "val")
+    size = (tmp_path / "tinyshakespeare.txt").stat().st_size
+    kept = letters.n_tokens + held_out.n_tokens
+    assert size - 2000 < kept < size + 2000
+    assert 0.005 < held_out.n_tokens / kept < 0.06
+    assert neogpt_load("runs/shakespeare").config.n_layer == 4
+
+
+def test_a_run_without_held_out_text(neogpt: Callable[..., int], tmp_path: Path) -> None:
+    """Where it is asked for: every document is learned, and nothing is validated."""
+    assert neogpt("all", 2, "--data.val-fraction", "0", "--eval.every", "1") == 0
+    rows = ledger.read(tmp_path / "all" / "metrics.jsonl")
+    assert [row["step"] for row in rows if "loss" in row] == [1, 2]
+    assert not [row for row in rows if "val_loss" in row]
+    assert TokenData(data_of_the_run()).n_documents == 200

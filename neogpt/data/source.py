@@ -57,6 +57,10 @@ class HasDocuments(Source, ABC):
         """Words that a tokenizer trained on this text keeps as one token each."""
         return []
 
+    def notes(self) -> list[str]:
+        """What a reader of a run's first lines should know of how its files are read."""
+        return []
+
     def expected(self) -> tuple[int, int] | None:
         """About how many GPT-2 tokens there are, and bytes to download; None where that is not known before."""
         return None

@@ -22,7 +22,7 @@ def pretrain() -> AnyRun:
         steps=400,
         model=GPT2Config(n_layer=4, n_head=4, n_embd=256, n_positions=256),
         source=files.Files(),
-        data=DataConfig(tokenizer="gpt2"),
+        data=DataConfig(tokenizer="gpt2", val_fraction=0.02),
         objective=objective.Config(seq_len=256),
         batch=BatchConfig(size=16, micro_batches=2),
         optim=OptimConfig(

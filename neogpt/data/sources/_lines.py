@@ -30,6 +30,49 @@ def lines(path: Path, bad: RowStats) -> Iterator[tuple[int, str]]:
                 yield number, text.removesuffix("\n").removesuffix("\r")
 
 
+def blocks(path: Path, bad: RowStats, size: int = 1 << 20) -> Iterator[tuple[int, str]]:
+    """The text of a file in blocks of whole lines (of whole characters, where a line is longer than a block), each with
+    the number of its first line from 1; line ends become \\n. Lines that are no text are counted as malformed.
+    """
+    number, rest = 1, b""
+    with opened(path) as file:
+        while raw := file.read(size):
+            raw = rest + raw + file.readline(size)
+            if number == 1 and not rest:
+                raw = raw.removeprefix(codecs.BOM_UTF8)
+            kept = len(raw) if raw.endswith(b"\n") else _whole_characters(raw)
+            raw, rest = raw[:kept], raw[kept:]
+            yield number, _text_of(raw, path, number, bad)
+            number += raw.count(b"\n")
+        if rest:
+            yield number, _text_of(rest, path, number, bad)
+
+
+def _whole_characters(raw: bytes) -> int:
+    """How many of these bytes remain without the beginning of a character that is cut off at their end."""
+    for place in range(len(raw) - 1, max(-1, len(raw) - 4), -1):
+        if raw[place] >= 0xC0:  # the first byte of a character of several
+            length = 2 if raw[place] < 0xE0 else 3 if raw[place] < 0xF0 else 4
+            return len(raw) if place + length <= len(raw) else place
+        if raw[place] < 0x80:
+            break
+    return len(raw) - (raw[-1:] == b"\r")
+
+
+def _text_of(raw: bytes, path: Path, number: int, bad: RowStats) -> str:
+    text = decode(raw)
+    if text is None:
+        found = []
+        for place, line in enumerate(raw.splitlines(keepends=True)):
+            if (good := decode(line)) is None:
+                bad.row()
+                bad.malformed(str(path), number + place, not_text(line))
+            else:
+                found.append(good)
+        text = "".join(found)
+    return text.replace("\r\n", "\n")
+
+
 def decode(raw: bytes) -> str | None:
     """The UTF-8 text of `raw`, or None where it is something else."""
     try:

@@ -26,6 +26,11 @@ class Files(_rows.Columns, HasDocuments, HasInstructions, HasPairs):
             return jsonl.documents(part, self, bad)
         return text.Text(path=self.path).documents(part, bad)
 
+    def notes(self) -> list[str]:
+        """Which text files are cut at marks."""
+        found = _parts(self.path, parquet.SUFFIXES + jsonl.SUFFIXES + text.SUFFIXES)
+        return text.Text().notes_of([part for part in found if part.lower().endswith(text.SUFFIXES)])
+
     def instructions(self, bad: RowStats) -> Iterator[Instruction]:
         """Every row of the tables with a request and an answer, each once."""
         found = table_rows(tables(self.path), _tables.instruction_columns(self), bad)

@@ -38,22 +38,27 @@ class Pretrain(Objective):
             )
         folder = prepare(run.source, run.data, tokenizer, workers=0)
         self.folders = (folder,)
-        train, held_out = TokenData(folder, "train"), TokenData(folder, "val")
-        self.windows, self.held_out = Windows(train, length), Windows(held_out, length)
+        train = TokenData(folder, "train")
+        held_out = TokenData(folder, "val") if run.data.val_fraction else None
+        self.windows = Windows(train, length)
+        self.held_out = Windows(held_out, length) if held_out else None
         self.coefficients = {"loss": 1.0}
         self.is_packed = self.options.intra_document_mask
-        self.data_hash = f"{train.fingerprint}-{held_out.fingerprint}"
-        self.n_samples, self.n_validation = len(self.windows), len(self.held_out)
+        self.data_hash = f"{train.fingerprint}-{held_out.fingerprint if held_out else ''}"
+        self.n_samples, self.n_validation = len(self.windows), len(self.held_out) if self.held_out else 0
         self.tokens_per_step = run.batch.size * length
         self.data_counts = {
             "documents": train.n_documents,
             "tokens": train.n_tokens,
-            "held_out": held_out.n_tokens,
+            "held_out": held_out.n_tokens if held_out else 0,
         }
 
     def warnings(self) -> list[str]:
-        """That the text is read too often, unless its source is there to be memorized."""
+        """How files are cut; that the text is read too often, unless its source is there to be memorized."""
         source = need(self.run.source, HasDocuments)
+        return [*source.notes(), *self._too_often(source)]
+
+    def _too_often(self, source: HasDocuments) -> list[str]:
         times = self.run.steps * self.run.batch.size / self.n_samples
         if times <= _WORTHWHILE or source.memorization:
             return []
@@ -84,6 +89,7 @@ class Pretrain(Objective):
         return math.gcd(pieces, self.options.seq_len)
 
     def validation_batch(self, ids: np.ndarray) -> Batch:
+        assert self.held_out, "nothing is held out"
         whole = self.held_out.batch(ids)
         return one_by_one(whole, self.tokenizer.eot_id) if self.options.intra_document_mask else whole
 
