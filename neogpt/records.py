@@ -82,6 +82,8 @@ class RowStats:
     n_filtered: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
     shown: list[BadRow] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What the user should know of how the rows were read, such as the columns that were not."""
 
     def row(self) -> None:
         """Count a row, whatever becomes of it."""
@@ -115,6 +117,7 @@ class RowStats:
         self.n_filtered += other.n_filtered
         self.reasons.update(other.reasons)
         self.shown = (self.shown + other.shown)[:SHOWN]
+        self.notes += [note for note in other.notes if note not in self.notes]
 
     def to_dict(self) -> dict[str, Any]:
         """The counts as plain values for JSON, in the names that prepared data on disk has."""

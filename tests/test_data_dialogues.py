@@ -58,17 +58,21 @@ def test_conversations_in_openai_form_from_both_table_formats(tmp_path: Path) ->
 
 
 BAD_MESSAGES = {
-    "no list": ("hello", "messages: str, not a list"),
-    "two questions": ([CHAT[1], CHAT[1], CHAT[2]], "out of turn"),
-    "an answer first": ([CHAT[2]], "out of turn"),
-    "a strange role": ([said("tool", "x")], "role 'tool'"),
-    "no role": ([{"from": "human", "value": "x"}], "role None"),
-    "content in parts": ([said("user", [{"type": "text", "text": "x"}])], "content holds list"),
+    "no list": ("hello", "messages: text that is not JSON"),
+    "a number": (3, "messages: int, not a list"),
+    "a system message too late": ([CHAT[1], CHAT[0], CHAT[2]], "out of turn"),
+    "a strange role": ([said("narrator", "x")], "role 'narrator'"),
+    "no role": ([{"content": "x"}], "role None"),
+    "no text": ([said("user", 3)], "content holds int"),
     "half a surrogate pair": ([said("user", "\ud800"), CHAT[2]], "half a surrogate pair"),
 }
 REFUSED_MESSAGES = {
     "no answer": ([CHAT[1]], "nothing is answered"),
     "nothing": ([], "nothing is answered"),
+    "an answer first": ([CHAT[2]], "nothing is answered"),
+    "a tool": ([CHAT[1], said("tool", "x"), CHAT[2]], "tools are called"),
+    "a picture": ([said("user", [{"type": "image_url"}]), CHAT[2]], "parts that are no text"),
+    "no answer to learn": ([CHAT[1], {**CHAT[2], "weight": 0}], "nothing is answered"),
     "a blank answer": ([CHAT[1], said("assistant", " ")], "blank response"),
     "a blank question": ([said("user", ""), CHAT[2]], "blank request"),
 }
@@ -87,10 +91,10 @@ def test_conversations_that_are_none_are_counted_with_line_and_reason(tmp_path: 
 
 
 def test_a_file_without_the_columns_names_those_that_there_are(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.jsonl", [{"question": "x", "answer": "y"}])
-    with pytest.raises(DataError, match=r"no column 'instruction'; there are: 'question', 'answer'"):
+    path = write(tmp_path / "a.jsonl", [{"q": "x", "a": "y"}])
+    with pytest.raises(DataError, match=r"no column 'instruction'; there are: 'q', 'a'"):
         list(jsonl.Jsonl(path=path).instructions(RowStats()))
-    with pytest.raises(DataError, match=r"no column 'chosen'; there are: 'question', 'answer'"):
+    with pytest.raises(DataError, match=r"no column 'chosen'; there are: 'q', 'a'"):
         list(jsonl.Jsonl(path=path).pairs(RowStats()))
 
 
@@ -162,8 +166,10 @@ def test_a_request_column_that_was_named_is_the_only_one(tmp_path: Path) -> None
     row = {"instruction": "Bake?", "prompt": "Hit?", "chosen": "No.", "rejected": "Yes."}
     path = write(tmp_path / "a.jsonl", [row])
     assert [p.instruction for p in jsonl.Jsonl(path=path).pairs(RowStats())] == ["Bake?"]
-    with pytest.raises(DataError, match=r"no column 'question'; there are: 'instruction', 'prompt'"):
+    with pytest.raises(DataError) as error:
         list(jsonl.Jsonl(path=path, instruction_column="question").pairs(RowStats()))
+    assert error.value.code == "data.no_such_column"
+    assert error.value.hint == "--source.instruction-column instruction"
 
 
 START = "\n\nHuman: Who?\n\nAssistant: She.\n\nHuman: Where?\n\nAssistant:"
@@ -291,7 +297,7 @@ def test_a_mix_that_cannot_be_says_why(text: str, message: str) -> None:
 @pytest.mark.parametrize("broken_first", [True, False])
 def test_many_good_rows_of_a_mix_do_not_hide_a_broken_source(tmp_path: Path, broken_first: bool) -> None:
     good = [{"instruction": f"What is {i}?", "response": "So."} for i in range(3000)]
-    bad = [{"question": f"Who is {i}?", "response": "She."} for i in range(10)]
+    bad = [{"riddle": f"Who is {i}?", "response": "She."} for i in range(10)]
     parts = [f"jsonl?path={write(tmp_path / f'{i}.jsonl', rows)}" for i, rows in enumerate((bad, good))]
     config = mix.Mix(of=tuple(parts if broken_first else parts[::-1]))
     with pytest.raises(DataError, match=r"0.jsonl: 10 of 10 rows(.|\n)*instruction-column=\.\.\.'") as told:

@@ -24,7 +24,7 @@ from neogpt.objectives.sft.objective import SFT
 from neogpt.recipes import sft_dolly
 from neogpt.records import Instruction
 from neogpt.tokenizer import Tokenizer
-from neogpt.tokenizer.template import Turn, encode_prompt
+from neogpt.tokenizer.template import Turn, encode_prompt, encode_response
 from neogpt.train.parallel.distributed import World
 from neogpt.train.validation import validate
 
@@ -154,6 +154,35 @@ def test_every_answer_of_a_conversation_is_learned_and_no_question(
     assert tokenizer.decode(learned).split("<|endoftext|>") == ["Nobody.", "In Rome.", "Again.", ""]
     whole = encode_prompt(tokenizer, "Say it again.", "", history)
     assert [token for part in row for token in part][: len(whole)] == whole
+
+
+@pytest.mark.parametrize(
+    ("learn", "unlearned", "expected"),
+    [
+        ("responses", (), (0, 1, 2)),
+        ("responses", (1,), (0, 2)),
+        ("responses", (0, 1), (2,)),
+        ("last", (), (2,)),
+    ],
+)
+def test_answers_that_are_not_to_be_learned_stand_before_those_that_are(
+    tokenizer: Tokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+    learn: str,
+    unlearned: tuple[int, ...],
+    expected: tuple[int, ...],
+) -> None:
+    """The ids are those of the whole conversation; the loss is over the answers that count, and nothing else."""
+    turns = [Turn(f"Who is {i}?", "", f"It is {i}.", i not in unlearned) for i in range(3)]
+    item = Instruction(turns[2].instruction, "", turns[2].response, history=tuple(turns[:2]))
+    made = objective(tokenizer, [item], monkeypatch, learn=learn)
+    (row,) = made.examples
+    found = [tokenizer.decode(part).removesuffix("<|endoftext|>") for part in row[1::2]]
+    assert found == [turns[i].response for i in expected]
+    whole = encode_prompt(tokenizer, *turns[2][:2], turns[:2]) + encode_response(tokenizer, turns[2].response)
+    assert [token for part in row for token in part] == whole
+    weights = made.batch(0, 0).weights[0]
+    assert int(weights.sum()) == sum(len(encode_response(tokenizer, turns[i].response)) for i in expected)
 
 
 @pytest.mark.parametrize(("n_positions", "width"), [(1024, 64), (64, 64), (40, 40), (33, 33), (0, 33)])

@@ -53,6 +53,8 @@ class Progress:
                 self._line_of(
                     f"skipped step {event['step']:,}: {event['reason']} ({event['total']:,} so far)"
                 )
+            case "note":
+                self._line_of(event["message"])
             case "warning" | "preempted" as name:
                 self._line_of(f"{name}: {event.get('message', event.get('signal', ''))}")
             case "stopped early":

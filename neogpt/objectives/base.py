@@ -7,6 +7,7 @@ and the number of processes cannot change the result.
 """
 
 import abc
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,6 +62,7 @@ class Objective(abc.ABC):
         self.run, self.tokenizer, self.n_positions = run, tokenizer, n_positions
         self.micro_size = micro_size(run.batch.size, run.batch.micro_batches)
         self.data_counts = {}
+        self.notes: Sequence[str] = ()
 
     @abc.abstractmethod
     def batch(self, step: int, micro: int) -> Batch:

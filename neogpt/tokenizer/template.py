@@ -25,11 +25,12 @@ class Encoder(Protocol):
 
 
 class Turn(NamedTuple):
-    """One finished exchange."""
+    """One finished exchange; `learned`: whether its answer is one to learn, or only stands before those."""
 
     instruction: str
     context: str
     response: str
+    learned: bool = True
 
 
 def encode_prompt(
@@ -70,9 +71,9 @@ def _prompt(instruction: str, context: str) -> str:
 def chat_template() -> str:
     """The same template in Jinja, for `tokenizer_config.json`.
 
-    A `system` message is the context of the `user` message after it. transformers renders the conversation
-    as text and then encodes it, so there end-of-text *inside a message* becomes the special token; the
-    functions above never do that.
+    A `system` message is the context of the `user` message after it (several are joined by a blank line).
+    transformers renders the conversation as text and then encodes it, so there end-of-text *inside a message* becomes
+    the special token; the functions above never do that.
     """
     return _CHAT_TEMPLATE
 
@@ -83,7 +84,7 @@ _CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 {%- set text = message['content'] | trim -%}
 {%- if message['role'] == 'system' and state.next == 'user' -%}
-{%- set state.context = text -%}
+{%- set state.context = state.context + '\\n\\n' + text if state.context else text -%}
 {%- elif message['role'] == 'user' and state.next == 'user' -%}
 {{- text + '\\n' -}}
 {%- if state.context -%}{{- 'Context:\\n' + state.context + '\\n' -}}{%- endif -%}

@@ -141,6 +141,8 @@ class Loop:
             data=self.objective.data_counts,
             epochs=round(self.run.steps * self.run.batch.size / self.objective.n_samples, 2),
         )
+        for line in () if self.step else self.objective.notes:
+            self.log.event("note", message=line)
         self._warn_if_short()
         began = time.monotonic()
         if not self.start.history and self.guardrails.watched:

@@ -1,5 +1,6 @@
 """Dialogues in other people's forms as turns of the one template."""
 
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -8,33 +9,65 @@ from neogpt.data.sources._rows import BLANK, FilteredRow, MalformedRow
 from neogpt.records import Pair
 from neogpt.tokenizer.template import Turn
 
+_ROLES = {
+    "system": "system", "developer": "system",
+    "user": "user", "human": "user",
+    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "model": "assistant",
+}  # fmt: skip
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
 
 
-def from_messages(messages: Any) -> tuple[Turn, ...]:
-    """OpenAI's form: a list of {"role": system | user | assistant, "content": text}.
+def from_messages(messages: Any, system: str = "") -> tuple[Turn, ...]:
+    """OpenAI's form: a list of {"role": system | user | assistant, "content": text}, or the same as JSON text.
 
-    A system message is the context of the user message after it. Errors: MalformedRow for another form or order,
-    FilteredRow where no message is answered or an answer is blank. What follows the last answer is left out.
+    ShareGPT's names ({"from": human | gpt, "value": text}), the role developer and contents in parts are read as well.
+    System messages, and `system` before the first, are the context of the user message after them, several joined by
+    a blank line; messages of one speaker in a row are joined likewise. An answer with "weight": 0 is not learned.
+
+    Errors: MalformedRow for another form or order, FilteredRow where no message is answered, an answer is blank, none
+    is to be learned, or tools are called. Left out are what follows the last answer, a last answer of weight 0, and a
+    greeting before the first message of the user.
     """
-    if not isinstance(messages, Sequence) or isinstance(messages, str):
-        raise MalformedRow(f"messages: {type(messages).__name__}, not a list")
     turns: list[Turn] = []
-    context, asked = "", None
-    for message in messages:
+    context = [system] if system.strip() else []
+    asked: list[str] = []
+    for message in _listed(messages):
         role, text = _role(message), _content(message)
-        if role == "system" and asked is None:
-            context = text
-        elif role == "user" and asked is None:
-            asked = text
-        elif role == "assistant" and asked is not None:
-            turns.append(Turn(asked, context, text))
-            context, asked = "", None
+        if role == "system" and not asked:
+            context.append(text)
+        elif role == "user":
+            asked.append(text)
+        elif role == "assistant" and asked:
+            turns.append(Turn(_joined(asked), _joined(context), text, message.get("weight") != 0))
+            context, asked = [], []
+        elif role == "assistant" and turns and not context:
+            last = turns[-1]
+            both = last.learned and message.get("weight") != 0
+            turns[-1] = last._replace(response=_joined([last.response, text]), learned=both)
+        elif role == "assistant" and not turns:
+            continue  # a greeting that nobody asked for, as some dumps begin
         else:
             raise MalformedRow(
                 f"messages: {role} out of turn; they go system (optional), user, assistant, ..."
             )
+    while turns and not turns[-1].learned:
+        turns.pop()
     return _answered(turns)
+
+
+def _joined(texts: list[str]) -> str:
+    return "\n\n".join(texts)
+
+
+def _listed(messages: Any) -> Sequence[Any]:
+    if isinstance(messages, str):
+        try:
+            messages = json.loads(messages)
+        except ValueError:
+            raise MalformedRow("messages: text that is not JSON") from None
+    if not isinstance(messages, Sequence) or isinstance(messages, str):
+        raise MalformedRow(f"messages: {type(messages).__name__}, not a list")
+    return messages
 
 
 def from_hh(text: str) -> tuple[Turn, ...]:
@@ -60,14 +93,24 @@ def pair_of(chosen: tuple[Turn, ...], rejected: tuple[Turn, ...], kind: str) -> 
 
 
 def _role(message: Any) -> str:
-    role = message.get("role") if isinstance(message, dict) else None
-    if role not in ("system", "user", "assistant"):
+    role = message.get("role") or message.get("from") if isinstance(message, dict) else None
+    if role in ("tool", "function", "function_call", "observation") or (
+        isinstance(message, dict) and message.get("tool_calls")
+    ):
+        raise FilteredRow("tools are called")
+    if not isinstance(role, str) or role not in _ROLES:
         raise MalformedRow(f"messages: role {role!r}, not system, user or assistant")
-    return str(role)
+    return _ROLES[role]
 
 
 def _content(message: dict[str, Any]) -> str:
-    text = message.get("content")
+    text = message.get("content", message.get("value"))
+    if isinstance(text, list):
+        parts = [part.get("text") if isinstance(part, dict) else part for part in text]
+        kinds = {part.get("type", "text") for part in text if isinstance(part, dict)}
+        if kinds - {"text"}:
+            raise FilteredRow("a message has parts that are no text")
+        text = "".join(part for part in parts if isinstance(part, str))
     if not isinstance(text, str):
         raise MalformedRow(f"messages: content holds {type(text).__name__}, not text")
     try:

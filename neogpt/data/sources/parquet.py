@@ -33,13 +33,14 @@ class Parquet(_rows.Columns, HasDocuments, HasInstructions, HasPairs):
 
     def instructions(self, bad: RowStats) -> Iterator[Instruction]:
         """Every row with a request and an answer, each once."""
-        found = all_rows(self.parts(), _tables.instruction_columns(self))
-        yield from _tables.instructions(found, self, bad)
+        choose = _tables.instruction_columns(self)
+        yield from _tables.instructions(all_rows(self.parts(), choose), self, bad, choose.seen)
         bad.check()
 
     def pairs(self, bad: RowStats) -> Iterator[Pair]:
         """Every row with a request and two different answers, each once."""
-        yield from _tables.pairs(all_rows(self.parts(), _tables.pair_columns(self)), self, bad)
+        choose = _tables.pair_columns(self)
+        yield from _tables.pairs(all_rows(self.parts(), choose), self, bad, choose.seen)
         bad.check()
 
 
@@ -126,25 +127,37 @@ def _check_columns(path: Path, schema: Any, wanted: Sequence[str], more: Sequenc
             names = ", ".join(map(repr, schema.names[:50]))
             hint = "name the right one, for example --source.text-column"
             raise DataError(f"{path} has no column {column!r}", f"one of its columns: {names}", hint)
+    twice = [name for name in schema.names if schema.names.count(name) > 1]
+    if twice:
+        raise DataError(
+            f"{path} has two columns called {twice[0]!r}",
+            "a name for each column",
+            code="data.two_columns_of_one_name",
+        )
     columns = list(dict.fromkeys([*wanted, *(column for column in more if column in schema.names)]))
     for column in columns:
         kind = schema.field(column).type
         value = kind.value_type if types.is_dictionary(kind) else kind
-        text = types.is_string(value) or types.is_large_string(value) or types.is_null(value)
+        text = any(is_kind(value) for is_kind in _text_types(types)) or types.is_null(value)
         if not text and not _is_messages(kind):
             raise DataError(f"column {column!r} of {path} holds {kind}", "a column of text (string)")
     return columns
 
 
+def _text_types(types: Any) -> list[Any]:
+    names = ("is_string", "is_large_string", "is_string_view")
+    return [getattr(types, name) for name in names if hasattr(types, name)]
+
+
 def _is_messages(kind: Any) -> bool:
-    """Whether a column holds conversations in OpenAI's form."""
+    """Whether a column holds conversations (in a list of any kind), in OpenAI's form or ShareGPT's."""
     import pyarrow.types as types  # extra: data
 
-    return (
-        types.is_list(kind)
-        and types.is_struct(kind.value_type)
-        and kind.value_type.get_field_index("role") >= 0
-    )
+    names = ("is_list", "is_large_list", "is_fixed_size_list", "is_list_view", "is_large_list_view")
+    is_list = any(getattr(types, name)(kind) for name in names if hasattr(types, name))
+    if not (is_list and types.is_struct(kind.value_type)):
+        return False
+    return any(kind.value_type.get_field_index(name) >= 0 for name in ("role", "from"))
 
 
 def _damaged(path: Path, error: BaseException) -> DataError:

@@ -85,6 +85,7 @@ class DPO(Objective):
             split.counts["truncated"] += max(len(chosen), len(rejected)) > room
             row = (prompt, chosen[:room]), (prompt, rejected[:room])
             split.add(item, turns[0][0], (number(opening(item)), item.kind, row))
+        self.notes = bad.notes
         self.data_counts = split.data_counts("pairs", bad)
         if not split.train:
             raise none_left(self.run, "pair", limit, self.data_counts)

@@ -37,6 +37,7 @@ class Pretrain(Objective):
                 f"--objective.seq-len {n_positions}",
             )
         folder = prepare(run.source, run.data, tokenizer, workers=0)
+        self.notes = need(run.source, HasDocuments).notes()
         self.folders = (folder,)
         train = TokenData(folder, "train")
         held_out = TokenData(folder, "val") if run.data.val_fraction else None
@@ -54,11 +55,8 @@ class Pretrain(Objective):
         }
 
     def warnings(self) -> list[str]:
-        """How files are cut; that the text is read too often, unless its source is there to be memorized."""
+        """That the text is read too often, unless its source is there to be memorized."""
         source = need(self.run.source, HasDocuments)
-        return [*source.notes(), *self._too_often(source)]
-
-    def _too_often(self, source: HasDocuments) -> list[str]:
         times = self.run.steps * self.run.batch.size / self.n_samples
         if times <= _WORTHWHILE or source.memorization:
             return []

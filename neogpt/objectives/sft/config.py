@@ -12,8 +12,8 @@ class Config(ObjectiveConfig):
 
     max_tokens: int = 1024
     """Longest example, prompts and responses together; longer ones lose their end (and are counted)."""
-    learn: Literal["responses", "all"] = "responses"
-    """What the loss is taken over: the responses and their ends, or all tokens, prompts too."""
+    learn: Literal["responses", "last", "all"] = "responses"
+    """What the loss is taken over: the responses and their ends, the last response of a conversation, or all tokens."""
     packing: bool = False
     """Lay examples side by side instead of padding them; each is read alone, so the loss is the same."""
     val_fraction: float = 0.02

@@ -51,7 +51,9 @@ class SFT(Objective):
         for item in instructions(self.run.source, bad):
             turn = Turn(item.instruction, item.context, item.response)
             turns = encode_turns(self.tokenizer, [*item.history, turn])
-            parts = [part for turn in turns for part in turn]
+            last_only = self.config.learn == "last"
+            learned = [*(turn.learned and not last_only for turn in item.history), True]
+            parts = _parts(turns, learned)
             row, is_cut = _cut(parts if self.config.learn == "responses" else _all_of(parts), limit + 1)
             if len(turns[0][0]) >= limit:
                 split.filtered("prompt too long")
@@ -60,6 +62,7 @@ class SFT(Objective):
             else:
                 split.counts["truncated"] += is_cut
                 split.add(item, turns[0][0], row)
+        self.notes = bad.notes
         train, self.data_counts = split.train, split.data_counts("examples", bad)
         if not train:
             raise none_left(self.run, "instruction", limit, self.data_counts)
@@ -94,6 +97,20 @@ class SFT(Objective):
         if "pretrain" in batch.extra:
             terms["pretrain"] = token_loss(model, batch.extra["pretrain"])
         return LossTerms(terms)
+
+
+def _parts(turns: Sequence[tuple[list[int], list[int]]], learned: Sequence[bool]) -> list[list[int]]:
+    """What stands before an answer that is learned, that answer, and so on: other answers stand before the next."""
+    parts: list[list[int]] = []
+    before: list[int] = []
+    for (prompt, answer), is_learned in zip(turns, learned, strict=True):
+        before = [*before, *prompt]
+        if is_learned:
+            parts += [before, answer]
+            before = []
+        else:
+            before += answer
+    return parts
 
 
 def by_length(rows: list[TokenRow]) -> list[TokenRow]:
