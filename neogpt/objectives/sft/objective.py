@@ -54,7 +54,7 @@ class SFT(Objective):
             last_only = self.config.learn == "last"
             learned = [*(turn.learned and not last_only for turn in item.history), True]
             parts = _parts(turns, learned)
-            row, is_cut = _cut(parts if self.config.learn == "responses" else _all_of(parts), limit + 1)
+            row, is_cut = _cut(_all_of(parts) if self.config.learn == "all" else parts, limit + 1)
             if len(turns[0][0]) >= limit:
                 split.filtered("prompt too long")
             elif not item.response.strip():
