@@ -191,6 +191,7 @@ def lock(path: Path, what: str, wait: bool = False) -> Iterator[None]:
                 f"{what} is in use by {_holder(file)}",
                 "one process at a time",
                 "wait for it, or use another folder",
+                code="config.in_use",
             )
         file.truncate(0)
         file.write(f" process {os.getpid()} on {platform.node()}\n".encode())

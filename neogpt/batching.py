@@ -13,6 +13,7 @@ def validate(run: AnyRun, processes: int) -> None:
             "--parallel fsdp sums gradients in an order that depends on the number of processes",
             "--reduction fast, which says so, or --parallel ddp",
             "--parallel fsdp --reduction fast",
+            code="config.fsdp_not_exact",
         )
     _validate_horizon(run)
 
@@ -21,7 +22,9 @@ def micro_size(size: int, micro_batches: int) -> int:
     """Samples a micro-batch; ConfigError names the nearest arithmetic that works."""
     if size < 1 or micro_batches < 1:
         raise ConfigError(
-            f"batch.size {size} and batch.micro-batches {micro_batches}", "whole numbers from 1 up"
+            f"batch.size {size} and batch.micro-batches {micro_batches}",
+            "whole numbers from 1 up",
+            code="config.bad_batch",
         )
     if size % micro_batches:
         valid = [m for m in range(1, size + 1) if size % m == 0]
@@ -31,6 +34,7 @@ def micro_size(size: int, micro_batches: int) -> int:
             f"a batch of {size} does not divide into {micro_batches} micro-batches",
             f"batch.micro-batches one of {', '.join(map(str, valid))}, or a batch.size that is their multiple",
             f"--batch.micro-batches {near} or --batch.size {larger}",
+            code="config.bad_batch",
         )
     return size // micro_batches
 
@@ -54,15 +58,23 @@ def validate_sharing(batch: BatchConfig, processes: int, exact: bool = True) -> 
         f"--batch.micro-batches {min(cuts, key=lambda m: abs(m - n))}"
         if cuts
         else f"--batch.size {-(-batch.size // processes) * processes} --batch.micro-batches {processes}",
+        code="config.too_few_micro_batches",
     )
 
 
 def _validate_horizon(run: AnyRun) -> None:
     asked = [f"--{name} {getattr(run, name)}" for name in HORIZONS if getattr(run, name)]
     if len(asked) > 1:
-        raise ConfigError(f"both {' and '.join(asked)} are set", "one of them", f"{asked[-1]} alone")
+        raise ConfigError(
+            f"both {' and '.join(asked)} are set",
+            "one of them",
+            f"{asked[-1]} alone",
+            code="config.two_horizons",
+        )
     if not asked:
-        raise ConfigError("0 steps, 0 tokens and 0 hours", "a horizon", "--steps 1000")
+        raise ConfigError(
+            "0 steps, 0 tokens and 0 hours", "a horizon", "--steps 1000", code="config.no_horizon"
+        )
 
 
 def fits(micro_batches: int, processes: int, exact: bool = True) -> bool:

@@ -104,6 +104,7 @@ def disk_errors(run: RunDir, what: str, need_bytes: int = 0) -> Iterator[None]:
             f"{what} could not be written to {run.root}: {error}",
             f"{expected}; earlier checkpoints are intact",
             f"{remedy}, then run the same command with --resume auto",
+            code="checkpoint.not_written",
         ) from error
 
 
@@ -138,6 +139,7 @@ def load_state(folder: Path) -> tuple[TrainerState, dict[str, torch.Tensor]]:
                 f"{folder} was saved by an earlier NeoGPT, whose settings have other names",
                 "a checkpoint of this version (CHANGELOG.md lists the names)",
                 f"--from {folder} with another --run, to start a new run from its weights",
+                code="checkpoint.old_settings",
             )
         state = TrainerState(**values)
         return state, load_file(folder / "trainer.safetensors")
@@ -146,6 +148,7 @@ def load_state(folder: Path) -> tuple[TrainerState, dict[str, torch.Tensor]]:
             f"{folder} cannot be resumed: {error}",
             "a checkpoint with trainer.json and trainer.safetensors",
             f"--from {folder} to start a new run from its weights",
+            code="checkpoint.damaged",
         ) from error
 
 

@@ -29,7 +29,7 @@ def _between(settings: object, name: str, low: float, high: float = math.inf) ->
     value = getattr(settings, name)
     room = f"from {low} to {high}" if math.isfinite(high) else f"a number from {low} up"
     if not (math.isfinite(value) and low <= value <= high):
-        raise ConfigError(f"{name} is {value}", room)
+        raise ConfigError(f"{name} is {value}", room, code="config.out_of_range")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,9 @@ class GPT2Config:
             heads = (h for h in range(1, self.n_embd + 1) if self.n_embd % h == 0)
             near = min(heads, key=lambda h: abs(h - self.n_head))
             what = f"n_embd {self.n_embd} does not divide into n_head {self.n_head} heads"
-            raise ConfigError(what, "n_embd to be a multiple of n_head", f"--model.n-head {near}")
+            raise ConfigError(
+                what, "n_embd to be a multiple of n_head", f"--model.n-head {near}", code="config.bad_shape"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +160,10 @@ class EvalConfig:
         if self.patience and not (self.every and self.val_samples and self.best_metric):
             what = f"eval.patience is {self.patience}, but nothing is evaluated on the way, or there is no best_metric"
             raise ConfigError(
-                what, "evaluations with held-out samples", "--eval.every 100 --eval.val-samples 512"
+                what,
+                "evaluations with held-out samples",
+                "--eval.every 100 --eval.val-samples 512",
+                code="config.bad_setting",
             )
 
 
@@ -275,9 +280,16 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}", "settings as TOML", "--dry-run prints some") from None
+        raise ConfigError(
+            f"there is no file {path}",
+            "settings as TOML",
+            "--dry-run prints some",
+            code="config.no_such_file",
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}", "lines such as `steps = 100`") from None
+        raise ConfigError(
+            f"{path} is not TOML: {error}", "lines such as `steps = 100`", code="config.not_toml"
+        ) from None
 
 
 def parse(
@@ -324,7 +336,11 @@ def _file_flags(default: AnyRun, values: dict[str, Any], file: str) -> list[str]
             raise plugins.unknown("setting", name, list(known)).within(file)
         if name in ("recipe", "stage"):
             if value != known[name]:
-                raise ConfigError(f"{file} is for {name} {value!r}", f"{known[name]!r}, which runs here")
+                raise ConfigError(
+                    f"{file} is for {name} {value!r}",
+                    f"{known[name]!r}, which runs here",
+                    code="config.another_stage",
+                )
             continue
         flag = f"--{'from' if name == 'init_from' else name}"
         flags += [flag, *map(str, value)] if isinstance(value, list) else [f"{flag}={value}"]

@@ -9,7 +9,7 @@ class NeoGPTError(Exception):
     exit_code = 1
 
     def __init__(self, what: str, expected: str = "", hint: str = "", *, code: str = "") -> None:
-        """`code`: a stable name (`study.no_such_layer`) for tests and scripts; the prose may change."""
+        """`code`: a stable name (`data.no_such_file`) for tests and scripts (docs/errors.md); prose may change."""
         self.what, self.expected, self.hint, self.code = what, expected, hint, code
         lines = [what]
         if expected:
@@ -17,6 +17,16 @@ class NeoGPTError(Exception):
         if hint:
             lines.append(f"  try: {hint}")
         super().__init__("\n".join(lines))
+
+    def to_dict(self) -> dict[str, str | int]:
+        """What a program needs of it: `--json` prints this as `{"error": ...}`."""
+        return {
+            "code": self.code,
+            "exit_code": self.exit_code,
+            "what": self.what,
+            "expected": self.expected,
+            "try": self.hint,
+        }
 
     def within(self, place: str) -> Self:
         """The same error, saying where it arose."""

@@ -31,7 +31,9 @@ class Published:
         digest = hashlib.sha256(content).hexdigest()
         if digest != self.sha256:
             raise DataError(
-                f"{place} is not {self.title}: {len(content)} bytes, sha256 {digest}", f"sha256 {self.sha256}"
+                f"{place} is not {self.title}: {len(content)} bytes, sha256 {digest}",
+                f"sha256 {self.sha256}",
+                code="data.wrong_checksum",
             )
 
     def cached(self, target: Path) -> Path:
@@ -47,6 +49,7 @@ class Published:
                 f"{self.title} is not here, and NEOGPT_OFFLINE or HF_HUB_OFFLINE forbids the network",
                 f"the file at {target}",
                 self.hint,
+                code="data.not_cached",
             )
         content = self._download(target)
         self.check(content, self.url)
@@ -62,6 +65,9 @@ class Published:
             if isinstance(error, urllib.error.HTTPError):
                 error.close()  # it holds the connection
             raise DataError(
-                f"cannot download {self.url}: {error}", f"the file at {target}", self.hint
+                f"cannot download {self.url}: {error}",
+                f"the file at {target}",
+                self.hint,
+                code="data.not_downloaded",
             ) from None
         return content

@@ -87,7 +87,9 @@ def demand(row: Row, names: Iterable[str], what: str) -> None:
     for name in signs(names):
         if name not in row:
             known = ", ".join(key for key in row if key != "step")
-            raise ConfigError(f"no evaluation gives the {what} {name}", f"one of {known}")
+            raise ConfigError(
+                f"no evaluation gives the {what} {name}", f"one of {known}", code="eval.no_such_score"
+            )
 
 
 def _ends_with_newline(path: Path) -> bool:

@@ -92,15 +92,23 @@ def resolve(name: str | os.PathLike[str]) -> ModelFolder:
     if folder.is_dir():
         inside = [p for p in sorted(folder.iterdir()) if (p / "checkpoints").is_dir()]
         hint = f"one of its runs: {', '.join(map(str, inside))}" if inside else ""
-        raise CheckpointError(f"{folder} holds no checkpoint", "a run, a checkpoint or a model folder", hint)
+        raise CheckpointError(
+            f"{folder} holds no checkpoint",
+            "a run, a checkpoint or a model folder",
+            hint,
+            code="checkpoint.none_there",
+        )
     if folder.exists():
         raise CheckpointError(
             f"{folder} is a file",
             "a folder with config.json and model.safetensors; pickled checkpoints (.pt, .bin) are never opened",
+            code="checkpoint.not_a_folder",
         )
     if re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)) and not str(name).startswith(("runs/", ".")):
         return ModelFolder(_download(str(name)))
-    raise CheckpointError(f"there is no model at {name}", "a run, a checkpoint, or a Hugging Face id")
+    raise CheckpointError(
+        f"there is no model at {name}", "a run, a checkpoint, or a Hugging Face id", code="model.not_found"
+    )
 
 
 def _download(name: str) -> Path:
@@ -116,6 +124,7 @@ def _download(name: str) -> Path:
             f"{name} is not on this disk and could not be downloaded: {_no_download(error)}",
             "a local folder, or a Hugging Face id and a connection",
             "a folder in its place (`neogpt list runs` names the runs here), or the same command with a connection",
+            code="model.not_downloaded",
         ) from error
 
 

@@ -32,7 +32,9 @@ def safe_join(root: Path, name: str) -> Path:
     path = root / name
     inside = "\0" not in name and Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
     if Path(name).is_absolute() or not inside:
-        raise DataError(f"the name {name!r} leads outside {root}", "a name inside that folder")
+        raise DataError(
+            f"the name {name!r} leads outside {root}", "a name inside that folder", code="data.path_outside"
+        )
     return path
 
 

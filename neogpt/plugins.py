@@ -63,7 +63,9 @@ def unknown(kind: str, name: str, known: list[str]) -> ConfigError:
     """The error for a name that is not among `known`, with the nearest ones."""
     near = difflib.get_close_matches(name, known, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else ""
-    return ConfigError(f"there is no {kind} named {name!r}", f"one of {', '.join(known)}", hint)
+    return ConfigError(
+        f"there is no {kind} named {name!r}", f"one of {', '.join(known)}", hint, code="config.no_such_name"
+    )
 
 
 def summary(package: str, name: str) -> str:

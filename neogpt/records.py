@@ -144,5 +144,8 @@ class RowStats:
     def _error(self, count: int, what: str, limit: float, hint: str) -> DataError:
         first = "".join(f"\n    {row}" for row in self.shown[:5])
         return DataError(
-            f"{count:,} of {self.rows:,} rows are {what}; the first:{first}", f"at most {limit:.0%}", hint
+            f"{count:,} of {self.rows:,} rows are {what}; the first:{first}",
+            f"at most {limit:.0%}",
+            hint,
+            code="data.bad_rows",
         )

@@ -44,7 +44,7 @@ def check(name: str, value: object, known: Collection[str], place: str) -> None:
     if name in RENAMED and name not in known:
         raise _error(name, known).within(place)
     if new := VALUES.get((name, str(value))):
-        raise ConfigError(f"{place}: {name} {value!r} has another name now", repr(new))
+        raise ConfigError(f"{place}: {name} {value!r} has another name now", repr(new), code="config.renamed")
 
 
 def check_flags(flags: Sequence[str], known: Collection[str]) -> None:
@@ -58,4 +58,6 @@ def check_flags(flags: Sequence[str], known: Collection[str]) -> None:
 def _error(name: str, known: Collection[str]) -> ConfigError:
     new = [now for now in RENAMED[name] if now in known] or RENAMED[name]
     flags = " and ".join(f"--{now.replace('_', '-')}" for now in new)
-    return ConfigError(f"the setting {name} has another name now", " and ".join(new), flags)
+    return ConfigError(
+        f"the setting {name} has another name now", " and ".join(new), flags, code="config.renamed"
+    )

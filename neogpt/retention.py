@@ -80,6 +80,7 @@ def newest(
             f"none of the {len(found)} checkpoints in {run.checkpoints} is whole:{reasons}",
             "one whose files are as its manifest says",
             "a copy of one, or a new run with another --run",
+            code="checkpoint.none_whole",
         )
     return None
 

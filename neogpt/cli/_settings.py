@@ -37,6 +37,7 @@ def trackers(run: AnyRun) -> tuple[str, ...]:
                 f"there is no tracker named {name!r}",
                 f"some of {', '.join(known)}, or none alone",
                 f"--trackers {near[0]}, or --trackers none",
+                code="config.no_such_tracker",
             )
     return names
 
@@ -66,6 +67,7 @@ def validate_ids(run: AnyRun, flags: Sequence[str]) -> None:
         f"--data.vocab-size {run.model.vocab_size} in its place"
         if trained
         else "leave --model.vocab-size out",
+        code="config.vocab_size_differs",
     )
 
 
@@ -91,6 +93,7 @@ def validate_shape(run: AnyRun, flags: Sequence[str]) -> None:
                 "the shape of the model that --from names, which the run takes by itself",
                 "leave --model.* out"
                 + ("; or --from, for new weights of this shape" if run.stage == "pretrain" else ""),
+                code="config.model_shape_differs",
             )
 
 

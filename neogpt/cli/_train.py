@@ -24,7 +24,9 @@ def run(stage: str, args: Sequence[str]) -> int:
         print(f"{_usage(stage, 'RECIPE')}\n{_recipe_lines(stage)}")
         return 0
     if own.recipe is None or own.recipe.startswith("-"):
-        raise ConfigError(f"neogpt {stage} needs a recipe", f"one of {', '.join(recipes(stage))}")
+        raise ConfigError(
+            f"neogpt {stage} needs a recipe", f"one of {', '.join(recipes(stage))}", code="cli.no_recipe"
+        )
     default = recipe(stage, own.recipe)
     if "-h" in flags or "--help" in flags:
         print(_usage(stage, own.recipe))

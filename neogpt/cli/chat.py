@@ -83,7 +83,7 @@ def _chat(
         )
     turns = _default_turns(folder) if max_history_turns is None else max_history_turns
     if turns < 0:
-        raise ConfigError(f"--max-history-turns {turns}", "0 or more")
+        raise ConfigError(f"--max-history-turns {turns}", "0 or more", code="config.out_of_range")
     Chat(Conversation(engine, sampling, system, turns), model).loop()
 
 

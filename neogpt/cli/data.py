@@ -112,11 +112,26 @@ def _validate(settings: Prepare[Source]) -> None:
     """ConfigError for what no input could make work, before the input is asked for."""
     for name, least, usual in (("workers", 0, 0), ("tasks", 1, 16)):
         if (value := getattr(settings, name)) < least:
-            raise ConfigError(f"--{name} {value}", f"a whole number from {least} up", f"--{name} {usual}")
+            raise ConfigError(
+                f"--{name} {value}",
+                f"a whole number from {least} up",
+                f"--{name} {usual}",
+                code="config.out_of_range",
+            )
     if not 0 < settings.memory_gb < math.inf:
-        raise ConfigError(f"--memory-gb {settings.memory_gb}", "a number above 0", "--memory-gb 2")
+        raise ConfigError(
+            f"--memory-gb {settings.memory_gb}",
+            "a number above 0",
+            "--memory-gb 2",
+            code="config.out_of_range",
+        )
     if settings.executor == "slurm" and not settings.partition:
-        raise ConfigError("Slurm needs to know where to run", "a partition", "--partition NAME (see `sinfo`)")
+        raise ConfigError(
+            "Slurm needs to know where to run",
+            "a partition",
+            "--partition NAME (see `sinfo`)",
+            code="cli.no_partition",
+        )
 
 
 def _engine(settings: Prepare[Source]) -> Any:
@@ -133,6 +148,7 @@ def _engine(settings: Prepare[Source]) -> Any:
             f"{error.name} is needed for --executor {settings.executor}",
             "the extra `cluster`",
             "pip install 'neogpt[cluster]'",
+            code="cli.extra_missing",
         ) from None
     return Cluster(
         executor=settings.executor,
@@ -204,7 +220,9 @@ def _named(args: Sequence[str]) -> tuple[str, Sequence[str]]:
         return own.source, left
     if not left or left[0].startswith("-"):
         raise ConfigError(
-            "neogpt data prepare needs a source", f"one of {', '.join(sources_with(HasDocuments))}"
+            "neogpt data prepare needs a source",
+            f"one of {', '.join(sources_with(HasDocuments))}",
+            code="cli.no_source",
         )
     return left[0], left[1:]
 

@@ -111,7 +111,9 @@ def _validate_idle(chosen: Mapping[str, AnyEval], given: Mapping[str, object]) -
         if not any(flag in evals.options(name) for name in chosen):
             readers = [name for name in plugins.names(evals.PACKAGE) if flag in evals.options(name)]
             raise ConfigError(
-                f"--{flag} means nothing to {', '.join(chosen)}", f"{' or '.join(readers)} with it"
+                f"--{flag} means nothing to {', '.join(chosen)}",
+                f"{' or '.join(readers)} with it",
+                code="cli.flag_without_use",
             )
 
 
@@ -155,7 +157,7 @@ def _those_that_can_run(chosen: Mapping[str, AnyEval], tokenizer: "Tokenizer") -
                 raise
             missing.append(f"{name} is left out: {error}")
     if not found:
-        raise DataError("no eval can run:\n" + "\n".join(missing))
+        raise DataError("no eval can run:\n" + "\n".join(missing), code="eval.none_can_run")
     for line in missing:
         print(f"neogpt: {line}", file=sys.stderr)
     return found
@@ -189,7 +191,11 @@ def _asked_about(subject: Subject, name: str, flags: list[str]) -> Subject:
     if name:
         found = sources.chosen(found, name) if found else sources.source_by_name(name)()
     if flags and not found:
-        raise ConfigError(f"{flags[0]}, but the model was made by no run here", "--source NAME with it")
+        raise ConfigError(
+            f"{flags[0]}, but the model was made by no run here",
+            "--source NAME with it",
+            code="eval.not_a_run",
+        )
     if flags and found:
         own = [flag.replace("--source.", "--", 1) for flag in flags]
         found = tyro.cli(type(found), default=found, args=own, prog=f"neogpt eval --source {found.kind}")

@@ -67,9 +67,13 @@ def _generate(
     """
     sampling = SamplingParams(max_new_tokens, temperature, top_k, top_p, repetition_penalty, stop, seed)
     if n < 1:
-        raise ConfigError(f"n is {n}", "a whole number from 1 up")
+        raise ConfigError(f"n is {n}", "a whole number from 1 up", code="config.out_of_range")
     if context and not instruct:
-        raise ConfigError("a context goes with an instruction", "--instruct beside --context")
+        raise ConfigError(
+            "a context goes with an instruction",
+            "--instruct beside --context",
+            code="cli.context_without_instruction",
+        )
     _models.use_utf8()
     texts = [*prompts, *prompt, *_from_elsewhere(prompt_file, wanted=not (prompts or prompt))]
     engine, _, warning = _models.load_engine(model, device)
@@ -91,7 +95,9 @@ def _from_elsewhere(file: Path | None, wanted: bool) -> list[str]:
         try:
             return [file.read_text(encoding="utf-8")]
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file} cannot be read: {error}", "a text file in UTF-8") from None
+            raise DataError(
+                f"{file} cannot be read: {error}", "a text file in UTF-8", code="cli.prompts_unreadable"
+            ) from None
     if not wanted:
         return []
     if sys.stdin is None or sys.stdin.isatty():
@@ -99,6 +105,7 @@ def _from_elsewhere(file: Path | None, wanted: bool) -> list[str]:
             "there is no prompt",
             "a prompt, a file, or text on standard input",
             'neogpt generate MODEL "Once upon a time"',
+            code="cli.no_prompt",
         )
     return [sys.stdin.read()]
 

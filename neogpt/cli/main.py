@@ -1,6 +1,7 @@
 """`neogpt COMMAND ...`: finds the command's file, runs it, turns errors into messages and exit codes."""
 
 import io
+import json
 import os
 import sys
 import traceback
@@ -53,6 +54,10 @@ def main(args: list[str] | None = None) -> int:
         if verbose:
             traceback.print_exc()
         print(f"neogpt: {error}", file=sys.stderr)
+        if verbose:
+            print(f"  code: {error.code}", file=sys.stderr)
+        if "--json" in args:
+            print(json.dumps({"error": error.to_dict()}))
         return error.exit_code
     except KeyboardInterrupt:
         print("neogpt: stopped", file=sys.stderr)

@@ -37,7 +37,11 @@ def run(args: list[str]) -> int:
         print(_USAGE.format(devices=", ".join(DEVICES)))
         return 0
     if own.recipe is None or own.recipe.startswith("-"):
-        raise ConfigError("neogpt plan needs a recipe", f"one of {', '.join(_train.recipes('pretrain'))}")
+        raise ConfigError(
+            "neogpt plan needs a recipe",
+            f"one of {', '.join(_train.recipes('pretrain'))}",
+            code="cli.no_recipe",
+        )
     if {"-h", "--help"} & set(flags):
         print(_USAGE.format(devices=", ".join(DEVICES)))
     settings = _run(own.recipe, flags, own.config, own.source)
@@ -64,7 +68,7 @@ def _own_flags() -> argparse.ArgumentParser:
 
 def _at_least_one(gpus: int) -> int:
     if gpus < 1:
-        raise ConfigError(f"--gpus {gpus}", "a number from 1 up")
+        raise ConfigError(f"--gpus {gpus}", "a number from 1 up", code="config.out_of_range")
     return gpus
 
 
@@ -93,7 +97,9 @@ def _devices(own: argparse.Namespace) -> list[Device]:
         chosen = [dataclasses.replace(d, dollars_per_hour=own.price) for d in chosen]
     if own.mfu is not None:
         if not 0 < own.mfu <= 1:
-            raise ConfigError(f"--mfu {own.mfu}", "a share between 0 and 1", "--mfu 0.4")
+            raise ConfigError(
+                f"--mfu {own.mfu}", "a share between 0 and 1", "--mfu 0.4", code="config.out_of_range"
+            )
         chosen = [dataclasses.replace(d, mfu=own.mfu, mfu_source="as given") for d in chosen]
     return chosen
 

@@ -105,7 +105,9 @@ class _Corpus:
         self._check()
         if not self.characters:
             raise DataError(
-                f"there is no text in {' '.join(self.files)}", "at least one text that is not empty"
+                f"there is no text in {' '.join(self.files)}",
+                "at least one text that is not empty",
+                code="data.no_text",
             )
 
     def _texts(self) -> Iterator[str]:
@@ -113,7 +115,11 @@ class _Corpus:
 
         for name in self.files:
             if not (Path(name).expanduser().exists() or set("*?[") & set(name)):
-                raise DataError(f"there is no file or folder {name}", "files, folders or globs of text")
+                raise DataError(
+                    f"there is no file or folder {name}",
+                    "files, folders or globs of text",
+                    code="data.no_such_file",
+                )
             source = files.Files(path=name, text_column=self.column)
             for part in source.parts():
                 for document in source.documents(part, self.bad):
@@ -124,7 +130,7 @@ class _Corpus:
             self.bad.check()
         except DataError as error:
             hint = "mend or remove those rows, or name another --column"
-            raise DataError(error.what, error.expected, hint) from None
+            raise DataError(error.what, error.expected, hint, code="tokenizer.damaged") from None
 
     def facts(self, tokenizer: "Tokenizer") -> dict[str, Any]:
         """Counts, and the bytes a token of the first texts."""
@@ -143,13 +149,20 @@ def _save(tokenizer: "Tokenizer", folder: Path, force: bool) -> None:
     if (folder / "tokenizer.json").exists() and not force:
         if type(tokenizer).load(folder).fingerprint != tokenizer.fingerprint:
             raise ConfigError(
-                f"{folder} already has another tokenizer", "a new folder", "another --out, or --force"
+                f"{folder} already has another tokenizer",
+                "a new folder",
+                "another --out, or --force",
+                code="tokenizer.another_there",
             )
         return
     try:
         tokenizer.save(folder)
     except OSError as error:
-        raise DataError(f"cannot write {folder}: {error.strerror}", "a folder that can be written") from None
+        raise DataError(
+            f"cannot write {folder}: {error.strerror}",
+            "a folder that can be written",
+            code="data.not_written",
+        ) from None
 
 
 def _load(name: str) -> "Tokenizer":
@@ -255,4 +268,6 @@ def _words_file(name: str) -> str:
     try:
         return Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"cannot read {name}: {error}", "a UTF-8 text file with one word a line") from None
+        raise DataError(
+            f"cannot read {name}: {error}", "a UTF-8 text file with one word a line", code="data.unreadable"
+        ) from None

@@ -61,6 +61,7 @@ class Cluster:
                 f"{len(missing)} of {len(tasks)} parts were not made, the first of them {missing[0].parts[0]}",
                 "tasks that end well",
                 f"see {logs}, then the same command: what is made is kept",
+                code="data.parts_missing",
             )
         for task in tasks:
             done(task)
@@ -98,10 +99,16 @@ class Cluster:
             while _queued(executor.job_id):
                 time.sleep(_POLL_S)
         except FileNotFoundError as error:
-            raise ConfigError(f"there is no command {error.filename}", "a machine where Slurm is") from None
+            raise ConfigError(
+                f"there is no command {error.filename}",
+                "a machine where Slurm is",
+                code="cli.no_such_command",
+            ) from None
         except subprocess.CalledProcessError as error:
             raise ConfigError(
-                f"{error.cmd[0]} refused the job (exit code {error.returncode})", "its message above"
+                f"{error.cmd[0]} refused the job (exit code {error.returncode})",
+                "its message above",
+                code="cli.job_refused",
             ) from None
 
 
@@ -113,6 +120,7 @@ def _connect(ray: Any) -> None:
             f"Ray gave no cluster: {str(error)[:300]}",
             "one that `ray start` began, or a machine quick enough to start one in 30 s",
             "RAY_ADDRESS=HOST:PORT, or the same command again",
+            code="cli.no_cluster",
         ) from None
 
 

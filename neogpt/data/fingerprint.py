@@ -45,7 +45,9 @@ def _identity(path: Path) -> dict[str, Any]:
     try:
         return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}", "a file that may be read") from None
+        raise DataError(
+            f"{path} cannot be read: {error.strerror}", "a file that may be read", code="data.unreadable"
+        ) from None
 
 
 def sha256(path: Path) -> str:

@@ -19,7 +19,9 @@ def fetch(place: str, suffixes: Sequence[str]) -> Path:
     match = _PLACE.fullmatch(place)
     if not match:
         raise ConfigError(
-            f"{place} names no data set", "hf://datasets/OWNER/NAME or hf://datasets/OWNER/NAME/FILE"
+            f"{place} names no data set",
+            "hf://datasets/OWNER/NAME or hf://datasets/OWNER/NAME/FILE",
+            code="data.bad_name",
         )
     name, inside = match[1], match[2] or ""
     from huggingface_hub import snapshot_download  # extra: data
@@ -36,5 +38,6 @@ def fetch(place: str, suffixes: Sequence[str]) -> Path:
             f"the data set {name} is not on this disk and could not be downloaded: {type(error).__name__}",
             "a connection to the Hugging Face Hub, or a local copy",
             "--source.path with the file's name",
+            code="data.not_downloaded",
         ) from error
     return Path(folder) / stem

@@ -29,7 +29,9 @@ def expand(path: str, suffixes: Sequence[str]) -> list[str]:
     Hub (see `hub.py`). Errors: DataError says what was found instead.
     """
     if not path:
-        raise ConfigError("no input is named", "a file, a folder or a glob", "--source.path PATH")
+        raise ConfigError(
+            "no input is named", "a file, a folder or a glob", "--source.path PATH", code="data.no_input"
+        )
     root = fetch(path, suffixes) if path.startswith(PREFIX) else Path(path).expanduser()
     if root.is_file():
         return [str(root)]
@@ -39,14 +41,21 @@ def expand(path: str, suffixes: Sequence[str]) -> list[str]:
         found = [Path(p) for p in glob.glob(str(root), recursive=True)]
     else:
         raise DataError(
-            f"there is no file or folder {path}", "a file, a folder or a glob", "--source.path PATH"
+            f"there is no file or folder {path}",
+            "a file, a folder or a glob",
+            "--source.path PATH",
+            code="data.no_such_file",
         )
     files = [p for p in found if p.is_file()]
     wanted = sorted(
         (p for p in files if p.name.lower().endswith(tuple(suffixes))), key=lambda p: p.as_posix()
     )
     if not wanted:
-        raise DataError(f"{path} has no file that this source reads ({_census(files)})", " ".join(suffixes))
+        raise DataError(
+            f"{path} has no file that this source reads ({_census(files)})",
+            " ".join(suffixes),
+            code="data.no_files",
+        )
     return [str(p) for p in wanted]
 
 
@@ -80,11 +89,13 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         with _open(path) as file:
             yield file
     except FileNotFoundError:
-        raise DataError(f"there is no file {path}", "a file to read") from None
+        raise DataError(f"there is no file {path}", "a file to read", code="data.no_such_file") from None
     except PermissionError:
-        raise DataError(f"{path} may not be read", "read permission") from None
+        raise DataError(f"{path} may not be read", "read permission", code="data.unreadable") from None
     except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
-        raise DataError(f"{path} cannot be read: {error}", "a whole, undamaged file") from None
+        raise DataError(
+            f"{path} cannot be read: {error}", "a whole, undamaged file", code="data.unreadable"
+        ) from None
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -109,7 +120,10 @@ def need_pyarrow(why: str) -> Any:
         import pyarrow  # extra: data
     except ImportError:
         raise ConfigError(
-            f"pyarrow is needed {why}", "the extra `data`", "pip install 'neogpt[data]'"
+            f"pyarrow is needed {why}",
+            "the extra `data`",
+            "pip install 'neogpt[data]'",
+            code="cli.extra_missing",
         ) from None
     return pyarrow
 

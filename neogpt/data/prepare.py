@@ -90,6 +90,7 @@ def _writing(folder: Path) -> Iterator[None]:
             f"cannot write {folder}: {error.strerror or error}",
             "space on a disk that may be written",
             "free some (finished parts are kept), or name another place with --out or NEOGPT_HOME",
+            code="data.not_written",
         ) from error
 
 
@@ -102,17 +103,29 @@ def parts_of(source: HasDocuments) -> list[str]:
     """The parts of a source of documents; DataError for absent input."""
     parts = source.parts()
     if not parts:
-        raise DataError(f"the source {source.kind} has no parts", "at least one file or part")
+        raise DataError(
+            f"the source {source.kind} has no parts", "at least one file or part", code="data.no_parts"
+        )
     return parts
 
 
 def _check(data: DataConfig, tokenizer: Tokenizer) -> None:
     if not 0 <= data.val_fraction < 1:
-        raise ConfigError(f"val_fraction is {data.val_fraction}", "from 0 up to, not including, 1")
+        raise ConfigError(
+            f"val_fraction is {data.val_fraction}",
+            "from 0 up to, not including, 1",
+            code="config.out_of_range",
+        )
     if not 1 <= data.shard_tokens <= MAX_TOKENS // 2:
-        raise ConfigError(f"shard_tokens is {data.shard_tokens}", f"from 1 to {MAX_TOKENS // 2}")
+        raise ConfigError(
+            f"shard_tokens is {data.shard_tokens}", f"from 1 to {MAX_TOKENS // 2}", code="config.out_of_range"
+        )
     if tokenizer.vocab_size > MAX_VOCAB:
-        raise ConfigError(f"the tokenizer has {tokenizer.vocab_size} ids", f"at most {MAX_VOCAB} (uint16)")
+        raise ConfigError(
+            f"the tokenizer has {tokenizer.vocab_size} ids",
+            f"at most {MAX_VOCAB} (uint16)",
+            code="data.vocabulary_too_large",
+        )
 
 
 def _facts(source: HasDocuments, data: DataConfig, tokenizer: Tokenizer, parts: list[str]) -> dict[str, Any]:
@@ -147,7 +160,10 @@ def _validate_other(folder: Path, facts: dict[str, Any]) -> None:
         found = read_info(folder)
     except DataError:
         raise ConfigError(
-            f"{folder} exists and is not a prepared data set", "a new or empty folder", "another --out"
+            f"{folder} exists and is not a prepared data set",
+            "a new or empty folder",
+            "another --out",
+            code="data.folder_taken",
         ) from None
     if changed := compared.differences({k: found.get(k) for k in facts}, facts):
         first = "".join(f"\n    {line}" for line in changed[:5])
@@ -155,6 +171,7 @@ def _validate_other(folder: Path, facts: dict[str, Any]) -> None:
             f"{folder} holds a data set of other settings or input:{first}",
             "a new or empty folder",
             "another --out, or delete that folder",
+            code="data.other_settings",
         )
 
 
@@ -208,7 +225,10 @@ def _check_unchanged(tasks: list[Task], inputs: list[dict[str, Any]]) -> None:
     now = fingerprint.inputs(tasks[0].source, [part for task in tasks for part in task.parts])
     if changed := [old["name"] for old, new in zip(inputs, now, strict=False) if old != new]:
         raise DataError(
-            f"{changed[0]} changed while it was read", "input that stays as it is", "prepare again"
+            f"{changed[0]} changed while it was read",
+            "input that stays as it is",
+            "prepare again",
+            code="data.changed_while_read",
         )
 
 
@@ -233,7 +253,9 @@ def _check_documents(documents: dict[str, int], fraction: float, bad: RowStats) 
     if not total:
         reasons = "; ".join(f"{count} x {reason}" for reason, count in bad.reasons.most_common(3))
         raise DataError(
-            f"there are no documents: {bad.rows} rows ({reasons or 'none'})", "at least two documents"
+            f"there are no documents: {bad.rows} rows ({reasons or 'none'})",
+            "at least two documents",
+            code="data.no_documents",
         )
     if documents["train"] and (documents["val"] or not fraction):
         return
@@ -243,6 +265,7 @@ def _check_documents(documents: dict[str, int], fraction: float, bad: RowStats) 
         f"there are no {missing} documents among {total}; val_fraction is {fraction}",
         "at least one of each kind (which one is held out, a hash of its text decides)",
         f"{enough}more and smaller documents (source text: --source.unit passage)",
+        code="data.no_documents",
     )
 
 

@@ -43,14 +43,29 @@ class Header(NamedTuple):
     def unpack(cls, data: bytes, path: Path) -> Self:
         """The header in a file's first bytes; DataError when they are not one."""
         if len(data) < HEADER_BYTES:
-            raise DataError(f"{path} is cut off inside its header", f"at least {HEADER_BYTES} bytes", REDO)
+            raise DataError(
+                f"{path} is cut off inside its header",
+                f"at least {HEADER_BYTES} bytes",
+                REDO,
+                code="data.damaged_shard",
+            )
         magic, version, n_tokens, mark, ours, n_documents, vocab_size, eot_id, number, split, print_ = (
             _LAYOUT.unpack(data[: _LAYOUT.size])
         )
         if (magic, mark) != (_MAGIC, _MARK):
-            raise DataError(f"{path} is not a NeoGPT token shard (wrong magic number)", "a shard", REDO)
+            raise DataError(
+                f"{path} is not a NeoGPT token shard (wrong magic number)",
+                "a shard",
+                REDO,
+                code="data.damaged_shard",
+            )
         if (version, ours) != (_VERSION, _OURS):
-            raise DataError(f"{path} has format version {version}.{ours}", f"{_VERSION}.{_OURS}", REDO)
+            raise DataError(
+                f"{path} has format version {version}.{ours}",
+                f"{_VERSION}.{_OURS}",
+                REDO,
+                code="data.other_version",
+            )
         name = split.rstrip(b"\0").decode("ascii", "replace")
         return cls(n_tokens, n_documents, vocab_size, eot_id, number, name, print_.hex())
 
@@ -74,17 +89,27 @@ def open_shard(path: Path) -> Shard:
         with open(path, "rb") as file:
             header = Header.unpack(file.read(HEADER_BYTES), path)
     except FileNotFoundError:
-        raise DataError(f"{path} is missing", "a token shard", REDO) from None
+        raise DataError(f"{path} is missing", "a token shard", REDO, code="data.missing_shard") from None
     tokens = _map(path, "<u2", HEADER_BYTES, header.n_tokens)
     return Shard(path, header, tokens, _map(path.with_suffix(".idx"), "<i8", 0, header.n_documents))
 
 
 def _map(path: Path, dtype: str, offset: int, count: int) -> np.ndarray:
     if not path.is_file():
-        raise DataError(f"{path} is missing", f"{count} entries, as the shard's header says", REDO)
+        raise DataError(
+            f"{path} is missing",
+            f"{count} entries, as the shard's header says",
+            REDO,
+            code="data.missing_shard",
+        )
     expected = offset + count * np.dtype(dtype).itemsize
     if (actual := path.stat().st_size) != expected:
-        raise DataError(f"{path} has {actual} bytes", f"{expected} bytes, as the shard's header says", REDO)
+        raise DataError(
+            f"{path} has {actual} bytes",
+            f"{expected} bytes, as the shard's header says",
+            REDO,
+            code="data.damaged_shard",
+        )
     if count <= 0:
         return np.empty(0, dtype)
     # A plain array over the map: slicing a np.memmap costs ten times as much.

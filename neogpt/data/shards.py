@@ -29,10 +29,15 @@ def read_info(folder: Path) -> dict[str, Any]:
         info["splits"], info["tokenizer"]["fingerprint"], info["key"]
     except FileNotFoundError:
         raise DataError(
-            f"{folder} is not a prepared data set (no {INFO})", "a folder of shards", REDO
+            f"{folder} is not a prepared data set (no {INFO})",
+            "a folder of shards",
+            REDO,
+            code="data.not_prepared",
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise DataError(f"{Path(folder) / INFO} is damaged", "JSON as prepare writes it", REDO) from None
+        raise DataError(
+            f"{Path(folder) / INFO} is damaged", "JSON as prepare writes it", REDO, code="data.damaged_info"
+        ) from None
     return info
 
 
@@ -120,6 +125,7 @@ def check_ids(shard: Shard, offset: int, length: int) -> None:
             f"{shard.path} holds token id {int(shard.tokens[place])} at offset {place}",
             f"ids below the vocabulary's {shard.header.vocab_size}",
             f"`neogpt data verify {shard.path.parent}`, then {REDO}",
+            code="data.bad_token_id",
         )
 
 
@@ -137,6 +143,7 @@ def _open_split(folder: Path, split: str, info: dict[str, Any]) -> list[Shard]:
                 f"{shard.path} is not the shard that {INFO} lists: it says {_describe(found)}",
                 _describe(wanted),
                 REDO,
+                code="data.wrong_shard",
             )
         shards.append(shard)
     return shards
@@ -154,4 +161,5 @@ def _no_documents(split: str, info: dict[str, Any]) -> DataError:
         f"the data set has no {split} documents (all {documents:,} are in {other})",
         "at least one",
         "prepare it with another --data.val-fraction",
+        code="data.no_documents",
     )

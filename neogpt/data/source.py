@@ -158,6 +158,7 @@ def need(source: Source, capability: type[SourceT], hint: str = "") -> SourceT:
         f"the source {source.kind} has no {capability.gives}",
         f"one of the sources {', '.join(others)}",
         hint or f"--source {'tinyworld' if 'tinyworld' in others else others[0]}",
+        code="data.source_lacks",
     )
 
 

@@ -47,4 +47,5 @@ def _check_content(shard: Shard) -> None:
             f"the documents of {shard.path} do not start where its .idx says",
             "an end-of-text token at each start and nowhere else",
             REDO,
+            code="data.damaged_shard",
         )

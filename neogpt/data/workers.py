@@ -70,7 +70,10 @@ def run(
             _drive(tasks, 2 * n_workers, pool, fetchers, done, release)
     except WorkerDied:
         raise NeoGPTError(
-            "a worker process was killed", "enough memory for all workers", "fewer --workers"
+            "a worker process was killed",
+            "enough memory for all workers",
+            "fewer --workers",
+            code="data.worker_killed",
         ) from None
 
 

@@ -54,7 +54,9 @@ def parse(entry: str) -> tuple[str, Config]:
         if not equals or option not in known:
             example = f"{name}:{next(iter(known))}=10"
             raise ConfigError(
-                f"{entry}: {name} has no option {option!r}", f"some of {', '.join(known)}, as in {example}"
+                f"{entry}: {name} has no option {option!r}",
+                f"some of {', '.join(known)}, as in {example}",
+                code="eval.no_such_option",
             )
         values[option] = _value(known[option], value, f"{entry}: {option}")
     return name, made(**values)
@@ -64,10 +66,12 @@ def _value(type_: Any, text: str, place: str) -> object:
     """`text` as an option's type: int, str, one of several words, or a list of words."""
     if type_ is int:
         if not re.fullmatch(r"\d+", text):
-            raise ConfigError(f"{place} is {text!r}", "a whole number")
+            raise ConfigError(f"{place} is {text!r}", "a whole number", code="eval.bad_option")
         return int(text)
     if get_origin(type_) is Literal and text not in get_args(type_):
-        raise ConfigError(f"{place} is {text!r}", f"one of {', '.join(get_args(type_))}")
+        raise ConfigError(
+            f"{place} is {text!r}", f"one of {', '.join(get_args(type_))}", code="eval.bad_option"
+        )
     return tuple(filter(None, text.split(","))) if get_origin(type_) is tuple else text
 
 
@@ -80,7 +84,11 @@ def load(entries: Iterable[str], subject: Subject) -> dict[str, AnyEval]:
     for entry in entries:
         name, config = parse(entry)
         if name in found:
-            raise ConfigError(f"the eval {name} is named twice", "each eval once, with all its options")
+            raise ConfigError(
+                f"the eval {name} is named twice",
+                "each eval once, with all its options",
+                code="eval.named_twice",
+            )
         found[name] = kind(name)(config, subject)
     return found
 

@@ -60,12 +60,18 @@ def read(path: str | Path = "", limit: int | None = None) -> list[Task]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file} cannot be read: {error}", f"HellaSwag's {NAME}") from None
+        raise DataError(
+            f"{file} cannot be read: {error}", f"HellaSwag's {NAME}", code="eval.unreadable"
+        ) from None
     if not path and len(lines) != N_TASKS:
-        raise DataError(f"{file} has {len(lines):,} lines", f"the {N_TASKS:,} tasks of HellaSwag's {NAME}")
+        raise DataError(
+            f"{file} has {len(lines):,} lines",
+            f"the {N_TASKS:,} tasks of HellaSwag's {NAME}",
+            code="eval.wrong_number_of_tasks",
+        )
     tasks = [_task(line, f"{file}, line {i + 1}") for i, line in enumerate(lines[: limit or None])]
     if not tasks:
-        raise DataError(f"{file} has no tasks", f"HellaSwag's {NAME}")
+        raise DataError(f"{file} has no tasks", f"HellaSwag's {NAME}", code="eval.no_tasks")
     return tasks
 
 
@@ -83,7 +89,9 @@ def _task(line: str, place: str) -> Task:
         is_good = False
     if not is_good:
         raise DataError(
-            f"{place} is no task of HellaSwag", "JSON with ctx, activity_label, endings and a label that fits"
+            f"{place} is no task of HellaSwag",
+            "JSON with ctx, activity_label, endings and a label that fits",
+            code="eval.bad_task",
         )
     return task
 

@@ -93,6 +93,7 @@ def _learner() -> tuple[Any, Any]:
             "a classifier that learns from labeled answers needs scikit-learn",
             "the extra `eval`",
             "pip install 'neogpt[eval]'",
+            code="cli.extra_missing",
         ) from None
     words = r"[a-z']+|[0-9]+[.)]"
     return (

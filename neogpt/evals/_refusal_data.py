@@ -75,6 +75,7 @@ def prompts(folder: str | Path = "") -> dict[str, list[str]]:
             f"none of {', '.join(XSTEST.names)} is in {folder}",
             "xstest_prompts.csv from github.com/paul-rottger/xstest",
             _PLACE,
+            code="eval.no_tasks",
         )
     xstest = _rows(XSTEST, path)
     kinds = {kind: [row["prompt"] for row in xstest if row["label"] == kind] for kind in ("safe", "unsafe")}
@@ -109,7 +110,11 @@ def _rows(part: Part, path: Path) -> list[PromptRow]:
     for number, row in enumerate(_read(path), 1):
         for column in part.columns:
             if not isinstance(row.get(column), str):
-                raise DataError(f"{path}, row {number} has no text in {column!r}", ", ".join(part.columns))
+                raise DataError(
+                    f"{path}, row {number} has no text in {column!r}",
+                    ", ".join(part.columns),
+                    code="eval.bad_task",
+                )
         rows.append(row)
     return rows
 
@@ -122,4 +127,6 @@ def _read(path: Path) -> Iterator[PromptRow]:
             else:
                 yield from map(json.loads, filter(str.strip, file))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read: {error}", "UTF-8 text, one row a line") from None
+        raise DataError(
+            f"{path} cannot be read: {error}", "UTF-8 text, one row a line", code="eval.unreadable"
+        ) from None

@@ -149,7 +149,10 @@ def _parquet_rows(file: Path, columns: Sequence[str]) -> Iterator[Row]:
         import pyarrow.parquet
     except ImportError:
         raise ConfigError(
-            f"pyarrow is needed to read {file.name}", "the extra `data`", "pip install 'neogpt[data]'"
+            f"pyarrow is needed to read {file.name}",
+            "the extra `data`",
+            "pip install 'neogpt[data]'",
+            code="cli.extra_missing",
         ) from None
     try:
         table = pyarrow.parquet.ParquetFile(file)

@@ -55,7 +55,9 @@ class Config:
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.limit) and self.limit >= 0):
-            raise ConfigError(f"limit is {self.limit}", "a whole number from 0 up")
+            raise ConfigError(
+                f"limit is {self.limit}", "a whole number from 0 up", code="config.out_of_range"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

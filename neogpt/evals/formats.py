@@ -128,6 +128,7 @@ def _asked(model: GPT2, tokenizer: Tokenizer, source: Source | None, limit: int)
         raise DataError(
             f"no request of Dolly's leaves {NEW_TOKENS} of {model.config.n_positions} tokens for its answer",
             "a model with a longer context",
+            code="eval.no_room",
         )
     return chosen
 

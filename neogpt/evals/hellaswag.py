@@ -37,7 +37,9 @@ class Config(base.Config):
         super().__post_init__()
         if self.style not in get_args(Style):
             known = ", ".join(get_args(Style))
-            raise ConfigError(f"there is no style {self.style!r} of HellaSwag", f"one of {known}")
+            raise ConfigError(
+                f"there is no style {self.style!r} of HellaSwag", f"one of {known}", code="eval.bad_option"
+            )
 
 
 class HellaSwag(base.Eval[Config]):

@@ -132,6 +132,7 @@ class Instructions(base.Eval[base.Config]):
                 f"no held-out instruction fits {n_positions} tokens (held out: {subject.val_fraction:g} of them)",
                 "at least one",
                 _remedy(subject.val_fraction, own, subject.in_training),
+                code="eval.no_room",
             )
         return found
 

@@ -107,7 +107,9 @@ def harness(
         manager = TaskManager(include_defaults=bool(others))  # thousands of files: many seconds
         if unknown := others - set(manager.all_tasks):
             raise ConfigError(
-                f"lm-eval has no task {unknown.pop()!r}", "a name that `lm-eval ls tasks` shows"
+                f"lm-eval has no task {unknown.pop()!r}",
+                "a name that `lm-eval ls tasks` shows",
+                code="eval.no_such_task",
             )
         definitions = Path(lm_eval.__file__).parent / "tasks"
         wanted = [
@@ -123,6 +125,7 @@ def harness(
             raise DataError(
                 f"lm-eval could not run {', '.join(tasks)}: {str(error).splitlines()[0]}",
                 "data sets that are on this disk or that the network lets it load",
+                code="eval.lm_eval_failed",
             ) from error
     return results
 
@@ -136,7 +139,9 @@ def _local(folder: Path, definitions: Path, task: str, data: str, limit: int | N
     uid = task.removeprefix(_BLIMP) if task.startswith(_BLIMP) else ""
     original, eval_name = (f"blimp/{uid}.yaml", "blimp") if uid else _LOCAL[task]
     if not (definitions / original).is_file():
-        raise ConfigError(f"lm-eval has no task {task!r}", "a name that `lm-eval ls tasks` shows")
+        raise ConfigError(
+            f"lm-eval has no task {task!r}", "a name that `lm-eval ls tasks` shows", code="eval.no_such_task"
+        )
     file = folder / f"{task}.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in _rows(eval_name, uid, data, limit)), "utf-8")
     files = {"data_files": {"rows": str(file)}, "cache_dir": str(folder / "cache")}
@@ -176,7 +181,10 @@ def _name(task: str, key: str) -> str:
 def _validate_absence() -> None:
     if importlib.util.find_spec("lm_eval") is None:
         raise ConfigError(
-            "lm-eval is not installed", "lm-evaluation-harness beside NeoGPT", "pip install 'neogpt[eval]'"
+            "lm-eval is not installed",
+            "lm-evaluation-harness beside NeoGPT",
+            "pip install 'neogpt[eval]'",
+            code="cli.extra_missing",
         )
 
 

@@ -121,12 +121,14 @@ def held_out(tokenizer: Tokenizer, data: str = "", learned: str = "") -> TokenDa
             f"{found[0].folder} was prepared with another tokenizer than the model's",
             "text in the ids that the model knows",
             "a folder that was prepared with that one (`neogpt data prepare SOURCE --tokenizer FOLDER`)",
+            code="eval.other_tokenizer",
         )
     if len(fitting) > 1:
         raise DataError(
             f"{len(fitting)} prepared data sets of {USUAL} are here",
             "one of them",
             " or ".join(f"--data {split.folder}" for split in fitting[:3]),
+            code="eval.several_data_sets",
         )
     return fitting[0]
 
@@ -147,4 +149,5 @@ def _nothing_prepared() -> DataError:
         "there is no held-out text to measure the loss on",
         f"a prepared data set: what the model was pretrained on, or {USUAL}",
         f"--data FOLDER, or first `neogpt data prepare {USUAL}`",
+        code="eval.no_held_out_text",
     )

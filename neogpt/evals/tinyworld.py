@@ -241,7 +241,10 @@ def _source(config: Source | None) -> Config:
         return Config()
     if not isinstance(config, Config):
         raise ConfigError(
-            "this eval asks about tinyworld", "a run whose source is tinyworld", "--eval.names ''"
+            "this eval asks about tinyworld",
+            "a run whose source is tinyworld",
+            "--eval.names ''",
+            code="eval.not_tinyworld",
         )
     return config
 

@@ -45,12 +45,15 @@ class Engine:
         self, model: GPT2, tokenizer: Tokenizer, max_rows: int = 64, dtype: torch.dtype | None = None
     ) -> None:
         if max_rows < 1:
-            raise ConfigError(f"max_rows is {max_rows}", "a whole number from 1 up")
+            raise ConfigError(
+                f"max_rows is {max_rows}", "a whole number from 1 up", code="generate.out_of_range"
+            )
         if tokenizer.vocab_size > model.config.vocab_size:
             raise ConfigError(
                 f"the tokenizer has {tokenizer.vocab_size} ids, the model {model.config.vocab_size}",
                 "a tokenizer with at most as many ids as the model",
                 "the tokenizer that the model was trained with",
+                code="generate.vocabularies_differ",
             )
         self.model, self.tokenizer, self.max_rows, self.dtype = model, tokenizer, max_rows, dtype
 
@@ -120,6 +123,7 @@ class Engine:
             raise ConfigError(
                 f"{len(prompts)} prompts, {len(samplings)} samplings and {len(ids)} request ids",
                 "one for each prompt",
+                code="generate.counts_differ",
             )
         return [self._request(*parts, follow) for parts in zip(prompts, samplings, ids, strict=True)]
 
@@ -139,17 +143,24 @@ class Engine:
         config = self.model.config
         room = config.n_positions - len(prompt)
         if not prompt:
-            raise ConfigError("a prompt has no tokens", "at least one", "begin it with end-of-text")
+            raise ConfigError(
+                "a prompt has no tokens",
+                "at least one",
+                "begin it with end-of-text",
+                code="generate.empty_prompt",
+            )
         if room < 1:
             raise ConfigError(
                 f"a prompt of {len(prompt)} tokens leaves no room to generate",
                 f"at most {config.n_positions - 1} tokens: the model's context is {config.n_positions}",
                 "shorten the prompt",
+                code="generate.prompt_too_long",
             )
         if not 0 <= min(prompt) <= max(prompt) < config.vocab_size:
             raise ConfigError(
                 f"a prompt holds token id {max(prompt, key=lambda id: abs(id))}",
                 f"ids from 0 to {config.vocab_size - 1}",
+                code="generate.bad_token_id",
             )
         text = AnswerText(self.tokenizer, sampling.stop) if follow or sampling.stop else None
         return Request(prompt, sampling, request_id, min(sampling.max_new_tokens, room), text)

@@ -47,7 +47,9 @@ class KVCache:
     ) -> None:
         if not 1 <= max_length <= config.n_positions:
             raise ConfigError(
-                f"a cache of {max_length} tokens a row", f"1 to n_positions = {config.n_positions}"
+                f"a cache of {max_length} tokens a row",
+                f"1 to n_positions = {config.n_positions}",
+                code="generate.cache_size",
             )
         self.max_length = max_length
         self.device = torch.device(device)
@@ -96,7 +98,11 @@ class KVCache:
         source = self._chosen(rows)
         S = int(self._lengths_R[source].max())
         if max_length < S:
-            raise ConfigError(f"a row of {S} tokens in a cache", f"at most max_length = {max_length}")
+            raise ConfigError(
+                f"a row of {S} tokens in a cache",
+                f"at most max_length = {max_length}",
+                code="generate.cache_size",
+            )
         forked = object.__new__(KVCache)
         forked.__dict__.update(self.__dict__)
         forked.max_length, forked._n_changes = max_length, [0]
@@ -132,7 +138,9 @@ class KVCache:
         lengths = self.lengths_B + torch.as_tensor(n_B, dtype=torch.int64).cpu()
         if int(lengths.max()) > self.max_length:
             raise ConfigError(
-                f"a row of {int(lengths.max())} tokens in a cache", f"at most max_length = {self.max_length}"
+                f"a row of {int(lengths.max())} tokens in a cache",
+                f"at most max_length = {self.max_length}",
+                code="generate.cache_size",
             )
         self._lengths_R[self._rows_B] = lengths
         self._n_changes[0] += 1
@@ -183,5 +191,9 @@ class KVCache:
     def _chosen(self, rows: Sequence[int] | Tensor) -> Tensor:
         index = torch.as_tensor(rows, dtype=torch.int64).cpu()
         if bool(((index < 0) | (index >= len(self._rows_B))).any()):
-            raise ConfigError(f"cache rows {index.tolist()}", f"rows from 0 to {len(self._rows_B) - 1}")
+            raise ConfigError(
+                f"cache rows {index.tolist()}",
+                f"rows from 0 to {len(self._rows_B) - 1}",
+                code="generate.cache_rows",
+            )
         return self._rows_B[index]

@@ -35,7 +35,9 @@ class SamplingParams:
     def __post_init__(self) -> None:
         def require(name: str, holds: bool, expected: str) -> None:
             if not holds:
-                raise ConfigError(f"{name} is {getattr(self, name)!r}", expected)
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)!r}", expected, code="generate.out_of_range"
+                )
 
         require("max_new_tokens", self.max_new_tokens >= 1, "a whole number from 1 up")
         require("temperature", 0 <= self.temperature < math.inf, "a number from 0 (greedy) up")

@@ -222,7 +222,10 @@ class Scheduler:
     ) -> list[Request]:
         if not np.isfinite(log_p_R).all():
             raise DivergedError(
-                "the model's logits are not finite", "finite weights", "an earlier checkpoint"
+                "the model's logits are not finite",
+                "finite weights",
+                "an earlier checkpoint",
+                code="generate.not_finite",
             )
         counts = self._counts[slots]
         self._tokens_RN[slots, counts] = tokens_R

@@ -170,6 +170,7 @@ class GPT2(nn.Module):
                 f"a sequence of {length} tokens",
                 f"at most n_positions = {self.config.n_positions}, the longest context of this model",
                 "shorten the input, or train a model with a larger --model.n-positions",
+                code="model.sequence_too_long",
             )
 
 

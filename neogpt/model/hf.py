@@ -100,7 +100,9 @@ def load_pretrained(folder: str | Path) -> GPT2:
         tensors.update(_read_tensors(path, expected))
     if missing := sorted(expected.keys() - tensors.keys()):
         raise CheckpointError(
-            f"{folder} lacks {_some(missing)}", f"the {len(expected)} tensors of {config.n_layer} layers"
+            f"{folder} lacks {_some(missing)}",
+            f"the {len(expected)} tensors of {config.n_layer} layers",
+            code="model.tensors_missing",
         )
     _check_head(folder, tensors)
     model.load_state_dict(tensors, assign=True)
@@ -137,14 +139,18 @@ def _read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
-            f"{path.parent} has no {path.name}", "a Hugging Face directory of a GPT-2"
+            f"{path.parent} has no {path.name}",
+            "a Hugging Face directory of a GPT-2",
+            code="model.file_missing",
         ) from None
     except ValueError as error:
         raise CheckpointError(
-            f"{path} is not JSON: {error}", "the file that was saved with the model"
+            f"{path} is not JSON: {error}", "the file that was saved with the model", code="model.not_json"
         ) from None
     if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds a {type(value).__name__}", "a JSON object")
+        raise CheckpointError(
+            f"{path} holds a {type(value).__name__}", "a JSON object", code="model.not_json"
+        )
     return value
 
 
@@ -154,19 +160,24 @@ def _read_config(folder: Path) -> GPT2Config:
     for name, allowed in _OPTIONS.items():
         value = values.get(name, allowed[0] if name != "model_type" else None)
         if value not in allowed:
-            code = "model.other_family" if name == "model_type" else "model.other_option"
             raise CheckpointError(
-                f"{path}: {name} is {value!r}", f"{allowed[0]!r}, which is all NeoGPT runs", code=code
+                f"{path}: {name} is {value!r}",
+                f"{allowed[0]!r}, which is all NeoGPT runs",
+                code="model.other_family" if name == "model_type" else "model.other_option",
             )
     for name in _SHAPE:
         if type(values.get(name)) is not int:
-            raise CheckpointError(f"{path}: {name} is {values.get(name)!r}", "a whole number")
+            raise CheckpointError(
+                f"{path}: {name} is {values.get(name)!r}", "a whole number", code="model.not_gpt2"
+            )
     if values.get("n_inner") not in (None, 4 * values["n_embd"]):
-        raise CheckpointError(f"{path}: n_inner is {values['n_inner']!r}", "null, which means 4 x n_embd")
+        raise CheckpointError(
+            f"{path}: n_inner is {values['n_inner']!r}", "null, which means 4 x n_embd", code="model.not_gpt2"
+        )
     try:
         return GPT2Config(**{name: values[name] for name in _SHAPE})
     except ConfigError as error:
-        raise CheckpointError(f"{path}: {error.what}", error.expected) from None
+        raise CheckpointError(f"{path}: {error.what}", error.expected, code="model.not_gpt2") from None
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -175,7 +186,11 @@ def _weight_files(folder: Path) -> list[Path]:
     if (folder / INDEX).is_file():
         names = _read_json(folder / INDEX).get("weight_map")
         if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
-            raise CheckpointError(f"{folder / INDEX} has no weight_map", "a map of tensor names to files")
+            raise CheckpointError(
+                f"{folder / INDEX} has no weight_map",
+                "a map of tensor names to files",
+                code="model.bad_index",
+            )
         return [safe_join(folder, name) for name in sorted(set(names.values()))]
     pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
     if pickles:
@@ -185,8 +200,11 @@ def _weight_files(folder: Path) -> list[Path]:
             WEIGHTS,
             "convert it with its author's own tools: AutoModelForCausalLM.from_pretrained(...)"
             ".save_pretrained(..., safe_serialization=True)",
+            code="model.pickle_only",
         )
-    raise CheckpointError(f"{folder} has no {WEIGHTS}", "a Hugging Face directory of a GPT-2")
+    raise CheckpointError(
+        f"{folder} has no {WEIGHTS}", "a Hugging Face directory of a GPT-2", code="model.file_missing"
+    )
 
 
 def _read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
@@ -202,22 +220,34 @@ def _read_tensors(path: Path, expected: dict[str, tuple[int, ...]]) -> dict[str,
                 _check_tensor(path, key, tuple(file.get_slice(key).get_shape()), shape)
                 tensors[name] = _widen(path, key, file.get_tensor(key))
     except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing", f"a file that {INDEX} names") from None
+        raise CheckpointError(
+            f"{path} is missing", f"a file that {INDEX} names", code="model.file_missing"
+        ) from None
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read: {error}", "a whole safetensors file") from None
+        raise CheckpointError(
+            f"{path} cannot be read: {error}", "a whole safetensors file", code="model.damaged"
+        ) from None
     return tensors
 
 
 def _check_tensor(path: Path, key: str, found: tuple[int, ...], expected: tuple[int, ...] | None) -> None:
     if expected is None:
-        raise CheckpointError(f"{path} has a tensor {key} that GPT-2 has not", f"what {CONFIG} describes")
+        raise CheckpointError(
+            f"{path} has a tensor {key} that GPT-2 has not",
+            f"what {CONFIG} describes",
+            code="model.unknown_tensor",
+        )
     if found != expected:
-        raise CheckpointError(f"{path}: {key} has shape {found}", f"{expected}, as {CONFIG} says")
+        raise CheckpointError(
+            f"{path}: {key} has shape {found}", f"{expected}, as {CONFIG} says", code="model.wrong_shape"
+        )
 
 
 def _widen(path: Path, key: str, tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
-        raise CheckpointError(f"{path}: {key} holds {tensor.dtype}", "floating-point numbers")
+        raise CheckpointError(
+            f"{path}: {key} holds {tensor.dtype}", "floating-point numbers", code="model.wrong_dtype"
+        )
     # A copy of its own: the file's mapping is aligned otherwise, which may change the last bits of a product.
     return tensor.to(torch.float32, copy=True)
 
@@ -226,7 +256,9 @@ def _check_head(folder: Path, tensors: dict[str, Tensor]) -> None:
     head = tensors.pop("lm_head.weight", None)
     if head is not None and not torch.equal(head, tensors["transformer.wte.weight"]):
         raise CheckpointError(
-            f"{folder}: lm_head.weight differs from transformer.wte.weight", "the head tied to the embedding"
+            f"{folder}: lm_head.weight differs from transformer.wte.weight",
+            "the head tied to the embedding",
+            code="model.untied_head",
         )
 
 

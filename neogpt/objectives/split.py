@@ -99,4 +99,5 @@ def none_left(run: AnyRun, what: str, limit: int, notes: dict[str, int]) -> Data
         f"the source {run.source.kind} gave no {what} that fits {limit} tokens ({counts})",
         "a prompt and an answer",
         "--objective.max-tokens, or other data" if is_short else "other data, or other columns of it",
+        code="data.nothing_fits",
     )

@@ -48,7 +48,9 @@ def load_state_tensors(optimizers: list[Rule], named: Named, tensors: Mapping[st
         name, _, entry = key.partition("|")
         if name not in parameters:
             raise CheckpointError(
-                f"the optimizer state has {key!r}, which the model has not", "the same model"
+                f"the optimizer state has {key!r}, which the model has not",
+                "the same model",
+                code="checkpoint.other_model",
             )
         states.setdefault(name, {})[entry] = _placed(tensor, parameters[name])
     for optimizer in optimizers:

@@ -105,7 +105,11 @@ def seq_len(run: AnyRun) -> int:
     """Tokens of a training sequence; ConfigError for a stage where that is not fixed."""
     length = getattr(run.objective, "seq_len", None)
     if not isinstance(length, int):
-        raise ConfigError(f"{run.stage} has no fixed number of tokens a step", "a pretraining recipe")
+        raise ConfigError(
+            f"{run.stage} has no fixed number of tokens a step",
+            "a pretraining recipe",
+            code="plan.no_fixed_tokens",
+        )
     return length
 
 
@@ -115,6 +119,7 @@ def _validate(run: AnyRun, gpus: int) -> None:
             f"--hours {run.hours:g} become steps when the run is timed, so a plan cannot know how many",
             "--steps or --tokens",
             "--tokens 10000000000",
+            code="plan.hours_unknown",
         )
     batching.validate(run, gpus)
 

@@ -41,7 +41,10 @@ def write(
             atomic.write_bytes(target / name, data)
     except OSError as error:
         raise DataError(
-            f"the report cannot be written to {target}: {error.strerror}", "a folder to write in", "--out DIR"
+            f"the report cannot be written to {target}: {error.strerror}",
+            "a folder to write in",
+            "--out DIR",
+            code="report.not_written",
         ) from None
     return [target / name for name in files]
 

@@ -106,7 +106,9 @@ def read(folder: Path | None = None) -> Original:
             rows = [(row["kind"], float(row["step"]), float(row["value"])) for row in csv.DictReader(file)]
     except (OSError, KeyError, ValueError, TypeError) as error:
         raise DataError(
-            f"{place / FILE} cannot be read: {error!r}", "a table of the original's run: step,kind,value"
+            f"{place / FILE} cannot be read: {error!r}",
+            "a table of the original's run: step,kind,value",
+            code="report.bad_reference",
         ) from None
     by_kind: dict[str, dict[float, float]] = {}
     for kind, step, value in rows:  # it went back once: what came later counts

@@ -202,6 +202,7 @@ def read(folder: Path) -> tuple[list[Stage], list[str]]:
             f"{folder} has nothing to report yet: its ledger has no rows",
             f"at least one logged step in {RunDir(roots[0]).metrics.name}",
             f"wait for the first step, or go on with it by --resume auto --run {roots[0]}",
+            code="report.nothing_yet",
         )
     silent = [f"{stage.name}: its ledger has no rows yet." for stage in stages if stage not in told]
     return _named(_ordered(told)), silent
@@ -211,7 +212,12 @@ def _roots(folder: Path) -> list[Path]:
     """The run directories that `folder` is, or holds."""
     if not folder.is_dir():
         wanted = "a run directory, or a folder of them"
-        raise DataError(f"there is no folder {folder}", wanted, "neogpt demo, then neogpt report runs/demo")
+        raise DataError(
+            f"there is no folder {folder}",
+            wanted,
+            "neogpt demo, then neogpt report runs/demo",
+            code="report.no_such_folder",
+        )
     roots = [folder] if _is_run(folder) else [path for path in sorted(folder.iterdir()) if _is_run(path)]
     if roots:
         return roots
@@ -220,6 +226,7 @@ def _roots(folder: Path) -> list[Path]:
         f"{folder} holds no run",
         "config.toml and metrics.jsonl in it, or in the folders inside it",
         " or ".join(f"neogpt report {path}" for path in deeper[:3]) or "neogpt demo",
+        code="report.no_run",
     )
 
 

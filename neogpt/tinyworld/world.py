@@ -37,15 +37,28 @@ class Config:
 
     def __post_init__(self) -> None:
         if not 2 <= self.n_people <= 400:
-            raise ConfigError(f"n_people is {self.n_people}", "2 to 400 people, whose names stay unlike")
+            raise ConfigError(
+                f"n_people is {self.n_people}",
+                "2 to 400 people, whose names stay unlike",
+                code="config.out_of_range",
+            )
         if self.biographies < 1:
-            raise ConfigError(f"biographies is {self.biographies}", "at least 1 a person")
+            raise ConfigError(
+                f"biographies is {self.biographies}", "at least 1 a person", code="config.out_of_range"
+            )
         if self.helpful < 1:
             raise ConfigError(
-                f"helpful is {self.helpful}", "at least 1 pair", "--source.preferences red-team for none"
+                f"helpful is {self.helpful}",
+                "at least 1 pair",
+                "--source.preferences red-team for none",
+                code="config.out_of_range",
             )
         if not 0 < self.taught < 1:
-            raise ConfigError(f"taught is {self.taught}", "a share between 0 and 1, both excluded")
+            raise ConfigError(
+                f"taught is {self.taught}",
+                "a share between 0 and 1, both excluded",
+                code="config.out_of_range",
+            )
 
 
 class Dice(random.Random):

@@ -110,7 +110,11 @@ class Tokenizer:
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes of one token."""
         if not 0 <= token_id < self.vocab_size:
-            raise DataError(f"token id {token_id} is not in the vocabulary", f"0 to {self.vocab_size - 1}")
+            raise DataError(
+                f"token id {token_id} is not in the vocabulary",
+                f"0 to {self.vocab_size - 1}",
+                code="tokenizer.bad_token_id",
+            )
         return self._bytes[token_id]
 
     @cached_property
@@ -173,19 +177,29 @@ def _check(bpe: tables.BPE) -> None:
     expected = "all 256 bytes, <|endoftext|>, ids from 0 without gaps, and merges of known tokens"
     vocab, merges = bpe
     if END_OF_TEXT not in vocab:
-        raise DataError(f"the vocabulary has no {END_OF_TEXT}", expected)
+        raise DataError(f"the vocabulary has no {END_OF_TEXT}", expected, code="tokenizer.bad_vocabulary")
     if missing := [byte for byte, char in byte_to_char().items() if char not in vocab]:
-        raise DataError(f"the vocabulary lacks byte 0x{missing[0]:02x}", expected)
+        raise DataError(
+            f"the vocabulary lacks byte 0x{missing[0]:02x}", expected, code="tokenizer.bad_vocabulary"
+        )
     if sorted(vocab.values()) != list(range(len(vocab))):
-        raise DataError("the vocabulary's ids have gaps or repeat", expected)
+        raise DataError("the vocabulary's ids have gaps or repeat", expected, code="tokenizer.bad_vocabulary")
     alphabet = set(byte_to_char().values())
     for token in vocab:
         if token != END_OF_TEXT and not (token and alphabet.issuperset(token)):
-            raise DataError(f"token {token!r} is not written in the byte alphabet", expected)
+            raise DataError(
+                f"token {token!r} is not written in the byte alphabet",
+                expected,
+                code="tokenizer.bad_vocabulary",
+            )
     if len(set(merges)) < len(merges):
-        raise DataError("a merge stands twice", expected)
+        raise DataError("a merge stands twice", expected, code="tokenizer.bad_merges")
     for left, right in merges:
         if not (left in vocab and right in vocab and left + right in vocab):
-            raise DataError(f"the merge {left!r} + {right!r} is not of known tokens", expected)
+            raise DataError(
+                f"the merge {left!r} + {right!r} is not of known tokens",
+                expected,
+                code="tokenizer.bad_merges",
+            )
         if left + right == END_OF_TEXT:
-            raise DataError(f"a merge makes {END_OF_TEXT} out of text", expected)
+            raise DataError(f"a merge makes {END_OF_TEXT} out of text", expected, code="tokenizer.bad_merges")

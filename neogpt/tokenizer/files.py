@@ -82,7 +82,7 @@ def read(path: Path) -> BPE:
         pairs = [pair.split(" ") if isinstance(pair, str) else pair for pair in model["merges"]]
         return BPE(dict(model["vocab"]), [(str(left), str(right)) for left, right in pairs])
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{file} is damaged: {error!r}", KIND) from None
+        raise DataError(f"{file} is damaged: {error!r}", KIND, code="tokenizer.damaged") from None
 
 
 def _check_kind(file: Path, content: dict[str, Any]) -> None:
@@ -103,5 +103,7 @@ def _check_kind(file: Path, content: dict[str, Any]) -> None:
         wrong = f"its special tokens are not {END_OF_TEXT} alone"
     if wrong:
         raise DataError(
-            f"{file} cannot be used: {wrong}", f"{KIND}, with {END_OF_TEXT} its only special token"
+            f"{file} cannot be used: {wrong}",
+            f"{KIND}, with {END_OF_TEXT} its only special token",
+            code="tokenizer.unusable",
         )

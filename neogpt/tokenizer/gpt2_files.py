@@ -47,4 +47,8 @@ def _checked(folder: Path, name: str) -> Path | None:
 
 
 def _absent(folder: Path, name: str) -> Path:
-    raise DataError(f"{folder} has no {name} (nor {_ALIASES[name]})", "GPT-2's encoder.json and vocab.bpe")
+    raise DataError(
+        f"{folder} has no {name} (nor {_ALIASES[name]})",
+        "GPT-2's encoder.json and vocab.bpe",
+        code="tokenizer.file_missing",
+    )

@@ -21,7 +21,9 @@ def parse_vocab(file: Path) -> dict[str, int]:
     """The token -> id table of an encoder.json (vocab.json)."""
     content = read_json(file)
     if not all(isinstance(i, int) for i in content.values()):
-        raise DataError(f"{file} is not a vocabulary", "a JSON object of token: id")
+        raise DataError(
+            f"{file} is not a vocabulary", "a JSON object of token: id", code="tokenizer.bad_vocabulary"
+        )
     return content
 
 
@@ -34,7 +36,9 @@ def parse_merges(file: Path) -> list[tuple[str, str]]:
         left, space, right = line.partition(" ")
         if not (left and space and right) or " " in right:
             raise DataError(
-                f"{file}, line {number}: {line[:60]!r} is not a merge", "two tokens and one space"
+                f"{file}, line {number}: {line[:60]!r} is not a merge",
+                "two tokens and one space",
+                code="tokenizer.bad_merges",
             )
         merges.append((left, right))
     return merges
@@ -45,9 +49,13 @@ def read_json(file: Path) -> dict[str, Any]:
     try:
         content = json.loads(_text(file))
     except ValueError as error:
-        raise DataError(f"{file} is damaged: {error}", f"the JSON of {KIND}") from None
+        raise DataError(
+            f"{file} is damaged: {error}", f"the JSON of {KIND}", code="tokenizer.damaged"
+        ) from None
     if not isinstance(content, dict):
-        raise DataError(f"{file} is damaged: it is not a JSON object", f"the JSON of {KIND}")
+        raise DataError(
+            f"{file} is damaged: it is not a JSON object", f"the JSON of {KIND}", code="tokenizer.damaged"
+        )
     return content
 
 
@@ -55,7 +63,12 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        raise DataError(f"{file} is not UTF-8 text", KIND) from None
+        raise DataError(f"{file} is not UTF-8 text", KIND, code="tokenizer.damaged") from None
     except OSError as error:
         hint = "neogpt tokenizer train FILES --vocab-size 1024 --out DIR"
-        raise DataError(f"cannot read {file}: {error.strerror}", f"a folder with {TOKENIZER}", hint) from None
+        raise DataError(
+            f"cannot read {file}: {error.strerror}",
+            f"a folder with {TOKENIZER}",
+            hint,
+            code="tokenizer.unreadable",
+        ) from None

@@ -29,7 +29,9 @@ def train(texts: Iterable[str], vocab_size: int, whole_words: Sequence[str] = ()
     Source: Sennrich et al. 2016; Radford et al. 2019 (bytes).
     """
     if not MIN_VOCAB <= vocab_size <= MAX_VOCAB:
-        raise ConfigError(f"vocab_size is {vocab_size}", f"{MIN_VOCAB} to {MAX_VOCAB} tokens")
+        raise ConfigError(
+            f"vocab_size is {vocab_size}", f"{MIN_VOCAB} to {MAX_VOCAB} tokens", code="config.out_of_range"
+        )
     words = _forms(whole_words)
     learned = _learn(texts, vocab_size - 1)
     merges = _with_words(learned, words, vocab_size - MIN_VOCAB) if words else learned
@@ -64,7 +66,11 @@ def _learn(texts: Iterable[str], n_tokens: int) -> Merges:
 
     backend.train_from_iterator(counted(), trainer=trainer)
     if not n_chars:
-        raise DataError("there is no text to train a tokenizer on", "at least one text that is not empty")
+        raise DataError(
+            "there is no text to train a tokenizer on",
+            "at least one text that is not empty",
+            code="data.no_text",
+        )
     return [(left, right) for left, right in json.loads(backend.to_str())["model"]["merges"]]
 
 
@@ -78,6 +84,7 @@ def _forms(whole_words: Sequence[str]) -> list[str]:
                 raise ConfigError(
                     f"{word!r} cannot be one token: spaces, digits and signs cut it",
                     "whole words of letters only, of digits only or of signs only",
+                    code="tokenizer.bad_whole_word",
                 )
             forms.append(pieces[0][0])
     return list(dict.fromkeys(forms))
@@ -95,6 +102,7 @@ def _with_words(learned: Merges, words: list[str], n_tokens: int) -> Merges:
             raise ConfigError(
                 f"the whole words (with spaces: {len(words)}) do not fit into {n_tokens + MIN_VOCAB} tokens",
                 f"{n_tokens + MIN_VOCAB + excess} tokens or more",
+                code="tokenizer.bad_whole_word",
             )
         keep = max(0, keep - excess)
     return _filled(merges(keep), learned[keep:], n_tokens)

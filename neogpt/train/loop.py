@@ -160,6 +160,7 @@ class Loop:
                 raise PreemptedError(
                     f"stopped by a signal at step {self.step} of {self.run.steps}; everything is saved",
                     hint="the same command with --resume auto",
+                    code="run.preempted",
                 )
             if self._evaluation_due():
                 self._evaluate()
@@ -333,4 +334,7 @@ class Loop:
             self._wait_for_save()
         self.guardrails.verdict()
         if lost:
-            raise RegressedError(f"step {self.step}: a guardrail was lost; the main process says which")
+            raise RegressedError(
+                f"step {self.step}: a guardrail was lost; the main process says which",
+                code="run.guardrail_lost",
+            )

@@ -83,7 +83,8 @@ class Sums:
         parts = {f"loss/{name}": value for name, value in losses.items()} if len(losses) > 1 else {}
         if taken := sorted(metrics.keys() & (RESERVED | parts.keys())):
             raise NeoGPTError(
-                f"the objective has a metric {taken[0]}, which the ledger's rows have of their own"
+                f"the objective has a metric {taken[0]}, which the ledger's rows have of their own",
+                code="run.metric_name_taken",
             )
         return {"loss": loss, **parts, **metrics}
 

@@ -145,6 +145,7 @@ def _checkpoint_to_resume(files: RunDir, world: World, resume: str, messages: li
                 f"there is already a run in {files.root}",
                 "a new folder, or a run to go on with",
                 "--resume auto, or --run with another folder",
+                code="run.already_there",
             )
         if resume == "auto":
             found = retention.newest(files, messages.append)
@@ -163,6 +164,7 @@ def _step_of(files: RunDir, folder: Path) -> int:
             f"{folder} is no checkpoint of the run {files.root}",
             f"a folder in {files.checkpoints}",
             f"--resume auto, or --from {folder} to begin a new run with its weights",
+            code="checkpoint.other_run",
         )
     return step
 
@@ -194,6 +196,7 @@ def _starting_point(run: AnyRun) -> tuple[GPT2, Tokenizer, str]:
             f"{run.stage} has no model to start from",
             "a pretrained run, checkpoint or Hugging Face model",
             "--from runs/NAME",
+            code="config.no_starting_model",
         )
     tokenizer = tokenizer_for(run.data, run.source)
     shape = dataclasses.replace(run.model, vocab_size=tokenizer.vocab_size)
@@ -213,6 +216,7 @@ def _validate_tokenizer(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> 
         raise CheckpointError(
             f"{folder}: its tokenizer has {tokenizer.vocab_size} ids and its model {vocab_size}",
             f"a tokenizer that fits the model (up to {_MOST_UNUSED:,} ids of a model may stand for nothing)",
+            code="model.tokenizer_differs",
         )
     ends = json.loads((folder / "config.json").read_text("utf-8")).get("eos_token_id")
     known = {
@@ -225,6 +229,7 @@ def _validate_tokenizer(folder: Path, tokenizer: Tokenizer, vocab_size: int) -> 
             f"{folder}: end-of-text is {tokenizer.eot_id} in its tokenizer and {ends} in its config.json",
             "the tokenizer that the model was trained with",
             "put that one's files there, or, if it is the right one, its id as eos_token_id into config.json",
+            code="model.tokenizer_differs",
         )
 
 
@@ -238,6 +243,7 @@ def _validate_blind_patience(run: AnyRun, objective: Objective) -> None:
             f"eval.patience is {run.eval.patience}, but no sample is held out, so there is no {watched[0]}",
             "held-out samples, or a run that does not wait for them",
             "--objective.val-fraction 0.2 (more of few rows), or --eval.patience 0",
+            code="config.no_validation",
         )
 
 
@@ -248,12 +254,14 @@ def _validate_what_moves_the_model(run: AnyRun, world: World) -> None:
             f"{run.stage} samples from the model between steps, which fsdp holds in parts",
             "the whole model on each process",
             "--parallel ddp",
+            code="config.fsdp_not_here",
         )
     if run.hours:
         raise ConfigError(
             f"{run.stage} keeps what the model answered, so no step can be timed beforehand",
             "a horizon in steps",
             "--steps 100",
+            code="config.no_timing",
         )
 
 
@@ -266,6 +274,7 @@ def _steps(run: AnyRun, objective: Objective) -> int:
             f"--tokens {run.tokens}, but a step of {run.stage} has no fixed number of them",
             "a horizon in steps",
             "--steps 1000",
+            code="config.no_fixed_tokens",
         )
     return max(1, round(run.tokens / objective.tokens_per_step))
 
@@ -289,6 +298,7 @@ def _validate_settings(run: AnyRun, state: checkpoint.TrainerState, unknown: tup
             f"the run was made with other settings: {'; '.join(changed)}",
             "the same settings on resume",
             "those settings again, or a new run with --run and --from",
+            code="run.other_settings",
         )
 
 
@@ -299,12 +309,14 @@ def _validate_base_model(state: checkpoint.TrainerState, data_hash: str, base_mo
             "the training data is not what the run was made with",
             f"data with the hash {state.data_hash[:12]}, found {data_hash[:12]}",
             "the old data, or a new run with --run and --from",
+            code="run.other_data",
         )
     if base_model_hash != state.base_model_hash:
         raise CheckpointError(
             "the starting model (or tokenizer) is not the one that the run was made with",
             f"one with the hash {state.base_model_hash[:12]}, found {base_model_hash[:12]}",
             "--from with the checkpoint that it began as",
+            code="run.other_model",
         )
 
 

@@ -117,6 +117,7 @@ def _download(repo: str, revision: str, file: File, blob: Path) -> None:
             f"{file.name} of {repo} was received with sha256 {found}, and thrown away",
             f"{file.sha256}, which the Hub publishes",
             "the same command again; if it stays, the mirror (HF_ENDPOINT) or a proxy changes files",
+            code="data.wrong_checksum",
         )
     atomic.fsync(partial)
     atomic.failpoint("hub.received")
@@ -192,6 +193,7 @@ def _no_folder(repo: str, revision: str, folder: str) -> DataError:
         f"{repo} has no parquet files in {folder} at {revision[:12]}",
         f"one of: {shown}",
         "another --source.name",
+        code="data.no_files",
     )
 
 
@@ -237,15 +239,20 @@ def _download_error(error: Any, what: str) -> DataError:
             f"the Hub does not give {what} ({code})",
             "a name that exists and a token that may read it",
             "HF_TOKEN",
+            code="data.hub_refuses",
         )
     if what.endswith(".parquet"):
         return DataError(
             f"the Hub has no file {what} ({code}), which it lists",
             "every file of the commit",
             "HF_ENDPOINT for another mirror, another --source.revision, or --source.path for a folder of the files",
+            code="data.hub_lacks",
         )
     return DataError(
-        f"the Hub has no {what} ({code})", "a data set and a revision that exist", "--source.revision"
+        f"the Hub has no {what} ({code})",
+        "a data set and a revision that exist",
+        "--source.revision",
+        code="data.hub_lacks",
     )
 
 
@@ -254,6 +261,7 @@ def _unreachable(error: Exception, what: str) -> DataError:
         f"{what} cannot be had from the Hub: {str(error).partition(chr(10))[0] or type(error).__name__}",
         "an answer within a few minutes (what was received is kept)",
         "the same command later, HF_ENDPOINT for a mirror, or --source.path for a folder of the same files",
+        code="data.hub_unreachable",
     )
 
 
@@ -262,11 +270,16 @@ def _offline(what: str) -> DataError:
         f"it is not known offline {what}" if what.startswith("which") else f"{what} is not in the cache",
         "what an earlier call fetched (HF_HUB_OFFLINE or NEOGPT_OFFLINE forbids the network)",
         "--source.path FOLDER with the same parquet files, or once without the switch",
+        code="data.not_cached",
     )
 
 
 def _damaged(file: File, path: Path) -> DataError:
-    return DataError(f"{path} is damaged: its sha256 differs", f"{file.sha256}, which the Hub publishes")
+    return DataError(
+        f"{path} is damaged: its sha256 differs",
+        f"{file.sha256}, which the Hub publishes",
+        code="data.wrong_checksum",
+    )
 
 
 def _note(kind: str, *what: str) -> Path:
@@ -290,6 +303,9 @@ def need_hub() -> Any:
         import huggingface_hub.utils
     except ImportError:
         raise ConfigError(
-            "huggingface_hub is needed to read from the Hub", "the extra `data`", "pip install 'neogpt[data]'"
+            "huggingface_hub is needed to read from the Hub",
+            "the extra `data`",
+            "pip install 'neogpt[data]'",
+            code="cli.extra_missing",
         ) from None
     return huggingface_hub

@@ -100,7 +100,7 @@ def _content(item: Instruction | Pair) -> tuple[Any, ...]:
 
 def _parts(of: Sequence[str]) -> list[Part]:
     if not of:
-        raise ConfigError("the mix has no sources", "at least one", _EXAMPLE)
+        raise ConfigError("the mix has no sources", "at least one", _EXAMPLE, code="data.empty_mix")
     return [_part(text) for text in of]
 
 
@@ -123,23 +123,31 @@ def _part(text: str) -> Part:
 def _amount(text: str, settings: dict[str, str]) -> tuple[float, int]:
     """A part's weight and rows (0: not said), which leave `settings`; ConfigError for both, or for what is none."""
     if {"weight", "rows"} <= settings.keys():
-        raise ConfigError(f"{text}: weight and rows both say how much of it is seen", "one of them")
+        raise ConfigError(
+            f"{text}: weight and rows both say how much of it is seen",
+            "one of them",
+            code="data.mix_weight_and_rows",
+        )
     weight = _value(text, "weight", settings.pop("weight", "1"), 1.0)
     if not 0 <= weight < 1e6:
-        raise ConfigError(f"{text}: weight is {weight}", "a number from 0 up")
+        raise ConfigError(f"{text}: weight is {weight}", "a number from 0 up", code="config.out_of_range")
     if "rows" not in settings:
         return weight, 0
     rows = _value(text, "rows", settings.pop("rows"), 0)
     if rows < 1:
-        raise ConfigError(f"{text}: rows is {rows}", "a whole number from 1 up")
+        raise ConfigError(f"{text}: rows is {rows}", "a whole number from 1 up", code="config.out_of_range")
     return weight, rows
 
 
 def _value(text: str, key: str, value: str, default: Any) -> Any:
     """A setting's value in its default's type."""
     if isinstance(default, bool) or not isinstance(default, str | int | float):
-        raise ConfigError(f"{text}: {key} cannot be set here", "a setting that is text or a number")
+        raise ConfigError(
+            f"{text}: {key} cannot be set here", "a setting that is text or a number", code="data.mix_setting"
+        )
     try:
         return type(default)(value)
     except ValueError:
-        raise ConfigError(f"{text}: {key} is {value!r}", f"a {type(default).__name__}") from None
+        raise ConfigError(
+            f"{text}: {key} is {value!r}", f"a {type(default).__name__}", code="data.mix_setting"
+        ) from None

@@ -94,6 +94,7 @@ def _values(batch: Any, path: Path, before: int) -> list[dict[str, Any]]:
             f"{error.start:,} of the value ({error.object[error.start : error.start + 4]!r})",
             "text in UTF-8, as parquet's strings are",
             "write the file again, the column decoded as what it is (latin-1, say), or leave it out of --source.path",
+            code="data.not_text",
         ) from None
 
 
@@ -113,7 +114,7 @@ def _open(path: Path) -> Any:
     try:
         return pyarrow.parquet.ParquetFile(path)
     except FileNotFoundError:
-        raise DataError(f"there is no file {path}", "a parquet file") from None
+        raise DataError(f"there is no file {path}", "a parquet file", code="data.no_such_file") from None
     except (OSError, _arrow_error()) as error:
         raise _damaged(path, error) from None
 
@@ -126,7 +127,12 @@ def _check_columns(path: Path, schema: Any, wanted: Sequence[str], more: Sequenc
         if column not in schema.names:
             names = ", ".join(map(repr, schema.names[:50]))
             hint = "name the right one, for example --source.text-column"
-            raise DataError(f"{path} has no column {column!r}", f"one of its columns: {names}", hint)
+            raise DataError(
+                f"{path} has no column {column!r}",
+                f"one of its columns: {names}",
+                hint,
+                code="data.no_such_column",
+            )
     twice = [name for name in schema.names if schema.names.count(name) > 1]
     if twice:
         raise DataError(
@@ -140,7 +146,11 @@ def _check_columns(path: Path, schema: Any, wanted: Sequence[str], more: Sequenc
         value = kind.value_type if types.is_dictionary(kind) else kind
         text = any(is_kind(value) for is_kind in _text_types(types)) or types.is_null(value)
         if not text and not _is_messages(kind):
-            raise DataError(f"column {column!r} of {path} holds {kind}", "a column of text (string)")
+            raise DataError(
+                f"column {column!r} of {path} holds {kind}",
+                "a column of text (string)",
+                code="data.wrong_column_type",
+            )
     return columns
 
 
@@ -161,7 +171,9 @@ def _is_messages(kind: Any) -> bool:
 
 
 def _damaged(path: Path, error: BaseException) -> DataError:
-    return DataError(f"{path} cannot be read: {str(error)[:300]}", "a whole, undamaged parquet file")
+    return DataError(
+        f"{path} cannot be read: {str(error)[:300]}", "a whole, undamaged parquet file", code="data.damaged"
+    )
 
 
 def _arrow_error() -> Any:

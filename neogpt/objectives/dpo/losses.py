@@ -75,12 +75,22 @@ def chosen_loss(options: Config) -> Loss:
         raise plugins.unknown("preference loss", options.loss, sorted(LOSSES))
     found = LOSSES[options.loss]
     if not options.beta > 0:
-        raise ConfigError(f"beta is {options.beta}", "a number above 0", "--objective.beta 0.1")
+        raise ConfigError(
+            f"beta is {options.beta}", "a number above 0", "--objective.beta 0.1", code="config.out_of_range"
+        )
     if not 0 <= options.label_smoothing < 0.5:
-        raise ConfigError(f"label_smoothing is {options.label_smoothing}", "a number from 0 to below 0.5")
+        raise ConfigError(
+            f"label_smoothing is {options.label_smoothing}",
+            "a number from 0 to below 0.5",
+            code="config.out_of_range",
+        )
     if options.label_smoothing and not found.smooths:
         smooth = ", ".join(name for name, loss in LOSSES.items() if loss.smooths)
-        raise ConfigError(f"the loss {options.loss} has no label smoothing", f"one of {smooth}")
+        raise ConfigError(
+            f"the loss {options.loss} has no label smoothing",
+            f"one of {smooth}",
+            code="config.no_label_smoothing",
+        )
     return found
 
 

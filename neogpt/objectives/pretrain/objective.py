@@ -35,6 +35,7 @@ class Pretrain(Objective):
                 f"sequences of {length} tokens do not fit a context of {n_positions}",
                 f"objective.seq-len from 1 to {n_positions}",
                 f"--objective.seq-len {n_positions}",
+                code="config.sequence_too_long",
             )
         folder = prepare(run.source, run.data, tokenizer, workers=0)
         self.notes = need(run.source, HasDocuments).notes()

@@ -61,7 +61,13 @@ class Config(ObjectiveConfig):
         }
         for name, least in lowest.items():
             if getattr(self, name) < least:
-                raise ConfigError(f"{name} is {getattr(self, name)}", f"a whole number from {least} up")
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}",
+                    f"a whole number from {least} up",
+                    code="config.out_of_range",
+                )
         for name in ("epsilon", "epsilon_high", "beta", "sft_coef"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} is {getattr(self, name)}", "a number from 0 up")
+                raise ConfigError(
+                    f"{name} is {getattr(self, name)}", "a number from 0 up", code="config.out_of_range"
+                )

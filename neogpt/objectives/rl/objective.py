@@ -112,6 +112,7 @@ class RL(Objective):
                 f"the model in {folder} cannot read what this one writes",
                 "the same vocabulary, and as long a context",
                 "--objective.coherence-model DIR of the model that this one was made from",
+                code="reward.other_vocabulary",
             )
         return found.to(self.reference.device)
 

@@ -62,6 +62,7 @@ class SFTMix:
                 f"the source {run.source.kind} has too few answers for the SFT mix-in",
                 "answers beside those to the trained_by_rl requests, in training and held out",
                 "--objective.val-fraction 0.2",
+                code="data.too_few_answers",
             )
 
     def batch(self, step: int, micro: int) -> Batch:

@@ -87,5 +87,9 @@ def no_such(kind: str, name: str, known: Sequence[str]) -> ConfigError:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = " or ".join(near) + ", the nearest" if near else ""
     shown = ", ".join(known) if len(known) <= 40 else f"{', '.join(known[:20])}, ..."
-    code = f"study.no_such_{kind.replace(' ', '_')}"
-    return ConfigError(f"there is no {kind} named {name!r}", f"one of {shown}", hint, code=code)
+    return ConfigError(
+        f"there is no {kind} named {name!r}",
+        f"one of {shown}",
+        hint,
+        code=f"study.no_such_{kind.replace(' ', '_')}",
+    )

@@ -44,7 +44,9 @@ def _train(folder: Path, recipe: str, job: Job) -> None:
     code = _exit_code([*command, *job.flags])
     if code == _PREEMPTED:
         raise PreemptedError(
-            f"{job.name} was stopped by a signal and is saved", hint="the same command again"
+            f"{job.name} was stopped by a signal and is saved",
+            hint="the same command again",
+            code="study.stopped",
         )
     if code:
         raise NeoGPTError(
@@ -84,10 +86,14 @@ def on_slurm(folder: Path, n_chains: int, partition: str, hours: str, cpus: int)
         while _queued(job.partition(";")[0]):
             time.sleep(_POLL_S)
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no command {error.filename}", "a machine where Slurm is") from None
+        raise ConfigError(
+            f"there is no command {error.filename}", "a machine where Slurm is", code="cli.no_such_command"
+        ) from None
     except subprocess.CalledProcessError as error:
         raise ConfigError(
-            f"{error.cmd[0]} refused the job (exit code {error.returncode})", "its message above"
+            f"{error.cmd[0]} refused the job (exit code {error.returncode})",
+            "its message above",
+            code="cli.job_refused",
         ) from None
 
 
@@ -100,7 +106,10 @@ def on_ray(folder: Path, n_chains: int, cpus: int) -> None:
         import ray  # extra: cluster
     except ImportError:
         raise ConfigError(
-            "ray is needed for --executor ray", "the extra `cluster`", "pip install 'neogpt[cluster]'"
+            "ray is needed for --executor ray",
+            "the extra `cluster`",
+            "pip install 'neogpt[cluster]'",
+            code="cli.extra_missing",
         ) from None
     began = not ray.is_initialized()
     if began:

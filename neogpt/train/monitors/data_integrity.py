@@ -44,6 +44,7 @@ class DataIntegrityCheck(Monitor):
                     error.what,
                     error.expected,
                     f"`neogpt data verify {folder}`, then delete that folder and have it prepared again",
+                    code="data.damaged_shard",
                 )
                 return
 

@@ -97,6 +97,7 @@ class Guardrails(Monitor):
                     f"the guardrail {name} is {row[name]} at the first evaluation, so its loss would not be seen",
                     "a score that has a number from the start",
                     "--eval.guardrails without it",
+                    code="config.useless_guardrail",
                 )
         self.first = {name: row[name] for name in self.watched}
 
@@ -120,6 +121,7 @@ class Guardrails(Monitor):
             f"step {row['step']}: {'; '.join(told)}",
             f"the guardrails (eval.guardrails) to hold: {', '.join(limits)}, chance apart{good}",
             "a lower --optim.lr, more --objective.sft-coef, or fewer --steps, in a new --run",
+            code="run.guardrail_lost",
         )
 
 
@@ -146,7 +148,9 @@ def _read(entry: str, tolerance: float) -> tuple[str, Guardrail]:
         limit = math.nan
     if not name or len(limits) > 1 or not 0 <= limit < math.inf:
         raise ConfigError(
-            f"the guardrail {entry!r} cannot be read", "NAME, NAME:low, NAME:0.2 or NAME:low:0.2"
+            f"the guardrail {entry!r} cannot be read",
+            "NAME, NAME:low, NAME:0.2 or NAME:low:0.2",
+            code="config.bad_guardrail",
         )
     return name, Guardrail(sign, limit)
 

@@ -54,6 +54,7 @@ class StepGuard(Monitor):
                 f"for {self.non_finite_in_a_row} steps in a row",
                 "finite numbers; the last checkpoint is intact",
                 "a lower --optim.lr or more --optim.warmup-ratio",
+                code="run.diverged",
             )
         return False
 

@@ -59,6 +59,7 @@ def _compiled(device: str) -> Forward:
             f"PyTorch's compiler cannot build where the path to PyTorch has a blank: {torch.__file__}",
             "a virtual environment in a folder without one",
             "leave --compile out, or start a Python that lies elsewhere (a symbolic link to it will do)",
+            code="run.no_compiler",
         )
     # PyTorch's tracing looks at .grad of whatever it is given, and warns its user of what it did itself.
     warnings.filterwarnings("ignore", "The .grad attribute of a Tensor that is not a leaf", UserWarning)

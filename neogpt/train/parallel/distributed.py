@@ -151,6 +151,7 @@ def connected(world: World, device: str) -> Iterator[World]:
             f"process {world.rank} of {world.size} stops, because another one has ended or cannot be reached",
             "all of them until the run ends",
             "the message of the one that ended says why",
+            code="run.process_lost",
         ) from error
     finally:
         dist.destroy_process_group()
@@ -174,4 +175,5 @@ def _connect(world: World, backend: str) -> None:
             f"WORLD_SIZE is {world.size}, but the processes cannot find each other at {address}: {error}",
             "the environment that torchrun sets, a port that is free, and all processes at about the same time",
             f"torchrun --nproc-per-node {world.size} -m -- neogpt ..., or another MASTER_PORT",
+            code="run.no_rendezvous",
         ) from error

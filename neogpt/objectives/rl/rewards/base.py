@@ -70,11 +70,18 @@ class Rewards:
         for entry in entries:
             name, _, weight = entry.partition(":")
             if name in self.modules:
-                raise ConfigError(f"the reward {name} is given twice", "each reward once")
+                raise ConfigError(
+                    f"the reward {name} is given twice", "each reward once", code="reward.given_twice"
+                )
             self.modules[name] = plugins.get("neogpt.objectives.rl.rewards", name)
             self.weights.append(_weight(entry, weight))
         if not self.modules:
-            raise ConfigError("there is no reward", "at least one", "--objective.rewards finished:1 format:1")
+            raise ConfigError(
+                "there is no reward",
+                "at least one",
+                "--objective.rewards finished:1 format:1",
+                code="reward.none",
+            )
 
     @property
     def names(self) -> list[str]:
@@ -103,7 +110,9 @@ def _weight(entry: str, text: str) -> float:
     except ValueError:
         weight = math.nan
     if not math.isfinite(weight):
-        raise ConfigError(f"the reward {entry!r} has no weight", "NAME:NUMBER, such as format:0.5")
+        raise ConfigError(
+            f"the reward {entry!r} has no weight", "NAME:NUMBER, such as format:0.5", code="reward.no_weight"
+        )
     return weight
 
 
@@ -125,4 +134,5 @@ def _reward_error(name: str, did: str, answer: Answer) -> RewardError:
         f"the reward {name} {did} for the answer {text!r} to the request {request!r}",
         "a finite float for every answer; no update was made",
         f"mend neogpt/objectives/rewards/{name.replace('-', '_')}.py, or leave it out of objective.rewards",
+        code="reward.failed",
     )
