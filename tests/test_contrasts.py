@@ -108,6 +108,7 @@ def test_names_are_asked_about_in_many_ways(names: tuple[str, ...], most: int) -
         assert len(found) >= most, name
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.environ.get("NEOGPT_DATA"), reason="NEOGPT_DATA is not set: no XSTest here")
 def test_nothing_is_from_the_prompts_that_measure_it() -> None:
     measured = [(p, content(p)) for kind in _refusal_data.prompts().values() for p in kind]

@@ -116,10 +116,10 @@ MEASURED = {
     "float32": (4, 4, 256, 128, 2048, 16, 1, "--optim.name adamw --dtype float32", 1),
     "bfloat16": (4, 4, 256, 256, 2048, 12, 1, "--optim.name adamw --dtype bfloat16", 1),
     "large vocabulary, accumulated": (2, 4, 256, 64, 30000, 8, 4, "--optim.name muon --dtype float32", 1),
-    "muon's update": (6, 8, 512, 32, 1024, 2, 1, "--optim.name muon --dtype bfloat16", 1),
     "two processes": (6, 8, 512, 32, 1024, 2, 2, "--optim.name adamw --dtype float32", 2),
 }
 LARGER = {
+    "muon's update": (6, 8, 512, 32, 1024, 2, 1, "--optim.name muon --dtype bfloat16", 1),
     "30M, bfloat16": (6, 6, 384, 256, 50257, 8, 2, "--optim.name adamw --dtype bfloat16", 1),
     "30M, muon": (6, 6, 384, 128, 50257, 8, 8, "--optim.name muon --dtype float32", 1),
     "long": (4, 4, 256, 1024, 4096, 6, 2, "--optim.name adamw --dtype bfloat16", 1),

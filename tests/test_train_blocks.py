@@ -124,6 +124,9 @@ def test_one_graph_serves_all_blocks_and_two_all_shapes(
     assert counter.frame_count <= first + 3
 
 
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+)  # Dynamo's own
 @pytest.mark.parametrize(("packed", "n"), [("True", 1), ("False", 0)])
 def test_compile_says_where_it_does_nothing(
     packed: str, n: int, tmp_path: Path, counter: CompileCounterWithBackend
