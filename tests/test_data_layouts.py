@@ -1,6 +1,7 @@
 """The forms in which people have instructions and preferences: each is read, and what is not read is told."""
 
 import csv
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,7 @@ INSTRUCTIONS: list[tuple[dict[str, Any], Instruction]] = [
     ({"prompt": [SYSTEM, USER], "completion": [ANSWER]}, NOTED),
     ({"prompt": ASK, "completion": [ANSWER]}, PLAIN),
     ({"messages": [USER, ANSWER]}, PLAIN),
+    ({"prompt": "Once more", "prompt_id": "7", "messages": [USER, ANSWER]}, PLAIN),
     ({"messages": json.dumps([USER, ANSWER])}, PLAIN),
     ({"messages": [USER, ANSWER], "system": NOTE}, NOTED),
     ({"messages": [{"role": "developer", "content": NOTE}, USER, ANSWER]}, NOTED),
@@ -186,3 +188,32 @@ def test_unpaired_preferences_are_refused_with_the_reason(tmp_path: Path) -> Non
     with pytest.raises(DataError) as error:
         list(Files(path=str(path)).pairs(RowStats()))
     assert "KTO" in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["A.CSV", "old.json.csv", "a.csv.gz", "b.csv.tsv", "C.CSV.GZ"])
+def test_the_last_suffix_says_what_a_file_is(tmp_path: Path, name: str) -> None:
+    """Whatever its case, and whatever else stands in the name. An index without a name is a column like any other."""
+    mark = b"\t" if name.endswith("tsv") else b","
+    content = b"\n".join([b",instruction,response", b"0,Who?,She.", b"1,Where?", b""]).replace(b",", mark)
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.lower().endswith(".gz") else content)
+    bad = RowStats()
+    assert list(Files(path=str(tmp_path)).instructions(bad)) == [Instruction("Who?", "", "She.")]
+    assert (bad.n_filtered, bad.n_malformed) == (1, 0)
+
+
+@pytest.mark.parametrize("index", ["", "n"])
+def test_more_cells_than_names_are_counted(tmp_path: Path, index: str) -> None:
+    rows = [f"{i},Who is {i}?,She." for i in range(200)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([f"{index},instruction,response", *rows, "200,Where?,Rome,and more"]) + "\n")
+    bad = RowStats()
+    assert len(list(Files(path=str(path)).instructions(bad))) == 200
+    assert (bad.n_malformed, bad.shown[0].line) == (1, 202)
+
+
+def test_text_nested_too_deeply_is_no_conversation(tmp_path: Path) -> None:
+    rows = [{"messages": json.dumps([{**USER, "content": f"{i}?"}, ANSWER])} for i in range(200)]
+    bad = RowStats()
+    path = jsonl(tmp_path / "a.jsonl", [*rows, {"messages": "[" * 100_000}])
+    assert len(list(Files(path=str(path)).instructions(bad))) == 200
+    assert bad.n_malformed == 1

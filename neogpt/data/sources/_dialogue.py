@@ -63,7 +63,7 @@ def _listed(messages: Any) -> Sequence[Any]:
     if isinstance(messages, str):
         try:
             messages = json.loads(messages)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise MalformedRow("messages: text that is not JSON") from None
     if not isinstance(messages, Sequence) or isinstance(messages, str):
         raise MalformedRow(f"messages: {type(messages).__name__}, not a list")

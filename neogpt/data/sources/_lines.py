@@ -1,6 +1,7 @@
 """Lines of text from bytes that may be anything: not UTF-8, without end, with a byte-order mark or CRLF."""
 
 import codecs
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -63,7 +64,7 @@ def _text_of(raw: bytes, path: Path, number: int, bad: RowStats) -> str:
     text = decode(raw)
     if text is None:
         found = []
-        for place, line in enumerate(raw.splitlines(keepends=True)):
+        for place, line in enumerate(io.BytesIO(raw)):
             if (good := decode(line)) is None:
                 bad.row()
                 bad.malformed(str(path), number + place, not_text(line))

@@ -23,9 +23,14 @@ def rows(part: str, bad: RowStats) -> Iterator[_rows.SourceRow]:
     header, are counted as malformed.
     """
     path = part_file(part)
-    kind = next(kind for kind in ("json", "csv", "tsv", "arrow") if f".{kind}" in path.suffixes)
     with opened(path) as file:
-        yield from {"json": _json, "arrow": _arrow}.get(kind, _separated)(path, file, bad)
+        yield from _READERS[_kind(path)](path, file, bad)
+
+
+def _kind(path: Path) -> str:
+    """What the name says that the file is, behind it the compression or nothing: json, csv, tsv or arrow."""
+    *_, last, end = ["", *path.name.lower().split(".")]
+    return last if f".{end}" in COMPRESSED else end
 
 
 def _json(path: Path, file: Any, bad: RowStats) -> Iterator[_rows.SourceRow]:
@@ -58,17 +63,16 @@ def _separated(path: Path, file: Any, bad: RowStats) -> Iterator[_rows.SourceRow
     """CSV and TSV with a header; a quoted cell may hold line breaks. An empty cell is an empty text."""
     csv.field_size_limit(_LARGEST_CELL)
     decoded = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    reader = csv.DictReader(decoded, dialect="excel-tab" if ".tsv" in path.suffixes else "excel", restkey="")
+    reader = csv.DictReader(decoded, dialect="excel-tab" if _kind(path) == "tsv" else "excel")
     try:
         names = reader.fieldnames or []
         if len(set(names)) < len(names):
             raise _same_name(path, list(names))
         for row in reader:
-            if "" in row and "" not in names:
+            if None in row:  # where csv puts what is beyond the header
                 bad.row()
-                bad.malformed(
-                    str(path), reader.line_num, f"{len(names) + len(row[''])} cells under {len(names)} names"
-                )
+                found = len(names) + len(row[None])
+                bad.malformed(str(path), reader.line_num, f"{found} cells under {len(names)} names")
             else:
                 yield _rows.SourceRow(str(path), reader.line_num, row)
     except UnicodeDecodeError:
@@ -113,3 +117,6 @@ def _same_name(path: Path, names: list[str]) -> DataError:
         "a name for each column",
         code="data.two_columns_of_one_name",
     )
+
+
+_READERS = {"json": _json, "csv": _separated, "tsv": _separated, "arrow": _arrow}

@@ -1,6 +1,6 @@
 """Rows of named columns to instructions and pairs, whatever the file's format."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -66,7 +66,7 @@ def to_instruction(values: Mapping[str, Any], columns: _rows.Columns) -> Instruc
     here = _layouts.resolved(columns, values)
     category = _rows.optional(values, here.category_column)
     system = _rows.optional(values, here.context_column)
-    if here.instruction_column not in values and here.messages_column in values:
+    if _is_conversation(columns, here, values):
         return _of_turns(from_messages(values[here.messages_column], system), category)
     before, after = values.get(here.instruction_column), values.get(here.response_column)
     if isinstance(after, list):
@@ -80,6 +80,13 @@ def to_instruction(values: Mapping[str, Any], columns: _rows.Columns) -> Instruc
         _rows.needed(values, here.response_column),
         category,
     )
+
+
+def _is_conversation(columns: _rows.Columns, here: _rows.Columns, names: Collection[str]) -> bool:
+    """Whether the conversation is read: where there is one, and no request under the name that the settings have. A
+    `prompt` beside `messages` is its first message once more, as in UltraChat.
+    """
+    return here.messages_column in names and columns.instruction_column not in names
 
 
 def _of_turns(turns: Sequence[Turn], category: str) -> Instruction:
@@ -138,7 +145,7 @@ def instruction_columns(columns: _rows.Columns) -> Columns:
     def choose(names: Sequence[str]) -> tuple[list[str], list[str]]:
         here = _layouts.resolved(columns, names)
         more = [here.context_column, here.category_column]
-        if here.messages_column in names and here.instruction_column not in names:
+        if _is_conversation(columns, here, names):
             return [here.messages_column], more
         return [here.instruction_column, here.response_column], more
 
